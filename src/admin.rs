@@ -1,0 +1,1 @@
+//! Health and metrics on their own address.

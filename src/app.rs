@@ -1,0 +1,1 @@
+//! Builds every part, in order; runs, reloads, drains.

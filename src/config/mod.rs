@@ -1,0 +1,496 @@
+//! `config.toml`, read once: every section, key and default.
+//!
+//! Sections are plain data that parts take over at start; nothing reads the file again. Unknown keys are refused,
+//! durations and sizes carry their unit, and a secret is named by where it is kept.
+
+mod check;
+mod load;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+pub use check::{Finding, check};
+pub use load::{ConfigError, Loaded, load, parse};
+pub use units::{Cpu, Limit, Size, Span};
+
+use crate::secret::SecretSource;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How browsers reach the hub.
+    pub public: Public,
+    /// Where hubgate listens.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Certificates; the server name of a handshake chooses among them, the first is for clients that send none.
+    #[serde(default)]
+    pub certificate: Vec<Certificate>,
+    /// The OpenID provider.
+    pub provider: Provider,
+    /// How long a login lasts.
+    #[serde(default)]
+    pub session: Session,
+    /// What must survive a restart.
+    #[serde(default)]
+    pub store: Store,
+    /// Who may enter, and with what. Nobody enters until a rule lets them.
+    #[serde(default)]
+    pub rule: Vec<Rule>,
+    /// What users may start.
+    #[serde(default)]
+    pub profile: Vec<Profile>,
+    /// What runs workspaces.
+    #[serde(default)]
+    pub spawner: Spawner,
+    /// The API that containers in `hub` mode call.
+    #[serde(default)]
+    pub hub_api: HubApi,
+    /// Deadlines and limits of the forwarding side.
+    #[serde(default)]
+    pub forward: Forward,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[public]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Public {
+    /// The origin that browsers see: `https://hub.example.org`, with no path. Redirect URIs are built from it, never
+    /// from a request.
+    pub url: Url,
+    /// `max-age` of Strict-Transport-Security; `"unlimited"` is not allowed, `"0s"` sends none.
+    #[serde(default = "Public::default_hsts")]
+    pub hsts: Span,
+    /// A sentence for error pages: whom to ask.
+    pub contact: Option<String>,
+}
+
+impl Public {
+    fn default_hsts() -> Span {
+        Span(Duration::from_secs(180 * 86_400))
+    }
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// TLS listeners.
+    pub https: Vec<SocketAddr>,
+    /// Plain listeners, which only redirect to `public.url`.
+    pub http: Vec<SocketAddr>,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub operations: Option<SocketAddr>,
+    /// Worker runtimes, each on a thread of its own. Default: one a core.
+    pub workers: Option<usize>,
+    /// Connections at once, all listeners together.
+    pub connections: usize,
+    /// Connections at once from one address; many users may sit behind one.
+    pub connections_per_client: usize,
+    /// Until the TLS handshake is done.
+    pub handshake_timeout: Span,
+    /// Until a request's head has arrived; also how long an HTTP/1.1 connection may idle between requests.
+    pub header_timeout: Span,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Span,
+    /// How long a request body may pause.
+    pub body_timeout: Span,
+    /// Bytes of a request's head.
+    pub header_size: Size,
+    /// Fields in a request's head.
+    pub header_count: usize,
+    /// How long open requests and websockets may go on after SIGTERM.
+    pub drain_timeout: Span,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        Self {
+            https: vec![any(443)],
+            http: vec![any(80)],
+            operations: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180)),
+            workers: None,
+            connections: 16_384,
+            connections_per_client: 1024,
+            handshake_timeout: Span::seconds(10),
+            header_timeout: Span::seconds(15),
+            idle_timeout: Span::seconds(75),
+            body_timeout: Span::seconds(60),
+            header_size: Size::kibibytes(64),
+            header_count: 128,
+            drain_timeout: Span::seconds(30),
+        }
+    }
+}
+
+/// `[[certificate]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM: the certificate and its chain, as certbot's `fullchain.pem`.
+    pub chain: PathBuf,
+    /// PEM: its private key. Only its owner may read it.
+    pub key: PathBuf,
+}
+
+/// `[provider]`: either `issuer`, or the three URLs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Everything else is found from it (OpenID Connect Discovery 1.0).
+    pub issuer: Option<String>,
+    /// Where browsers sign in.
+    pub authorize_url: Option<Url>,
+    /// Where codes become tokens.
+    pub token_url: Option<Url>,
+    /// Where the claims are.
+    pub userdata_url: Option<Url>,
+    /// Where browsers sign out; with `issuer` it is found.
+    pub logout_url: Option<Url>,
+    /// This hub's name at the provider.
+    pub client_id: String,
+    /// Its secret there.
+    pub client_secret: SecretSource,
+    /// The authorities that the provider's certificate may come from, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is asked for. With `issuer`, `openid` must be among them.
+    #[serde(default = "Provider::default_scopes")]
+    pub scopes: Vec<String>,
+    /// The claim that names the user.
+    #[serde(default = "Provider::default_username_claim")]
+    pub username_claim: String,
+    /// The claim with the user's groups.
+    #[serde(default = "Provider::default_groups_claim")]
+    pub groups_claim: String,
+    /// How far the provider's clock may be from ours.
+    #[serde(default = "Provider::default_clock_skew")]
+    pub clock_skew: Span,
+    /// How long one call to the provider may take.
+    #[serde(default = "Provider::default_timeout")]
+    pub timeout: Span,
+    /// Allows a provider without TLS that is not on this machine.
+    #[serde(default)]
+    pub insecure_http: bool,
+}
+
+impl Provider {
+    fn default_scopes() -> Vec<String> {
+        ["openid", "profile", "email"].map(str::to_owned).to_vec()
+    }
+    fn default_username_claim() -> String {
+        "preferred_username".to_owned()
+    }
+    fn default_groups_claim() -> String {
+        "groups".to_owned()
+    }
+    fn default_clock_skew() -> Span {
+        Span::seconds(30)
+    }
+    fn default_timeout() -> Span {
+        Span::seconds(10)
+    }
+}
+
+/// `[session]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// A session without a request for so long is over.
+    pub idle_timeout: Span,
+    /// A session is over so long after its login, whatever happens in it.
+    pub absolute_timeout: Span,
+    /// How long a person may take at the provider's login page.
+    pub login_timeout: Span,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Span::seconds(12 * 3600),
+            absolute_timeout: Span::seconds(7 * 86_400),
+            login_timeout: Span::seconds(600),
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Holds `hubgate.db` and `key`, the key that seals cookies and tokens. Only hubgate may read it.
+    pub folder: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { folder: PathBuf::from("/var/lib/hubgate") }
+    }
+}
+
+/// `[[rule]]`: whom it matches (any of its conditions), and what it grants.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// User names, normalised as the users' own.
+    pub users: Vec<String>,
+    /// Group paths, exactly as the provider writes them: `/lab/alpha`.
+    pub groups: Vec<String>,
+    /// Realm roles.
+    pub realm_roles: Vec<String>,
+    /// Roles of a client.
+    pub client_roles: Vec<ClientRole>,
+    /// Everybody whom the provider signs in.
+    pub everyone: bool,
+    /// Grants: is an administrator.
+    pub admin: bool,
+    /// Grants these profiles; without the key, all.
+    pub profiles: Option<Vec<String>>,
+    /// Grants this much memory in place of the profile's.
+    pub memory: Option<Limit<Size>>,
+    /// Grants so many processors in place of the profile's.
+    pub cpu: Option<Limit<Cpu>>,
+}
+
+/// A role that a client of the realm defines.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRole {
+    /// The client's id; it may hold dots and slashes.
+    pub client: String,
+    /// The role's name.
+    pub role: String,
+}
+
+/// How a workspace and hubgate know each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An ordinary Jupyter server (or any web program) behind a token that hubgate adds.
+    Token,
+    /// An image that expects a JupyterHub: it calls hubgate's hub API.
+    Hub,
+}
+
+/// `[[profile]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name in rules, labels and URLs.
+    pub name: String,
+    /// What users read; default: the name.
+    pub title: Option<String>,
+    /// The image. With the process spawner it is not used.
+    #[serde(default)]
+    pub image: String,
+    /// In place of the image's command. `{base_url}`, `{port}`, `{username}` and `{default_url}` are filled in.
+    pub command: Option<Vec<String>>,
+    /// Added to the image's environment, with the same placeholders.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Found from the image when not said.
+    pub mode: Option<Mode>,
+    /// The port its server listens on.
+    #[serde(default = "Profile::default_port")]
+    pub port: u16,
+    /// Where users land, under their own path: `/lab`.
+    #[serde(default = "Profile::default_url")]
+    pub default_url: String,
+    /// Who runs in the container (`uid:gid`), when not the image's own user.
+    pub user: Option<String>,
+    /// Home and other folders that outlive the container.
+    #[serde(default)]
+    pub volume: Vec<Volume>,
+    /// Memory of a workspace.
+    #[serde(default = "Limit::unlimited")]
+    pub memory: Limit<Size>,
+    /// Processors of a workspace.
+    #[serde(default = "Limit::unlimited")]
+    pub cpu: Limit<Cpu>,
+    /// Processes and threads in a workspace.
+    #[serde(default = "Profile::default_pids")]
+    pub pids: Limit<u64>,
+    /// How long a start may take, pulling the image included.
+    #[serde(default = "Profile::default_start_timeout")]
+    pub start_timeout: Span,
+    /// How long its programs have to end after the stop signal.
+    #[serde(default = "Profile::default_stop_timeout")]
+    pub stop_timeout: Span,
+}
+
+impl Profile {
+    fn default_port() -> u16 {
+        8888
+    }
+    fn default_url() -> String {
+        "/lab".to_owned()
+    }
+    fn default_pids() -> Limit<u64> {
+        Limit::Value(4096)
+    }
+    fn default_start_timeout() -> Span {
+        Span::seconds(180)
+    }
+    fn default_stop_timeout() -> Span {
+        Span::seconds(10)
+    }
+}
+
+/// `[[profile.volume]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// A volume's name or a path on the host, with `{username}` (escaped) or `{raw_username}`.
+    pub source: String,
+    /// Where the workspace sees it.
+    pub target: String,
+    /// `uid:gid` of a folder that hubgate makes.
+    #[serde(default = "Volume::default_owner")]
+    pub owner: String,
+    /// Cannot be written from the workspace.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+impl Volume {
+    fn default_owner() -> String {
+        "1000:100".to_owned()
+    }
+}
+
+/// `[spawner]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spawner {
+    /// What runs workspaces.
+    pub kind: SpawnerKind,
+    /// Names of containers and volumes: how a user name is written in them.
+    pub escape: Escape,
+    /// Settings of the Docker spawner.
+    pub docker: Docker,
+}
+
+/// What runs workspaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpawnerKind {
+    /// Containers, by the Docker Engine API.
+    #[default]
+    Docker,
+    /// Child processes of hubgate, all as one Unix user: for trying hubgate out, not for people who do not trust
+    /// each other.
+    #[serde(rename = "insecure_process")]
+    InsecureProcess,
+}
+
+/// How a user name is written where only `[a-z0-9-]` may stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Escape {
+    /// As DockerSpawner 12 and later: `-` and lower-case hexadecimal.
+    #[default]
+    Current,
+    /// As DockerSpawner 11 and earlier: `_` and upper-case hexadecimal, `-` kept.
+    Legacy,
+}
+
+/// `[spawner.docker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Docker {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// The network of the workspaces; made when it is not there.
+    pub network: String,
+    /// Begins the names of containers.
+    pub prefix: String,
+    /// How often running workspaces are compared with the engine's list.
+    pub reconcile_interval: Span,
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/var/run/docker.sock"),
+            network: "hubgate".to_owned(),
+            prefix: "hubgate".to_owned(),
+            reconcile_interval: Span::seconds(30),
+        }
+    }
+}
+
+/// `[hub_api]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubApi {
+    /// An address that containers reach: the gateway of their network. It need not exist yet at start.
+    pub listen: Option<SocketAddr>,
+    /// The URL that containers are told; default: `http://<listen>/hub/api`.
+    pub url: Option<Url>,
+}
+
+/// `[forward]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Forward {
+    /// Until a connection to a workspace is made.
+    pub connect_timeout: Span,
+    /// Until a workspace has answered with a response's head.
+    pub response_timeout: Span,
+    /// How long an unused connection to a workspace is kept.
+    pub idle_timeout: Span,
+    /// Unused connections kept to one workspace by one worker.
+    pub idle_connections: usize,
+    /// A websocket without a byte in either direction for so long is closed.
+    pub tunnel_timeout: Limit<Span>,
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Span::seconds(5),
+            response_timeout: Span::seconds(300),
+            idle_timeout: Span::seconds(50),
+            idle_connections: 16,
+            tunnel_timeout: Limit::Unlimited,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or `tracing-subscriber` directives.
+    pub filter: String,
+    /// One line a request.
+    pub requests: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned(), requests: true }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,139 @@
+//! Cookies: our names, how they are found, set, and kept from containers.
+
+use std::time::Duration;
+
+use cookie::{Cookie, SameSite};
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+
+/// The session: an opaque id. `__Host-` keeps other hosts and paths from setting it (RFC 6265bis section 4.1.3.2).
+pub const SESSION: &str = "__Host-hubgate";
+
+/// Begins the cookie of one login attempt; the rest names the attempt.
+pub const LOGIN_PREFIX: &str = "__Host-hubgate-login-";
+
+/// What JupyterHub's own images bind their XSRF tokens to. Not a secret of ours: it goes to containers.
+pub const JUPYTERHUB_SESSION: &str = "jupyterhub-session-id";
+
+/// Every cookie of ours that a container must never see or set begins so, in whatever case.
+const RESERVED_PREFIX: &str = "__Host-hubgate";
+
+/// The value of the one cookie called `name`; `None` when there is none, or more than one: their order tells
+/// nothing, and somebody is tossing cookies (RFC 6265bis section 5.8.3).
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = pairs(headers).filter(|(key, _)| *key == name).map(|(_, value)| value);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// All cookies, in the order they came.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let fields = headers.get_all(COOKIE).into_iter().filter_map(|field| field.to_str().ok());
+    let pairs = fields.flat_map(|field| field.split(';'));
+    pairs.filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// A `Set-Cookie` for us alone: Secure, HttpOnly, SameSite=Lax, for every path. Without an age it ends with the
+/// browser.
+pub fn set(name: &str, value: &str, age: Option<Duration>) -> HeaderValue {
+    let mut cookie =
+        Cookie::build((name, value)).path("/").secure(true).http_only(true).same_site(SameSite::Lax);
+    if let Some(age) = age {
+        cookie =
+            cookie.max_age(cookie::time::Duration::seconds(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
+    }
+    header(&cookie.build())
+}
+
+/// A `Set-Cookie` that takes the cookie away.
+pub fn clear(name: &str) -> HeaderValue {
+    set(name, "", Some(Duration::ZERO))
+}
+
+#[expect(clippy::expect_used, reason = "names are constants and values base64url: both fit a header")]
+fn header(cookie: &Cookie<'_>) -> HeaderValue {
+    HeaderValue::from_str(&cookie.to_string()).expect("a cookie of visible ASCII")
+}
+
+/// Whether a cookie of this name is ours alone. Browsers compare the prefix without regard to case, so do we. A cookie
+/// without a name whose value begins so would be sent as if it had ours: see [`keep`].
+pub fn reserved(name: &str) -> bool {
+    name.get(..RESERVED_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX))
+}
+
+/// Whether one part of a `Cookie` field may go to a container.
+fn keep(pair: &str) -> bool {
+    let name = pair.split('=').map(str::trim).find(|part| !part.is_empty()).unwrap_or("");
+    !reserved(name)
+}
+
+/// Takes our cookies out, and joins the crumbs of HTTP/2 to one field (RFC 9113 section 8.2.3). What else there is
+/// goes on as it came. A field that is not text is dropped: nothing can be said of what is in it.
+pub fn strip(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).into_iter();
+    let (Some(first), second) = (fields.next(), fields.next()) else { return };
+    let clean = |field: &HeaderValue| field.to_str().is_ok_and(|text| text.split(';').all(keep));
+    if second.is_none() && clean(first) {
+        return;
+    }
+    let mut joined = String::new();
+    for field in headers.get_all(COOKIE).into_iter().filter_map(|field| field.to_str().ok()) {
+        for pair in field.split(';').filter(|pair| keep(pair)).map(str::trim).filter(|pair| !pair.is_empty())
+        {
+            if !joined.is_empty() {
+                joined.push_str("; ");
+            }
+            joined.push_str(pair);
+        }
+    }
+    match HeaderValue::from_str(&joined) {
+        Ok(value) if !joined.is_empty() => {
+            headers.insert(COOKIE, value);
+        }
+        Ok(_) | Err(_) => {
+            headers.remove(COOKIE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[&str]) -> HeaderMap {
+        fields.iter().map(|field| (COOKIE, HeaderValue::from_str(field).unwrap())).collect()
+    }
+
+    fn stripped(fields: &[&str]) -> Option<String> {
+        let mut headers = headers(fields);
+        strip(&mut headers);
+        assert!(headers.get_all(COOKIE).iter().count() <= 1);
+        headers.get(COOKIE).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_cookie_sent_twice_is_no_cookie() {
+        assert_eq!(find(&headers(&["a=1; __Host-hubgate=x; b=2"]), SESSION), Some("x"));
+        assert_eq!(find(&headers(&["__Host-hubgate=x; __Host-hubgate=y"]), SESSION), None);
+        assert_eq!(find(&headers(&["__Host-hubgate=x", "__Host-hubgate=x"]), SESSION), None);
+        for odd in [";", "", "=", "a", ";;;a=b;", "a=b,c=d", "__Host-hubgate"] {
+            assert_eq!(find(&headers(&[odd]), SESSION), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn our_cookies_never_reach_a_container() {
+        assert_eq!(stripped(&["a=1; __Host-hubgate=x; b=2"]).as_deref(), Some("a=1; b=2"));
+        assert_eq!(stripped(&["__Host-hubgate=x"]), None);
+        assert_eq!(stripped(&["a=1", "__Host-hubgate-login-1=x", "b=2"]).as_deref(), Some("a=1; b=2"));
+        assert_eq!(stripped(&["=__Host-hubgate=x; a=1"]).as_deref(), Some("a=1"));
+        assert_eq!(stripped(&["__HOST-HUBGATE=x; a=1"]).as_deref(), Some("a=1"));
+        assert_eq!(stripped(&["a=1;  b=\"2 3\""]).as_deref(), Some("a=1;  b=\"2 3\""), "left as it came");
+    }
+
+    #[test]
+    fn what_is_set_is_for_us_alone() {
+        let value = set(SESSION, "id", None);
+        assert_eq!(value, "__Host-hubgate=id; HttpOnly; SameSite=Lax; Secure; Path=/");
+        assert!(clear(SESSION).to_str().unwrap().contains("Max-Age=0"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Headers of forwarded requests and responses: pure functions.

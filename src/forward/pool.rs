@@ -1,0 +1,5 @@
+//! Connections to one workspace instance.
+
+/// Stub.
+#[derive(Debug)]
+pub struct Pool;

@@ -1,0 +1,1 @@
+//! Upgraded connections: copy both ways.

@@ -1,0 +1,1 @@
+//! One request: parse, route, session, authorize, resolve, forward.

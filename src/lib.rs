@@ -1,0 +1,35 @@
+//! hubgate: one program in front of a multi-user notebook hub.
+//!
+//! This library is the program's own; it is no public interface and changes without notice.
+
+pub mod clock;
+pub mod cookies;
+pub mod identity;
+pub mod logging;
+pub mod metrics;
+pub mod seal;
+pub mod secret;
+pub mod tasks;
+pub mod upstream;
+pub mod user;
+
+pub mod config;
+
+pub mod forward;
+pub mod oidc;
+pub mod spawner;
+pub mod store;
+pub mod tls;
+
+pub mod mapping;
+pub mod routes;
+pub mod session;
+pub mod workspace;
+
+pub mod gateway;
+
+pub mod admin;
+pub mod listener;
+
+pub mod app;
+pub mod cli;

@@ -1,0 +1,1 @@
+//! Identity to user, by rules; pure.

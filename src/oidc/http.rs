@@ -1,0 +1,1 @@
+//! Calls to the provider: TLS always verified, deadlines, bounded bodies, no redirects followed.

@@ -1,0 +1,265 @@
+//! What starts workspaces. It keeps no state of its own: the runtime is the record, by labels.
+
+mod docker;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::{self, Mode};
+use crate::metrics::Metrics;
+use crate::user::{Limits, UserName};
+
+/// A boxed cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which workspace: one of a user's, by its server name (empty for the only one).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkspaceId {
+    /// Whose.
+    pub user: UserName,
+    /// Which of theirs.
+    pub server: Arc<str>,
+}
+
+impl fmt::Display for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.user)?;
+        if self.server.is_empty() { Ok(()) } else { write!(f, "/{}", self.server) }
+    }
+}
+
+/// Everything a runtime must know to start a workspace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// Which workspace.
+    pub id: WorkspaceId,
+    /// Random; a new one every start.
+    pub instance: Arc<str>,
+    /// The profile's name.
+    pub profile: Arc<str>,
+    /// How it and hubgate know each other.
+    pub mode: Mode,
+    /// The image; empty for child processes.
+    pub image: String,
+    /// In place of the image's command.
+    pub command: Option<Vec<String>>,
+    /// Added to the image's environment. Holds secrets: never logged.
+    pub environment: BTreeMap<String, String>,
+    /// Where its server listens.
+    pub port: u16,
+    /// `uid:gid`, when not the image's own.
+    pub user: Option<String>,
+    /// What outlives it.
+    pub mounts: Vec<Mount>,
+    /// Memory and processors.
+    pub limits: Limits,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Between the stop signal and the end.
+    pub stop_timeout: Duration,
+}
+
+/// A folder that outlives a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// An absolute path on the host, or else a volume's name.
+    pub source: String,
+    /// Where the workspace sees it.
+    pub target: String,
+    /// Owner of a folder that is made.
+    pub owner: (u32, u32),
+    /// Cannot be written from the workspace.
+    pub read_only: bool,
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Entrypoint and command, as one list.
+    pub command: Vec<String>,
+    /// The length of the entrypoint in `command`.
+    pub entrypoint: usize,
+    /// Its environment.
+    pub environment: Vec<String>,
+}
+
+/// A workspace that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Which start of it.
+    pub instance: Arc<str>,
+    /// The profile it was started from.
+    pub profile: Arc<str>,
+    /// How it and hubgate know each other.
+    pub mode: Mode,
+    /// Where its server listens, or will.
+    pub address: SocketAddr,
+}
+
+/// The state of a workspace in its runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// There is none.
+    Absent,
+    /// It runs.
+    Running(Running),
+    /// It ended on its own.
+    Ended(Ended),
+}
+
+/// How a workspace ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code, where there is one.
+    pub exit_code: Option<i64>,
+    /// It used more memory than its limit.
+    pub out_of_memory: bool,
+    /// The last lines it wrote, for the administrator's log.
+    pub log: String,
+}
+
+/// A workspace changed on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Which start of it.
+    pub instance: Arc<str>,
+}
+
+/// What a start is doing, for whoever watches.
+#[derive(Debug, Clone)]
+pub struct Progress(watch::Sender<Phase>);
+
+/// One phase of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing yet.
+    Waiting,
+    /// Fetching the image; bytes, where the runtime says.
+    Pulling {
+        /// Fetched so far.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// Making volumes and the container.
+    Creating,
+    /// Its server is coming up.
+    Booting,
+}
+
+impl Progress {
+    /// Nothing done yet; the receiver sees each phase.
+    pub fn new() -> (Self, watch::Receiver<Phase>) {
+        let (sender, receiver) = watch::channel(Phase::Waiting);
+        (Self(sender), receiver)
+    }
+
+    /// Says what is done now.
+    pub fn report(&self, phase: Phase) {
+        self.0.send_replace(phase);
+    }
+}
+
+/// A runtime that can hold workspaces.
+#[async_trait]
+pub trait Spawner: fmt::Debug + Send + Sync {
+    /// What `image` says of itself; fetched first when it is not there.
+    async fn image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError>;
+    /// Starts the workspace, or finds the one that runs already. What ended before is taken away.
+    async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError>;
+    /// How it is.
+    async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError>;
+    /// Ends it, softly first. Stopping what does not run is not an error.
+    async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError>;
+    /// Every workspace of this installation that runs, whoever started it.
+    async fn list(&self) -> Result<Vec<Running>, SpawnError>;
+    /// What changed on its own, as it happens; ends when the runtime goes away.
+    fn events(&self) -> BoxStream<'static, Event>;
+    /// Whether the runtime answers.
+    async fn ping(&self) -> Result<(), SpawnError>;
+}
+
+/// A spawner could not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The runtime itself is not there.
+    #[error("the container runtime at {address} does not answer")]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// Why.
+        source: BoxError,
+    },
+    /// The image is not here and cannot be fetched.
+    #[error("cannot pull image {image}")]
+    Pull {
+        /// Which.
+        image: String,
+        /// Why.
+        source: BoxError,
+    },
+    /// Something on the way to a running container.
+    #[error("cannot {doing}")]
+    Create {
+        /// What was tried, with its name.
+        doing: String,
+        /// Why.
+        source: BoxError,
+    },
+    /// It started, and ended before it was ready.
+    #[error("the workspace ended with exit code {code:?}{}", if *.out_of_memory { ", out of memory" } else { "" })]
+    Ended {
+        /// Its exit code.
+        code: Option<i64>,
+        /// It used more memory than its limit.
+        out_of_memory: bool,
+        /// The last lines it wrote.
+        log: String,
+    },
+}
+
+impl SpawnError {
+    /// What an administrator can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "start the container runtime, or correct spawner.docker.socket",
+            Self::Pull { .. } => "pull or build the image by hand, or correct profile.image",
+            Self::Create { .. } => {
+                "read the cause; compare profile and spawner settings with what the runtime offers"
+            }
+            Self::Ended { .. } => "read the workspace's last lines in this log; run the image by hand",
+        }
+    }
+
+    /// A label for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Pull { .. } => "pull",
+            Self::Create { .. } => "create",
+            Self::Ended { .. } => "ended",
+        }
+    }
+}
+
+/// The spawner that the configuration names. Asks nobody yet.
+pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawner>, SpawnError> {
+    Ok(match config.kind {
+        config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, metrics)?),
+        config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),
+    })
+}

@@ -1,0 +1,1 @@
+//! Users' workspaces: one start at a time, adopted at start.
