@@ -1,1 +1,9 @@
-//! Support.
+//! What hubgate's tests share: a browser without a screen, a provider that can lie, a container runtime on a socket.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+pub mod client;
