@@ -62,7 +62,7 @@ impl Answer {
 }
 
 impl Client {
-    /// A browser that finds the host `host` at `address` and trusts the authority in `ca_pem`.
+    /// A browser that finds the host `host` (with its port, where it has one) at `address` and trusts the authority in `ca_pem`.
     pub fn new(address: SocketAddr, host: &str, ca_pem: &str) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
@@ -109,7 +109,8 @@ impl Client {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let name = ServerName::try_from(self.host.clone()).unwrap();
+        let name = self.host.split(':').next().unwrap_or_default().to_owned();
+        let name = ServerName::try_from(name).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 

@@ -7,3 +7,7 @@
 )]
 
 pub mod client;
+
+pub mod certs;
+pub mod eventually;
+pub mod process;

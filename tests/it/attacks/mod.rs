@@ -1,0 +1,5 @@
+//! What went wrong in others, sent to the built program over real sockets, with an upstream that records every byte.
+
+mod headers;
+mod paths;
+mod redirects;
