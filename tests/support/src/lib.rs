@@ -1,1 +1,2 @@
 //! Support.
+pub mod provider;
