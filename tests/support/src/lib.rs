@@ -6,8 +6,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
-pub mod client;
-
 pub mod certs;
+pub mod client;
 pub mod eventually;
 pub mod process;
+pub mod provider;
