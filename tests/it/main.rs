@@ -2,3 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
 mod oidc;
+mod session;
+mod store;

@@ -1,0 +1,71 @@
+//! What a session's row holds sealed: who it is, and the provider's tokens.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::Session;
+use crate::clock::Timestamp;
+use crate::identity::Identity;
+use crate::oidc::Tokens;
+use crate::secret::Secret;
+use crate::store::SessionRow;
+
+/// The name and the time are in the row as well; sealed, they cannot be changed there.
+#[derive(Serialize)]
+struct Kept<'a> {
+    version: u32,
+    user: &'a str,
+    created: Timestamp,
+    identity: &'a Identity,
+    id_token: Option<&'a str>,
+    access_token: Option<&'a str>,
+    refresh_token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opened {
+    version: u32,
+    user: String,
+    created: Timestamp,
+    identity: Identity,
+    id_token: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+}
+
+/// The bytes to seal.
+pub(super) fn plain(session: &Session) -> Zeroizing<Vec<u8>> {
+    let tokens = &session.tokens;
+    let kept = Kept {
+        version: VERSION,
+        user: session.user.name.as_str(),
+        created: session.created,
+        identity: &session.identity,
+        id_token: tokens.id_token.as_ref().map(Secret::expose),
+        access_token: tokens.access_token.as_ref().map(Secret::expose),
+        refresh_token: tokens.refresh_token.as_ref().map(Secret::expose),
+    };
+    #[expect(clippy::expect_used, reason = "strings, numbers and JSON values with string keys: all are JSON")]
+    Zeroizing::new(serde_json::to_vec(&kept).expect("JSON"))
+}
+
+/// What was sealed in `row`; `None` when another release wrote it, or the row says something else.
+pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<(Identity, Tokens)> {
+    let plain = Zeroizing::new(plain);
+    let opened: Opened = serde_json::from_slice(&plain).ok()?;
+    let tokens = Tokens {
+        id_token: opened.id_token.map(Secret::new),
+        access_token: opened.access_token.map(Secret::new),
+        refresh_token: opened.refresh_token.map(Secret::new),
+    };
+    let same = opened.version == VERSION
+        && opened.user == row.user.as_str()
+        && opened.created == row.created
+        && opened.identity.issuer == row.issuer
+        && opened.identity.subject == row.subject
+        && opened.identity.sid == row.sid;
+    same.then_some((opened.identity, tokens))
+}
+
+const VERSION: u32 = 1;
