@@ -125,13 +125,6 @@ pub enum OidcError {
     },
 }
 
-impl OidcError {
-    /// Stub.
-    pub fn remedy(&self) -> &'static str {
-        todo!()
-    }
-}
-
 impl Provider {
     /// From the configuration; asks nobody yet. `callback` is our redirect URI.
     pub fn new(

@@ -15,7 +15,7 @@ use hubgate::seal::Sealer;
 use hubgate::secret::Secret;
 use hubgate::session::{Session, Sessions};
 use hubgate::store::{SessionRow, Store};
-use hubgate::user::{Limits, User, UserName};
+use hubgate::user::{User, UserName};
 
 const ISSUER: &str = "https://provider.example";
 const IDLE: Duration = Duration::from_secs(3600);
@@ -87,7 +87,7 @@ impl Hub {
 
 fn user(name: &str) -> User {
     let name = UserName::parse(name).expect("a user name");
-    User { name, admin: false, profiles: [Arc::from("lab")].into(), limits: Limits::default() }
+    User { name, admin: false, profiles: [Arc::from("lab")].into(), memory: None, cpu: None }
 }
 
 fn identity(name: &str) -> Identity {
