@@ -9,6 +9,7 @@ mod jupyterhub;
 mod local_path;
 mod login;
 mod page;
+mod redirect;
 mod refusal;
 
 use std::fmt;
@@ -40,6 +41,7 @@ use crate::workspace::{State, Workspaces};
 
 pub use body::Body;
 pub use head::Connection;
+pub use redirect::Redirect;
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
