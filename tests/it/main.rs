@@ -1,1 +1,3 @@
-//! it
+//! What hubgate does, over real sockets.
+
+mod forwarding;

@@ -1,1 +1,3 @@
-//! Support.
+//! What hubgate's tests share.
+
+pub mod upstream;
