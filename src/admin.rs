@@ -36,7 +36,10 @@ impl Admin {
     /// Answers a request of the operations listener.
     pub async fn handle<B>(&self, request: &Request<B>) -> Response<Body> {
         if !self.is_host(request) {
-            return text(StatusCode::MISDIRECTED_REQUEST, "This listener answers to its own address only.\n".into());
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "This listener answers to its own address only.\n".into(),
+            );
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "Only GET.\n".into());
@@ -70,7 +73,9 @@ impl Admin {
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
                 response
             }
-            Err(fmt::Error) => text(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be written.\n".into()),
+            Err(fmt::Error) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be written.\n".into())
+            }
         }
     }
 

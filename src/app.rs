@@ -69,9 +69,9 @@ impl AppError {
             Self::Runtime(_) | Self::Signals(_) => None,
             Self::Secret(_) => Some("let hubgate read the secret, and nobody else"),
             Self::Tls(error) => Some(error.remedy()),
-            Self::Listen(ListenError::Bind { .. }) => {
-                Some("see what else listens there; ports below 1024 need CAP_NET_BIND_SERVICE or socket activation")
-            }
+            Self::Listen(ListenError::Bind { .. }) => Some(
+                "see what else listens there; ports below 1024 need CAP_NET_BIND_SERVICE or socket activation",
+            ),
             Self::Listen(_) => Some("let the socket units and the [listen] section name the same addresses"),
             Self::Store(_) => Some("let hubgate's user own store.folder, and see that there is space"),
             Self::Provider(error) => Some(error.remedy()),
@@ -152,7 +152,19 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     });
     let tls = certificates.server_config();
     let listener = Arc::new(Listener::new(config.listen, tls, hsts, tasks.clone(), metrics.clone()));
-    Ok(App { tasks, metrics, certificates, provider, sessions, workspaces, gateway, admin, redirect, listener, sockets })
+    Ok(App {
+        tasks,
+        metrics,
+        certificates,
+        provider,
+        sessions,
+        workspaces,
+        gateway,
+        admin,
+        redirect,
+        listener,
+        sockets,
+    })
 }
 
 /// What workspaces are told of their surroundings.

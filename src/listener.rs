@@ -53,6 +53,13 @@ pub struct Listener {
     metrics: Metrics,
 }
 
+/// One connection, and what it takes to answer on it.
+struct Served {
+    listener: Arc<Listener>,
+    connection: Connection,
+    service: Service,
+}
+
 impl Listener {
     /// With these limits; `hsts` is how long browsers are to remember that this host speaks TLS only.
     pub fn new(
@@ -92,7 +99,14 @@ impl Listener {
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, service: Service, tls: bool, worker: usize) {
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        service: Service,
+        tls: bool,
+        worker: usize,
+    ) {
         let Some(place) = self.clients.admit(client.ip()) else {
             debug!(%client, "too many connections");
             return;
@@ -105,17 +119,24 @@ impl Listener {
         self.tasks.spawn(async move {
             listener.metrics.connections.inc();
             if tls {
-                listener.serve_tls(stream, client, service, worker).await;
+                Arc::clone(&listener).serve_tls(stream, client, service, worker).await;
             } else {
                 let connection = connection(client, None, None, worker);
-                listener.serve_http1(stream, connection, service).await;
+                let served = Served { listener: Arc::clone(&listener), connection, service };
+                served.http1(stream).await;
             }
             listener.metrics.connections.dec();
             drop(place);
         });
     }
 
-    async fn serve_tls(&self, stream: TcpStream, client: SocketAddr, service: Service, worker: usize) {
+    async fn serve_tls(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        service: Service,
+        worker: usize,
+    ) {
         let handshake = tokio::time::timeout(self.config.handshake_timeout.0, self.tls.accept(stream)).await;
         let result = match &handshake {
             Ok(Ok(_)) => "ok",
@@ -138,30 +159,27 @@ impl Listener {
             _ => "TLSv1.3",
         };
         let connection = connection(client, session.server_name().map(Into::into), Some(version), worker);
-        if http2 {
-            self.serve_http2(stream, connection, service).await;
-        } else {
-            self.serve_http1(stream, connection, service).await;
-        }
+        let served = Served { listener: self, connection, service };
+        if http2 { served.http2(stream).await } else { served.http1(stream).await }
     }
+}
 
-    async fn serve_http1(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        connection: Connection,
-        service: Service,
-    ) {
-        let limit = usize::try_from(self.config.header_size.0).unwrap_or(usize::MAX);
+impl Served {
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { listener, connection, .. } = &self;
+        let (connection, config) = (connection.clone(), listener.config.clone());
+        let stopping = listener.tasks.stopping();
+        let limit = usize::try_from(config.header_size.0).unwrap_or(usize::MAX);
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(self.config.header_timeout.0.min(self.config.idle_timeout.0))
+            .header_read_timeout(config.header_timeout.0.min(config.idle_timeout.0))
             .max_buf_size(limit.max(8192))
-            .max_headers(self.config.header_count);
-        let answer = service_fn(|request| self.answer(&connection, &service, request));
+            .max_headers(config.header_count);
+        let served = Arc::new(self);
+        let answer = service_fn(move |request| Arc::clone(&served).answer(request));
         let serving = builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
         tokio::pin!(serving);
-        let stopping = self.tasks.stopping();
         let outcome = tokio::select! {
             outcome = serving.as_mut() => outcome,
             () = stopping.cancelled() => {
@@ -172,13 +190,11 @@ impl Listener {
         log_end(&connection, outcome);
     }
 
-    async fn serve_http2(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        connection: Connection,
-        service: Service,
-    ) {
-        let limit = u32::try_from(self.config.header_size.0).unwrap_or(u32::MAX);
+    async fn http2(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { listener, connection, .. } = &self;
+        let (connection, config) = (connection.clone(), listener.config.clone());
+        let stopping = listener.tasks.stopping();
+        let limit = u32::try_from(config.header_size.0).unwrap_or(u32::MAX);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -192,10 +208,10 @@ impl Listener {
             .max_local_error_reset_streams(64)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let answer = service_fn(|request| self.answer(&connection, &service, request));
+        let served = Arc::new(self);
+        let answer = service_fn(move |request| Arc::clone(&served).answer(request));
         let serving = builder.serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(serving);
-        let stopping = self.tasks.stopping();
         let outcome = tokio::select! {
             outcome = serving.as_mut() => outcome,
             () = stopping.cancelled() => {
@@ -206,13 +222,9 @@ impl Listener {
         log_end(&connection, outcome);
     }
 
-    async fn answer(
-        &self,
-        connection: &Connection,
-        service: &Service,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        if request.headers().len() > self.config.header_count {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let Self { listener, connection, service } = &*self;
+        if request.headers().len() > listener.config.header_count {
             let mut response = Response::new(Body::full("Too many header fields.\n"));
             *response.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Ok(response);
@@ -223,7 +235,7 @@ impl Listener {
             Service::Redirect(redirect) => redirect.handle(&request),
             Service::Operations(admin) => admin.handle(&request).await,
         };
-        if let (Some(_), Some(hsts)) = (connection.tls, &self.hsts) {
+        if let (Some(_), Some(hsts)) = (connection.tls, &listener.hsts) {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         Ok(response)

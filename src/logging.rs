@@ -40,7 +40,9 @@ pub fn start(format: Format, filter: &str, requests: bool) -> Result<(), LogErro
         LogError::Filter { filter, source }
     })?;
     if !requests {
-        let off = "hubgate::access=off".parse().map_err(|source| LogError::Filter { filter: "access".into(), source })?;
+        let off = "hubgate::access=off"
+            .parse()
+            .map_err(|source| LogError::Filter { filter: "access".into(), source })?;
         directives = directives.add_directive(off);
     }
     let lines = tracing_subscriber::fmt().with_env_filter(directives).with_writer(stderr);

@@ -53,7 +53,11 @@ fn usable(path: &Path) -> Result<Config, ExitCode> {
     };
     findings.sort_by_key(|finding| finding.line);
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    write_error(&format!("{}\nerror: {} to mend before hubgate starts\n", lines.join("\n"), count(lines.len())));
+    write_error(&format!(
+        "{}\nerror: {} to mend before hubgate starts\n",
+        lines.join("\n"),
+        count(lines.len())
+    ));
     Err(ExitCode::from(EXIT_CONFIGURATION))
 }
 

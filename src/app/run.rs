@@ -25,7 +25,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
     start_log(&config.log)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.listen.workers.unwrap_or(cores).max(1);
-    let control = Builder::new_multi_thread().worker_threads(2).thread_name("hubgate-control").enable_all().build();
+    let control =
+        Builder::new_multi_thread().worker_threads(2).thread_name("hubgate-control").enable_all().build();
     let control = control.map_err(AppError::Runtime)?;
     let drain = config.listen.drain_timeout.0;
     let reconcile = config.spawner.docker.reconcile_interval.0;
@@ -57,7 +58,9 @@ fn start_worker(app: &App, worker: usize) -> Result<Runtime, AppError> {
     if worker == 0 {
         let operations = || Service::Operations(Arc::clone(&app.admin));
         served.extend(sockets.operations.iter().map(|socket| (socket, operations(), false)));
-        served.extend(sockets.hub_api.iter().map(|socket| (socket, Service::HubApi(app.gateway.clone()), false)));
+        served.extend(
+            sockets.hub_api.iter().map(|socket| (socket, Service::HubApi(app.gateway.clone()), false)),
+        );
     }
     for (socket, service, tls) in served {
         let socket = socket.try_clone().map_err(AppError::Runtime)?;
@@ -116,7 +119,12 @@ fn reload(app: &App) {
         }
         Err(error) => {
             let remedy = error.remedy();
-            error!(event = "certificates_kept", error = &error as &dyn std::error::Error, remedy, "certificates cannot be used: the old ones stay");
+            error!(
+                event = "certificates_kept",
+                error = &error as &dyn std::error::Error,
+                remedy,
+                "certificates cannot be used: the old ones stay"
+            );
             "failed"
         }
     };
@@ -131,7 +139,10 @@ fn start_timers(app: &App, reconcile: Duration) {
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
             if let Err(error) = sessions.sweep().await {
-                error!(error = &error as &dyn std::error::Error, "cannot write down when sessions were last used");
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot write down when sessions were last used"
+                );
             }
         }
     });
@@ -139,7 +150,11 @@ fn start_timers(app: &App, reconcile: Duration) {
     app.tasks.spawn(async move {
         let mut pause = Duration::from_secs(1);
         while let Err(error) = provider.ready().await {
-            warn!(error = &error as &dyn std::error::Error, remedy = error.remedy(), "the provider is not ready");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                remedy = error.remedy(),
+                "the provider is not ready"
+            );
             if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }

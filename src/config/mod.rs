@@ -61,6 +61,16 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Options in force that relax a protection.
+    pub fn insecure_options(&self) -> Vec<&'static str> {
+        let http = self.provider.insecure_http.then_some("provider.insecure_http");
+        let process =
+            (self.spawner.kind == SpawnerKind::InsecureProcess).then_some("spawner.kind = insecure_process");
+        http.into_iter().chain(process).collect()
+    }
+}
+
 /// `[public]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

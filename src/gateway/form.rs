@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::Request;
 use http::header::CONTENT_TYPE;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
@@ -18,8 +18,8 @@ const MAX_BYTES: usize = 64 * 1024;
 const DEADLINE: Duration = Duration::from_secs(15);
 
 impl Form {
-    pub(super) fn of_query<B>(request: &Request<B>) -> Self {
-        Self::parse(request.uri().query().unwrap_or_default().as_bytes())
+    pub(super) fn of_query(uri: &Uri) -> Self {
+        Self::parse(uri.query().unwrap_or_default().as_bytes())
     }
 
     /// The form in a body.

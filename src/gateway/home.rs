@@ -103,7 +103,7 @@ impl Gateway {
             return Err(Refusal::NotYours);
         }
         match *request.method() {
-            Method::GET => Ok(self.spawn_page(session, Form::of_query(&request).one("next"))),
+            Method::GET => Ok(self.spawn_page(session, Form::of_query(request.uri()).one("next"))),
             Method::POST => {
                 let form = Form::of_body(request).await?;
                 form.check_token(session)?;

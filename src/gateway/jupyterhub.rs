@@ -93,7 +93,7 @@ impl Gateway {
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { navigation: true }) };
-        let query = Form::of_query(request);
+        let query = Form::of_query(request.uri());
         let user = session.user.name.path_segment();
         // The user's own container and nobody else's: another user's client is not theirs to enter.
         if query.one("client_id") != Some(&format!("jupyterhub-user-{user}")) {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::authorize::Permit;
 use super::form::Form;
@@ -39,12 +40,12 @@ impl Gateway {
     /// Sends a browser to the provider, with a cookie that remembers why.
     pub(super) async fn login(
         &self,
-        request: &Request<Incoming>,
+        request: &Parts,
         permit: &Permit,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let next = LocalPath::or_root(Form::of_query(request).one("next"));
-        if *request.method() != Method::GET {
+        let next = LocalPath::or_root(Form::of_query(&request.uri).one("next"));
+        if request.method != Method::GET {
             return Err(Refusal::Method);
         }
         if permit.session().is_some() {
@@ -54,7 +55,7 @@ impl Gateway {
         if !navigation {
             return Err(Refusal::LoginRequired { navigation });
         }
-        self.begin_login(request.headers(), &next, false).await
+        self.begin_login(&request.headers, &next, false).await
     }
 
     async fn begin_login(
@@ -75,17 +76,13 @@ impl Gateway {
     }
 
     /// The provider sends the browser back: checks the answer, then begins a session.
-    pub(super) async fn callback(
-        &self,
-        request: &Request<Incoming>,
-        permit: &Permit,
-    ) -> Result<Response<Body>, Refusal> {
-        if *request.method() != Method::GET {
+    pub(super) async fn callback(&self, request: &Parts, permit: &Permit) -> Result<Response<Body>, Refusal> {
+        if request.method != Method::GET {
             return Err(Refusal::Method);
         }
-        let answer = Answer::parse(request.uri().query().unwrap_or_default())?;
+        let answer = Answer::parse(request.uri.query().unwrap_or_default())?;
         let name = attempt_cookie(&answer.state);
-        let Some(attempt) = self.attempt(request.headers(), &name) else {
+        let Some(attempt) = self.attempt(&request.headers, &name) else {
             // The back button, or the second of two tabs: whoever is signed in just goes on.
             return if permit.session().is_some() { Ok(see_other("/")) } else { Err(Refusal::LoginLost) };
         };
@@ -100,7 +97,7 @@ impl Gateway {
                 if !attempt.again && error == "temporarily_unavailable" =>
             {
                 // Keycloak: its login page had expired.
-                self.begin_login(request.headers(), &LocalPath::or_root(Some(&attempt.next)), true).await?
+                self.begin_login(&request.headers, &LocalPath::or_root(Some(&attempt.next)), true).await?
             }
             other => other?,
         };
@@ -111,22 +108,14 @@ impl Gateway {
 
     async fn finish_login(
         &self,
-        request: &Request<Incoming>,
+        request: &Parts,
         attempt: &Attempt,
         answer: &Answer,
     ) -> Result<Response<Body>, Refusal> {
-        let (identity, tokens) =
-            self.0.provider.finish(&attempt.login, answer).await.inspect_err(|error| {
-                warn!(
-                    event = "login_refused",
-                    error = error as &dyn std::error::Error,
-                    remedy = error.remedy(),
-                    "login refused"
-                );
-            })?;
+        let (identity, tokens) = self.0.provider.finish(&attempt.login, answer).await?;
         let user = self.admit(&identity).await?;
         // A session that this browser had is over: its id could have been planted.
-        if let Some(old) = self.0.sessions.find(request.headers()) {
+        if let Some(old) = self.0.sessions.find(&request.headers) {
             self.0.sessions.end(&old).await?;
         }
         let (cookie, session) = self.0.sessions.begin(user, identity, tokens).await?;

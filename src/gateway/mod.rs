@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -143,7 +144,11 @@ impl Gateway {
         let permit = authorize(&head, session)?;
         let navigation = head.navigation;
         match permit.target() {
-            Target::Own => self.own(request, &permit, navigation).await,
+            // Boxed, so that a forwarded request does not carry room for every page of ours.
+            Target::Own => {
+                let own: BoxFuture<'_, _> = Box::pin(self.own(request, &permit, navigation));
+                own.await
+            }
             Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
             Target::Workspace { .. } => self.forward(connection, request, &permit, navigation).await,
         }
@@ -161,8 +166,8 @@ impl Gateway {
             Ok(Route::Workspace { .. } | Route::Unknown) | Err(_) => return Err(Refusal::NotFound),
         };
         match endpoint {
-            Endpoint::Login => self.login(&request, permit, navigation).await,
-            Endpoint::Callback => self.callback(&request, permit).await,
+            Endpoint::Login => self.login(&request.into_parts().0, permit, navigation).await,
+            Endpoint::Callback => self.callback(&request.into_parts().0, permit).await,
             Endpoint::Logout => self.logout(request, permit).await,
             Endpoint::Logo => Ok(page::logo()),
             Endpoint::ApiRoot => Ok(jupyterhub::root()),

@@ -91,7 +91,8 @@ fn inherited() -> Result<Vec<TcpListener>, ListenError> {
 /// systemd's `ListenStream=443` listens on `[::]:443` for both families.
 fn is_same(inherited: SocketAddr, wanted: SocketAddr) -> bool {
     let anywhere = inherited.ip().is_unspecified() && wanted.ip().is_unspecified();
-    inherited.port() == wanted.port() && (inherited.ip().to_canonical() == wanted.ip().to_canonical() || anywhere)
+    inherited.port() == wanted.port()
+        && (inherited.ip().to_canonical() == wanted.ip().to_canonical() || anywhere)
 }
 
 fn open(address: SocketAddr, free: bool) -> Result<TcpListener, ListenError> {

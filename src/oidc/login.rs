@@ -1,6 +1,7 @@
 //! One login: the authorization URL; code and state become an identity.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderValue};
 use oauth2::basic::{
@@ -107,7 +108,13 @@ impl Provider {
         verifier: &str,
     ) -> Result<TokenResponse, OidcError> {
         let client = self.oauth(known)?;
-        let send = |request| self.0.http.json(request);
+        // Owns what it uses: a closure that borrows makes a future that cannot go to another thread (rust-lang/rust
+        // issue 110338).
+        let provider = Arc::clone(&self.0);
+        let send = move |request| {
+            let provider = Arc::clone(&provider);
+            async move { provider.http.json(request).await }
+        };
         let request = client
             .exchange_code(AuthorizationCode::new(code))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.to_owned()));

@@ -11,3 +11,4 @@ pub mod client;
 pub mod eventually;
 pub mod process;
 pub mod provider;
+pub mod upstream;
