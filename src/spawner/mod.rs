@@ -280,8 +280,3 @@ pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawne
         config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),
     })
 }
-
-/// Stub.
-pub fn escape(_name: &UserName, _how: config::Escape) -> String {
-    todo!()
-}
