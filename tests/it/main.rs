@@ -4,4 +4,5 @@
 mod forwarding;
 mod oidc;
 mod session;
+mod spawning;
 mod store;

@@ -8,6 +8,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod docker;
 pub mod eventually;
 pub mod process;
 pub mod provider;
