@@ -249,6 +249,16 @@ async fn an_engine_that_goes_away_is_named_and_found_again() {
 }
 
 #[tokio::test]
+async fn a_socket_that_is_not_there_is_said_to_be_the_reason() {
+    let spawner = open(Path::new("/nonexistent/docker.sock"), PREFIX, Metrics::new());
+    let error = spawner.ping().await.unwrap_err();
+    assert_eq!(error.to_string(), "the container runtime at /nonexistent/docker.sock does not answer");
+    assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+    assert!(error.remedy().starts_with("start the container runtime"), "{}", error.remedy());
+    assert_eq!(spawner.events().next().await, None);
+}
+
+#[tokio::test]
 async fn a_container_that_cannot_start_is_not_left_behind() {
     let fake = Fake::new();
     fake.engine.refuse_next("/start", 400, "exec: \"lab\": executable file not found in $PATH");
