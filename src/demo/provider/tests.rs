@@ -102,7 +102,10 @@ fn a_user_signs_in_and_the_client_learns_who_it_is() {
     let form = provider.respond(&empty(get(&asking(&[]))));
     assert_eq!(form.status(), StatusCode::OK);
     let policy = form.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.contains("form-action 'self' https://localhost:8443"), "the redirect is let through: {policy}");
+    assert!(
+        policy.contains("form-action 'self' https://localhost:8443"),
+        "the redirect is let through: {policy}"
+    );
 
     let fields = [("username", "alice"), ("password", "wonder&land")];
     let back = location(&provider.respond(&post(&asking(&[]), &fields)));
@@ -217,7 +220,8 @@ fn an_access_token_opens_userinfo_for_a_while() {
     let (provider, clock) = provider();
     let answer = body(tokens(&provider, &signed_in(&provider), VERIFIER));
     let bearer = format!("Bearer {}", answer["access_token"].as_str().unwrap());
-    let ask = |bearer: &str| provider.respond(&empty(get("/userinfo").header(AUTHORIZATION, bearer))).status();
+    let ask =
+        |bearer: &str| provider.respond(&empty(get("/userinfo").header(AUTHORIZATION, bearer))).status();
     assert_eq!(ask(&bearer), StatusCode::OK);
     assert_eq!(ask("Bearer x"), StatusCode::UNAUTHORIZED);
     assert_eq!(ask(&format!("Bearer {}", answer["id_token"].as_str().unwrap())), StatusCode::UNAUTHORIZED);
