@@ -5,4 +5,5 @@ mod attacks;
 mod forwarding;
 mod oidc;
 mod session;
+mod spawning;
 mod store;
