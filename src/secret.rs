@@ -115,7 +115,7 @@ fn file(path: &Path) -> Result<(Zeroizing<String>, String), SecretError> {
 fn variable(name: &str) -> Result<String, SecretError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads secrets from the environment")]
     let value = std::env::var(name);
-    value.map_err(|_| SecretError::Unset { name: name.to_owned() })
+    value.map_err(|_unset| SecretError::Unset { name: name.to_owned() })
 }
 
 impl<'de> Deserialize<'de> for SecretSource {
