@@ -31,5 +31,7 @@ impl fmt::Display for Finding {
 
 /// Everything that is wrong with a configuration that parses.
 pub fn check(_loaded: &Loaded) -> Vec<Finding> {
-    todo!()
+    Vec::new()
 }
+
+pub(super) fn rules(_loaded: &super::Loaded) -> Vec<Finding> { Vec::new() }

@@ -162,3 +162,50 @@ const ALGORITHMS: [Algorithm; 9] = [
 const MOST_TRIED: usize = 16;
 /// Keys of one provider.
 const MOST_KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_keys_that_can_be_relied_on_are_kept() {
+        let modulus = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xc5; bytes]);
+        let rsa = |bytes| json!({"kty": "RSA", "use": "sig", "n": modulus(bytes), "e": "AQAB"});
+        let leading_zeros = [vec![0; 200], vec![0xc5; 64]].concat();
+        let weak = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(leading_zeros), "e": "AQAB"});
+        let keys = |list: Value| usable_keys(json!({"keys": list}).to_string().as_bytes());
+        assert_eq!(keys(json!([rsa(256), rsa(512)])).unwrap().len(), 2);
+        for bad in [
+            json!([]),
+            json!([rsa(64)]),
+            json!([rsa(128)]),
+            json!([weak]),
+            json!([{"kty": "RSA", "use": "enc", "n": modulus(256), "e": "AQAB"}]),
+            json!([{"kty": "RSA", "alg": "RSA-OAEP", "n": modulus(256), "e": "AQAB"}]),
+            json!([{"kty": "oct", "k": modulus(32)}]),
+            json!([{"kty": "EC", "crv": "P-521", "x": modulus(66), "y": modulus(66)}]),
+        ] {
+            assert!(keys(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(usable_keys(b"[]").is_err());
+        let many: Vec<Value> = (0..1000).map(|_| rsa(256)).collect();
+        assert_eq!(keys(json!(many)).unwrap().len(), MOST_KEPT);
+    }
+
+    #[test]
+    fn only_signed_tokens_are_taken_apart() {
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let token = |header: Value| format!("{}.{}.AAAA", part(header), part(json!({"sub": "s"})));
+        assert!(Jwt::parse(&token(json!({"alg": "ES256", "typ": "application/JWT"}))).is_ok());
+        for bad in ["", ".", "..", "a.b", "a.b.c", "a.b.c.d.e"] {
+            assert!(Jwt::parse(bad).is_err(), "{bad}");
+        }
+        for alg in ["none", "None", "NONE", "", "HS256", "HS512", "rs256", "RSA-OAEP", "A128GCM", "ES512"] {
+            assert!(Jwt::parse(&token(json!({"alg": alg}))).is_err(), "{alg}");
+        }
+        assert!(Jwt::parse(&token(json!({"typ": "JWT"}))).is_err());
+        assert!(Jwt::parse(&format!("{}.AAAA", token(json!({"alg": "RS256"})))).is_err());
+    }
+}

@@ -38,13 +38,12 @@ impl Keys {
         http: &Http,
         clock: &Clock,
     ) -> Result<Verified, OidcError> {
-        let known = self.set.load_full();
-        match jwt.verify(&known) {
+        match jwt.verify(&self.set.load()) {
             Ok(verified) => return Ok(verified),
             Err(Unverified::Forged(error)) => return Err(forged(error)),
             Err(Unverified::NoKey) => {}
         }
-        match jwt.verify(&self.newer(&known, http, clock).await?) {
+        match jwt.verify(&self.newer(http, clock).await?) {
             Ok(verified) => Ok(verified),
             Err(Unverified::Forged(error)) => Err(forged(error)),
             Err(Unverified::NoKey) => Err(OidcError::untrusted("no key of its signs its token", None)),
@@ -56,18 +55,12 @@ impl Keys {
         jwt.verify(&self.set.load()).ok()
     }
 
-    /// The keys after `known`: what another login has just fetched, or what is fetched now. Tokens with made-up keys
-    /// cause one fetch in [`PAUSE`].
-    async fn newer(
-        &self,
-        known: &Arc<Vec<CoreJsonWebKey>>,
-        http: &Http,
-        clock: &Clock,
-    ) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
+    /// The keys that are fetched now, or that another login has just fetched. Tokens with made-up keys cause one fetch
+    /// in [`PAUSE`].
+    async fn newer(&self, http: &Http, clock: &Clock) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
         let _turn = self.turn.acquire().await;
-        let current = self.set.load_full();
-        if !Arc::ptr_eq(&current, known) || clock.now() < self.next() {
-            return Ok(current);
+        if clock.now() < self.next() {
+            return Ok(self.set.load_full());
         }
         let fetched = fetch(&self.url, http).await;
         let pause = if fetched.is_ok() { PAUSE } else { PAUSE_AFTER_FAILURE };

@@ -278,6 +278,8 @@ async fn an_answer_to_another_login_is_refused_before_its_code_is_used() {
 #[tokio::test]
 async fn a_login_that_began_at_another_provider_is_refused() {
     let (one, two) = (Pair::start().await, Pair::start().await);
+    one.fake.lie(Lie::AnswerNoIss);
+    two.fake.lie(Lie::DiscoveryNoIssPromise);
     let (login, answer) = one.sign_in().await;
     let error = two.provider.finish(&login, &Answer::parse(&answer).unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), "mismatch");

@@ -1,6 +1,10 @@
 //! Finding the provider.
 
+use std::path::Path;
+
 use super::*;
+
+type Change<'a> = &'a dyn Fn(&mut config::Provider);
 
 async fn refuses(lie: Lie, kind: &str, words: &str) {
     let pair = Pair::start().await;
@@ -124,9 +128,9 @@ async fn settings_that_cannot_be_safe_are_refused_at_once() {
     let fake = Fake::start().await;
     let clock = Clock::system();
     let remote = Url::parse("http://kc.example/auth").unwrap();
-    let changes: [(&str, &dyn Fn(&mut config::Provider)); 9] = [
+    let changes: [(&str, Change<'_>); 9] = [
         ("provider.issuer is http://kc.example", &|config| {
-            config.issuer = Some("http://kc.example/realms/r".into())
+            config.issuer = Some("http://kc.example/realms/r".into());
         }),
         ("no URL", &|config| config.issuer = Some("kc.example".into())),
         ("query", &|config| config.issuer = Some("https://kc.example/realms/r?x=1".into())),
@@ -146,4 +150,33 @@ async fn settings_that_cannot_be_safe_are_refused_at_once() {
         assert_eq!(error.kind(), "settings");
         assert!(error.to_string().contains(words), "{words}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_refused() {
+    let fake = Fake::start_with_tls().await;
+    let clock = Clock::system();
+    let mut config = by_issuer(&fake.issuer());
+    let error = provider(&config, &clock).unwrap().ready().await.unwrap_err();
+    assert_eq!(error.kind(), "unreachable");
+    assert!(chain(&error).contains("certificate"), "{}", chain(&error));
+    assert!(fake.requests().is_empty());
+
+    let other = Fake::start_with_tls().await;
+    config.ca_file = other.authority().map(Path::to_owned);
+    assert_eq!(provider(&config, &clock).unwrap().ready().await.unwrap_err().kind(), "unreachable");
+
+    config.ca_file = fake.authority().map(Path::to_owned);
+    provider(&config, &clock).unwrap().ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_with_tls_serves_logins() {
+    let fake = Fake::start_with_tls().await;
+    let config =
+        config::Provider { ca_file: fake.authority().map(Path::to_owned), ..by_issuer(&fake.issuer()) };
+    let provider = provider(&config, &Clock::system()).unwrap();
+    let (url, login) = provider.begin().await.unwrap();
+    let answer = Answer::parse(&fake.sign_in(&url).await).unwrap();
+    provider.finish(&login, &answer).await.unwrap();
 }

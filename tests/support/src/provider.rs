@@ -9,10 +9,12 @@
 
 mod http;
 mod lie;
+mod tls;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,6 +28,7 @@ use url::Url;
 
 pub use lie::Lie;
 
+use tls::Tls;
 use tokens::SigningKey;
 
 /// The provider; a clone is another handle. It goes with [`Provider::stop`], or with the runtime.
@@ -34,6 +37,7 @@ pub struct Provider(Arc<Shared>);
 
 struct Shared {
     address: SocketAddr,
+    tls: Option<Tls>,
     /// 0: the machine's clock.
     now: AtomicU64,
     state: Mutex<State>,
@@ -93,8 +97,17 @@ impl Provider {
     /// The client's secret, with what careless encoding would change.
     pub const CLIENT_SECRET: &str = "s:e%c+r ét";
 
-    /// On a port of its own. Alice signs in, until [`Provider::user`] says otherwise.
+    /// On a port of its own, without TLS. Alice signs in, until [`Provider::user`] says otherwise.
     pub async fn start() -> Self {
+        Self::start_at(None).await
+    }
+
+    /// The same with TLS, by an authority of its own.
+    pub async fn start_with_tls() -> Self {
+        Self::start_at(Some(Tls::new())).await
+    }
+
+    async fn start_at(tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = State {
             server: None,
@@ -109,15 +122,21 @@ impl Provider {
             requests: Vec::new(),
         };
         let address = listener.local_addr().unwrap();
-        let provider = Self(Arc::new(Shared { address, now: AtomicU64::new(0), state: Mutex::new(state) }));
+        let provider =
+            Self(Arc::new(Shared { address, tls, now: AtomicU64::new(0), state: Mutex::new(state) }));
         provider.user("alice", json!({}));
         provider.serve(listener);
         provider
     }
 
+    /// The file (PEM) with the authority of its certificate: what `provider.ca_file` is to be.
+    pub fn authority(&self) -> Option<&Path> {
+        self.0.tls.as_ref().map(Tls::authority)
+    }
+
     /// Its issuer: what `provider.issuer` is to be.
     pub fn issuer(&self) -> String {
-        format!("http://{}{REALM}", self.0.address)
+        format!("{}://{}{REALM}", if self.0.tls.is_some() { "https" } else { "http" }, self.0.address)
     }
 
     /// One of its endpoints: `auth`, `token`, `userinfo`, `certs`, `logout`.
@@ -188,13 +207,13 @@ impl Provider {
 
     /// Plays the browser: opens the authorization URL, and gives the query with which it is sent back.
     pub async fn sign_in(&self, authorize: &Url) -> String {
-        let location = self.visit(authorize).await.unwrap_or_else(|page| panic!("no redirect, but {page}"));
+        let location = self.visit(authorize).await.unwrap();
         location.query().unwrap_or_default().to_owned()
     }
 
     /// Opens one of its pages: where it sends the browser, or what it shows.
     pub async fn visit(&self, url: &Url) -> Result<Url, String> {
-        http::visit(self.0.address, url).await
+        http::visit(self.0.address, self.0.tls.as_ref(), url).await
     }
 
     /// Goes away: connections are refused.

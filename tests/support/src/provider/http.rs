@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use url::Url;
 use url::form_urlencoded;
 
+use super::tls::{Stream, Tls};
 use super::{Grant, Lie, Provider, REALM, Seen, random};
 
 type Answer = Response<Full<Bytes>>;
@@ -35,6 +36,13 @@ pub(super) fn serve(provider: Provider, listener: TcpListener) -> AbortHandle {
                     let provider = provider.clone();
                     async move { Ok::<_, Infallible>(provider.answer(request).await) }
                 });
+                let stream: Stream = match &provider.0.tls {
+                    Some(tls) => match tls.accept(stream).await {
+                        Some(stream) => stream,
+                        None => return,
+                    },
+                    None => Box::pin(stream),
+                };
                 // A client that goes away is no failure.
                 drop(
                     hyper::server::conn::http1::Builder::new()
@@ -50,8 +58,12 @@ pub(super) fn serve(provider: Provider, listener: TcpListener) -> AbortHandle {
 
 /// One GET, without following a redirect.
 #[expect(clippy::disallowed_methods, reason = "it stands for another process")]
-pub(super) async fn visit(address: SocketAddr, url: &Url) -> Result<Url, String> {
+pub(super) async fn visit(address: SocketAddr, tls: Option<&Tls>, url: &Url) -> Result<Url, String> {
     let stream = TcpStream::connect(address).await.unwrap();
+    let stream: Stream = match tls {
+        Some(tls) => tls.connect(stream).await,
+        None => Box::pin(stream),
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
