@@ -61,6 +61,15 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// The options in force that relax a protection: for the log at start, and a metric.
+    pub fn insecure_options(&self) -> Vec<&'static str> {
+        let process = self.spawner.kind == SpawnerKind::InsecureProcess;
+        let options = [(self.provider.insecure_http, "insecure_http"), (process, "insecure_process")];
+        options.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
+    }
+}
+
 /// `[public]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +86,7 @@ pub struct Public {
 
 impl Public {
     fn default_hsts() -> Span {
-        Span(Duration::from_secs(180 * 86_400))
+        Span(Duration::from_hours(180 * 24))
     }
 }
 

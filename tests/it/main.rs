@@ -1,3 +1,4 @@
 //! it
+mod config;
 mod session;
 mod store;
