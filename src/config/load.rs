@@ -202,11 +202,11 @@ impl Place {
     }
 
     fn last_key(&self) -> &str {
-        let keys = self.0.iter().filter_map(|step| match step {
+        let mut keys = self.0.iter().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
         });
-        keys.last().unwrap_or_default()
+        keys.next_back().unwrap_or_default()
     }
 
     /// Takes the innermost key on the way out of its table: with a bad element goes the whole list.
