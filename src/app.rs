@@ -1,1 +1,213 @@
-//! Builds every part, in order; runs, reloads, drains.
+//! Builds every part from the configuration, in order; runs; reloads on SIGHUP; drains on SIGTERM.
+
+mod run;
+mod workers;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tracing::warn;
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::forward::Forwarder;
+use crate::gateway::{self, Gateway, Redirect};
+use crate::listener::{ListenError, Listener, Listeners};
+use crate::logging::{self, LogError};
+use crate::mapping::Mapping;
+use crate::metrics::{Kind, Metrics};
+use crate::oidc::{OidcError, Provider};
+use crate::seal::Sealer;
+use crate::secret::SecretError;
+use crate::session::Sessions;
+use crate::spawner::{self, SpawnError, Spawner};
+use crate::store::{Store, StoreError};
+use crate::tasks::Tasks;
+use crate::tls::{Certificates, TlsError};
+use crate::workspace::{self, Place, Workspaces};
+
+pub use run::run;
+
+/// hubgate cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// No log, no start.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A runtime of tokio.
+    #[error("cannot start a worker")]
+    Runtime(#[source] std::io::Error),
+    /// A signal that cannot be handled.
+    #[error("cannot watch for signals")]
+    Signals(#[source] std::io::Error),
+    /// A secret that cannot be had.
+    #[error("cannot read provider.client_secret")]
+    Secret(#[from] SecretError),
+    /// Certificates.
+    #[error("cannot use the certificates")]
+    Tls(#[from] TlsError),
+    /// Sockets.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The store.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The provider's settings.
+    #[error("cannot use the provider's settings")]
+    Provider(#[from] OidcError),
+    /// The spawner's settings.
+    #[error("cannot use the spawner's settings")]
+    Spawner(#[from] SpawnError),
+}
+
+impl AppError {
+    /// Whether another configuration is all it takes; starting again with the same one does not help.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Log(_) | Self::Secret(_) | Self::Tls(_) | Self::Provider(_) => true,
+            Self::Runtime(_) | Self::Signals(_) | Self::Listen(_) | Self::Store(_) | Self::Spawner(_) => {
+                false
+            }
+        }
+    }
+
+    /// What an administrator can do.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Log(_) => Some("write error, warn, info or debug"),
+            Self::Runtime(_) | Self::Signals(_) => None,
+            Self::Secret(error) => Some(error.remedy()),
+            Self::Tls(error) => Some(error.remedy()),
+            Self::Listen(error) => Some(error.remedy()),
+            Self::Store(_) => Some("let hubgate's user own store.folder, and see that there is space"),
+            Self::Provider(error) => Some(error.remedy()),
+            Self::Spawner(error) => Some(error.remedy()),
+        }
+    }
+}
+
+/// Everything that runs.
+struct App {
+    tasks: Tasks,
+    metrics: Metrics,
+    clock: Clock,
+    certificates: Certificates,
+    provider: Provider,
+    sessions: Sessions,
+    workspaces: Workspaces,
+    gateway: Gateway,
+    admin: Arc<Admin>,
+    redirect: Arc<Redirect>,
+    listener: Arc<Listener>,
+    sockets: Listeners,
+}
+
+/// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
+/// may be down.
+async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App, AppError> {
+    let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
+    tell_insecure(&config, &metrics);
+    let certificates = Certificates::load(&config.certificate)?;
+    tell_validity(&certificates, &clock, &metrics);
+    let store = Store::open(&config.store.folder).await?;
+    let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
+    let secret = config.provider.client_secret.read()?;
+    let mut callback = config.public.url.clone();
+    callback.set_path("/hub/oauth_callback");
+    let provider = Provider::new(&config.provider, callback, secret, clock.clone())?;
+    let spawner = spawner::open(&config.spawner, metrics.clone())?;
+    let body_timeout = config.listen.body_timeout.0;
+    let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
+    let mapping = Mapping::new(&config.provider, &config.rule, &config.profile);
+    let sessions =
+        Sessions::new(&config.session, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
+    let judge = mapping.clone();
+    sessions.restore(move |identity, name| judge.user(identity, name.clone()).ok()).await?;
+    let workspaces = Workspaces::new(workspace::Parts {
+        place: place(&config),
+        profiles: config.profile,
+        spawner: Arc::clone(&spawner),
+        forwarder: forwarder.clone(),
+        sealer: Arc::clone(&sealer),
+        public: config.public.url.clone(),
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    });
+    let hsts = config.public.hsts.0;
+    let redirect = Arc::new(Redirect::new(&config.public.url));
+    let gateway = Gateway::new(gateway::Parts {
+        public: config.public,
+        login_timeout: config.session.login_timeout.0,
+        provider: provider.clone(),
+        mapping,
+        sessions: sessions.clone(),
+        store: store.clone(),
+        workspaces: workspaces.clone(),
+        forwarder,
+        sealer,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+    let admin = Arc::new(Admin {
+        provider: provider.clone(),
+        spawner: Arc::clone(&spawner) as Arc<dyn Spawner>,
+        store,
+        tasks: tasks.clone(),
+        metrics: metrics.clone(),
+    });
+    let tls = certificates.server_config();
+    let listener = Arc::new(Listener::new(&config.listen, tls, hsts, tasks.clone(), metrics.clone()));
+    Ok(App {
+        tasks,
+        metrics,
+        clock,
+        certificates,
+        provider,
+        sessions,
+        workspaces,
+        gateway,
+        admin,
+        redirect,
+        listener,
+        sockets,
+    })
+}
+
+/// What workspaces are told of their surroundings.
+fn place(config: &Config) -> Place {
+    let listen = config.hub_api.listen.map(|address| format!("http://{address}/hub/api"));
+    let url = config.hub_api.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    Place {
+        public_url: config.public.url.origin().ascii_serialization(),
+        hub_api: url.or(listen),
+        escape: config.spawner.escape,
+        images: config.spawner.kind == config::SpawnerKind::Docker,
+    }
+}
+
+/// Certificates that clients will not accept are served all the same: an old one is better than no hub at all.
+fn tell_validity(certificates: &Certificates, clock: &Clock, metrics: &Metrics) {
+    for dated in certificates.dated(clock.now()) {
+        warn!(event = "certificate_not_valid", "{dated}");
+    }
+    metrics.certificate_expiry.set(i64::try_from(certificates.expiry()).unwrap_or(i64::MAX));
+}
+
+/// Nobody relaxes a protection without being reminded of it.
+fn tell_insecure(config: &Config, metrics: &Metrics) {
+    for option in config.insecure_options() {
+        warn!(option, "a protection is relaxed");
+        metrics.insecure_options.get_or_create(&Kind { kind: option }).set(1);
+    }
+}
+
+/// Begins logging as the configuration says.
+fn start_log(log: &config::Log) -> Result<(), LogError> {
+    let format = match log.format {
+        config::LogFormat::Text => logging::Format::Text,
+        config::LogFormat::Json => logging::Format::Json,
+    };
+    logging::start(format, &log.filter, log.requests)
+}

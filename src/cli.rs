@@ -1,1 +1,35 @@
 //! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// One program in front of a multi-user notebook hub.
+#[derive(Debug, Parser)]
+#[command(name = "hubgate", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What hubgate does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the hub.
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "/etc/hubgate/config.toml")]
+        config: PathBuf,
+    },
+    /// Say everything that is wrong with a configuration, and start nothing.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "/etc/hubgate/config.toml")]
+        config: PathBuf,
+    },
+    /// Try hubgate out on this machine, with a provider and two users of its own.
+    Demo(crate::demo::Options),
+    /// Print the version.
+    Version,
+}

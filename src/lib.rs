@@ -33,3 +33,4 @@ pub mod listener;
 
 pub mod app;
 pub mod cli;
+pub mod demo;

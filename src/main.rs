@@ -1,1 +1,106 @@
-fn main() {}
+//! Parses the command line, runs it, prints what went wrong, and chooses the exit code.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use hubgate::cli::{Cli, Command};
+use hubgate::clock::Clock;
+use hubgate::config::{self, Config, ConfigError, Finding};
+use hubgate::tls::Certificates;
+use hubgate::{app, demo};
+
+/// The configuration is wrong; clap uses the same for a wrong command line.
+const EXIT_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { config } => match usable(&config) {
+            Ok(config) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
+            Err(code) => code,
+        },
+        Command::Check { config } => match usable(&config) {
+            Ok(_) => say(&format!("{} is usable", config.display()), ExitCode::SUCCESS),
+            Err(code) => code,
+        },
+        Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
+        Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
+    }
+}
+
+/// The configuration, if nothing is wrong with it; else everything that is.
+fn usable(path: &Path) -> Result<Config, ExitCode> {
+    let mut findings = match config::load(path) {
+        Ok(loaded) => {
+            let findings = config::check(&loaded);
+            if findings.is_empty() {
+                match Certificates::load(&loaded.config.certificate) {
+                    Ok(certificates) => {
+                        for dated in certificates.dated(Clock::system().now()) {
+                            write_error(&format!("warning: {dated}\n"));
+                        }
+                        return Ok(loaded.config);
+                    }
+                    Err(error) => {
+                        complain(&error, Some(error.remedy()));
+                        return Err(ExitCode::from(EXIT_CONFIGURATION));
+                    }
+                }
+            }
+            findings
+        }
+        Err(ConfigError::Findings(findings)) => findings,
+        Err(error) => {
+            complain(&error, Some("name the configuration with --config"));
+            return Err(ExitCode::from(EXIT_CONFIGURATION));
+        }
+    };
+    findings.sort_by_key(|finding| finding.line);
+    let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+    write_error(&format!(
+        "{}\nerror: {} to mend before hubgate starts\n",
+        lines.join("\n"),
+        count(lines.len())
+    ));
+    Err(ExitCode::from(EXIT_CONFIGURATION))
+}
+
+fn count(findings: usize) -> String {
+    if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
+}
+
+fn end<E: Error>(
+    outcome: Result<(), E>,
+    remedy: impl Fn(&E) -> Option<&'static str>,
+    is_configuration: impl Fn(&E) -> bool,
+) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    complain(&error, remedy(&error));
+    if is_configuration(&error) { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
+}
+
+/// The error, its causes, and what to do.
+fn complain(error: &dyn Error, remedy: Option<&str>) {
+    let mut text = format!("error: {error}\n");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("  caused by: {error}\n"));
+        cause = error.source();
+    }
+    if let Some(remedy) = remedy {
+        text.push_str(&format!("  hint: {remedy}\n"));
+    }
+    write_error(&text);
+}
+
+/// Whoever closed the pipe does not want to read it.
+fn write_error(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    drop(writeln!(std::io::stdout(), "{text}"));
+    code
+}

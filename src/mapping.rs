@@ -1,1 +1,280 @@
-//! Identity to user, by rules; pure.
+//! Identity to user: which name, whether they may enter, and what they are granted. Pure.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::{self, Limit};
+use crate::identity::Identity;
+use crate::user::{Limits, User, UserName, UserNameError};
+
+/// The rules of the configuration, ready to judge.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    username_claim: String,
+    groups_claim: String,
+    rules: Vec<Rule>,
+    profiles: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    rule: config::Rule,
+    users: Vec<UserName>,
+}
+
+/// Why an identity is no user of this hub.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MappingError {
+    /// The provider did not say how the user is called.
+    #[error("the provider sends no claim {claim:?} with text in it")]
+    NoName {
+        /// The claim that was looked for.
+        claim: String,
+    },
+    /// The claim's text cannot be a name here.
+    #[error("the claim {claim:?} cannot be a user name")]
+    UnsafeName {
+        /// The claim.
+        claim: String,
+        /// Why.
+        source: UserNameError,
+    },
+    /// No rule lets this person in.
+    #[error("no rule lets {name} in")]
+    NotAllowed {
+        /// The name they would have.
+        name: UserName,
+    },
+    /// Rules let them in and grant no profile.
+    #[error("the rules that let {name} in grant no profile")]
+    NoProfile {
+        /// The name they would have.
+        name: UserName,
+    },
+}
+
+impl Mapping {
+    /// From the configuration's provider, rules and profiles.
+    pub fn new(provider: &config::Provider, rules: &[config::Rule], profiles: &[config::Profile]) -> Self {
+        let rule = |rule: &config::Rule| Rule {
+            users: rule.users.iter().filter_map(|name| UserName::normalise(name).ok()).collect(),
+            rule: rule.clone(),
+        };
+        Self {
+            username_claim: provider.username_claim.clone(),
+            groups_claim: provider.groups_claim.clone(),
+            rules: rules.iter().map(rule).collect(),
+            profiles: profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
+        }
+    }
+
+    /// The name that the chosen claim gives.
+    pub fn name(&self, identity: &Identity) -> Result<UserName, MappingError> {
+        let claim = || self.username_claim.clone();
+        let text = identity.claim(&[&self.username_claim]).and_then(|value| value.as_str());
+        let text = text.ok_or_else(|| MappingError::NoName { claim: claim() })?;
+        UserName::normalise(text).map_err(|source| MappingError::UnsafeName { claim: claim(), source })
+    }
+
+    /// The user with all that the matching rules grant: administrator if one says so, the profiles of all, the
+    /// highest of the limits.
+    pub fn user(&self, identity: &Identity, name: UserName) -> Result<User, MappingError> {
+        let matching: Vec<&Rule> =
+            self.rules.iter().filter(|rule| self.matches(rule, identity, &name)).collect();
+        if matching.is_empty() {
+            return Err(MappingError::NotAllowed { name });
+        }
+        let granted = |profile: &str| {
+            let grants = |rule: &&Rule| {
+                rule.rule.profiles.as_ref().is_none_or(|list| list.iter().any(|p| p == profile))
+            };
+            matching.iter().any(grants)
+        };
+        let profiles: Arc<[Arc<str>]> =
+            self.profiles.iter().filter(|profile| granted(profile)).cloned().collect();
+        if profiles.is_empty() {
+            return Err(MappingError::NoProfile { name });
+        }
+        let memory = highest(matching.iter().filter_map(|rule| rule.rule.memory), |a, b| a.0 >= b.0);
+        let cpu = highest(matching.iter().filter_map(|rule| rule.rule.cpu), |a, b| a.0 >= b.0);
+        Ok(User {
+            admin: matching.iter().any(|rule| rule.rule.admin),
+            profiles,
+            memory: memory.map(|limit| limit.value().map(|size| size.0)),
+            cpu: cpu.map(|limit| limit.value().map(|cpu| cpu.0)),
+            name,
+        })
+    }
+
+    fn matches(&self, Rule { rule, users }: &Rule, identity: &Identity, name: &UserName) -> bool {
+        let any = |wanted: &[String], path: &[&str]| {
+            !wanted.is_empty()
+                && identity.strings(path).iter().any(|has| wanted.iter().any(|want| want == has))
+        };
+        let client_role = |wanted: &config::ClientRole| {
+            let path = ["resource_access", wanted.client.as_str(), "roles"];
+            identity.strings(&path).contains(&wanted.role.as_str())
+        };
+        rule.everyone
+            || users.contains(name)
+            || any(&rule.groups, &[&self.groups_claim])
+            || any(&rule.realm_roles, &["realm_access", "roles"])
+            || rule.client_roles.iter().any(client_role)
+    }
+}
+
+fn highest<T: Copy>(
+    limits: impl Iterator<Item = Limit<T>>,
+    at_least: impl Fn(&T, &T) -> bool,
+) -> Option<Limit<T>> {
+    limits.reduce(|a, b| match (a, b) {
+        (Limit::Value(x), Limit::Value(y)) => Limit::Value(if at_least(&x, &y) { x } else { y }),
+        (Limit::Unlimited, _) | (_, Limit::Unlimited) => Limit::Unlimited,
+    })
+}
+
+impl User {
+    /// What holds for this user in a profile: the rules' limits where they set one, else the profile's own.
+    pub fn limits(&self, profile: &config::Profile) -> Limits {
+        Limits {
+            memory: self.memory.unwrap_or_else(|| profile.memory.value().map(|size| size.0)),
+            cpu: self.cpu.unwrap_or_else(|| profile.cpu.value().map(|cpu| cpu.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{ClientRole, Cpu, Size};
+
+    fn mapping(rules: Vec<config::Rule>) -> Mapping {
+        Mapping {
+            username_claim: "preferred_username".into(),
+            groups_claim: "groups".into(),
+            rules: rules
+                .into_iter()
+                .map(|rule| Rule { users: vec![UserName::parse("alice").unwrap()], rule })
+                .map(|mut rule| {
+                    rule.users.retain(|_| !rule.rule.users.is_empty());
+                    rule
+                })
+                .collect(),
+            profiles: vec!["lab".into(), "qe".into()],
+        }
+    }
+
+    fn identity(claims: serde_json::Value) -> Identity {
+        Identity {
+            issuer: "https://kc.example/realms/r".into(),
+            subject: "1".into(),
+            sid: None,
+            claims: claims.as_object().cloned().unwrap(),
+        }
+    }
+
+    fn judge(rule: config::Rule, claims: serde_json::Value) -> Result<User, MappingError> {
+        let mapping = mapping(vec![rule]);
+        mapping.user(&identity(claims), UserName::parse("alice").unwrap())
+    }
+
+    fn strings(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn nobody_enters_until_a_rule_lets_them() {
+        let nobody = MappingError::NotAllowed { name: UserName::parse("alice").unwrap() };
+        let claims = json!({"groups": ["/lab"], "realm_access": {"roles": ["user"]}});
+        let none = mapping(vec![]).user(&identity(claims.clone()), UserName::parse("alice").unwrap());
+        assert_eq!(none, Err(nobody));
+        assert!(
+            judge(config::Rule::default(), claims.clone()).is_err(),
+            "a rule without a condition matches nobody"
+        );
+        for rule in [
+            config::Rule { users: strings(&["Alice"]), ..Default::default() },
+            config::Rule { groups: strings(&["/lab"]), ..Default::default() },
+            config::Rule { realm_roles: strings(&["user"]), ..Default::default() },
+            config::Rule { everyone: true, ..Default::default() },
+        ] {
+            assert!(judge(rule, claims.clone()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_group_is_its_whole_path_and_no_role() {
+        let lab = || config::Rule { groups: strings(&["/lab"]), ..Default::default() };
+        for claims in [
+            json!({"groups": ["lab"]}),
+            json!({"groups": ["/lab/alpha"]}),
+            json!({"groups": "/lab"}),
+            json!({"groups": null}),
+            json!({"realm_access": {"roles": ["/lab"]}}),
+            json!({}),
+        ] {
+            assert!(judge(lab(), claims.clone()).is_err(), "{claims}");
+        }
+        let empty = config::Rule { groups: strings(&[""]), ..Default::default() };
+        assert!(judge(empty, json!({"groups": [""]})).is_err(), "an empty name matches nothing");
+    }
+
+    #[test]
+    fn a_client_role_is_of_its_client() {
+        let role = ClientRole { client: "hub.prod".into(), role: "admin".into() };
+        let rule = || config::Rule { client_roles: vec![role.clone()], admin: true, ..Default::default() };
+        assert!(judge(rule(), json!({"resource_access": {"hub.prod": {"roles": ["admin"]}}})).unwrap().admin);
+        for claims in [
+            json!({"resource_access": {"other": {"roles": ["admin"]}}}),
+            json!({"resource_access": {"hub": {"prod": {"roles": ["admin"]}}}}),
+            json!({"resource_access": {"hub.prod": {"roles": "admin"}}}),
+        ] {
+            assert!(judge(rule(), claims).is_err());
+        }
+    }
+
+    #[test]
+    fn grants_add_up() {
+        let rules = vec![
+            config::Rule {
+                everyone: true,
+                profiles: Some(strings(&["qe"])),
+                memory: Some(Limit::Value(Size(1))),
+                cpu: Some(Limit::Value(Cpu(2.0))),
+                ..Default::default()
+            },
+            config::Rule {
+                groups: strings(&["/lab"]),
+                profiles: Some(strings(&["lab"])),
+                memory: Some(Limit::Value(Size(3))),
+                cpu: Some(Limit::Unlimited),
+                ..Default::default()
+            },
+        ];
+        let mapping = mapping(rules);
+        let of = |claims| mapping.user(&identity(claims), UserName::parse("bob").unwrap()).unwrap();
+        let plain = of(json!({}));
+        assert_eq!((&*plain.profiles[0], plain.memory, plain.cpu), ("qe", Some(Some(1)), Some(Some(2.0))));
+        let lab = of(json!({"groups": ["/lab"]}));
+        assert_eq!((lab.profiles.len(), lab.memory, lab.cpu), (2, Some(Some(3)), Some(None)));
+        assert!(!lab.admin);
+    }
+
+    #[test]
+    fn a_name_comes_from_a_claim_that_is_text() {
+        let mapping = mapping(vec![]);
+        assert_eq!(
+            mapping.name(&identity(json!({"preferred_username": "Anna@EPFL.ch"}))).unwrap().as_str(),
+            "anna@epfl.ch"
+        );
+        for claims in [json!({}), json!({"preferred_username": 7}), json!({"preferred_username": ["a"]})] {
+            assert!(matches!(mapping.name(&identity(claims)), Err(MappingError::NoName { .. })));
+        }
+        let unsafe_name = mapping.name(&identity(json!({"preferred_username": "../bob"})));
+        assert!(matches!(unsafe_name, Err(MappingError::UnsafeName { .. })));
+    }
+}

@@ -1,1 +1,346 @@
-//! Which route a path belongs to; pure.
+//! Which route a path belongs to. Pure, and the one place that reads paths.
+//!
+//! What is judged here is forwarded byte for byte, so a path that some reader could take for another user's is
+//! refused: whether it decodes once more, merges slashes, takes a backslash for a slash, cuts a segment at `;`, or
+//! looks away from case.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::user::UserName;
+
+/// What answers a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// hubgate itself.
+    Own(Endpoint<'a>),
+    /// A user's workspace; the name is in its normal form.
+    Workspace {
+        /// Whose.
+        owner: Cow<'a, str>,
+        /// The path ends with the name: browsers must be sent on to the same with a slash.
+        bare: bool,
+    },
+    /// Nothing.
+    Unknown,
+}
+
+/// What hubgate answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// `/`: to the workspace, or home.
+    Root,
+    /// Begins a login.
+    Login,
+    /// The provider sends browsers back here.
+    Callback,
+    /// Asks, then ends the session.
+    Logout,
+    /// The user's own page.
+    Home,
+    /// Chooses a profile and starts it; the rest of the path names a user.
+    Spawn(&'a str),
+    /// Old bookmarks: `/hub/user/<name>/…`.
+    HubUser(&'a str),
+    /// Links for whoever is signed in: `/hub/user-redirect/<path>`.
+    UserRedirect(&'a str),
+    /// The picture that images show.
+    Logo,
+    /// `/hub/api`: says that a hub is here.
+    ApiRoot,
+    /// A container sends a browser here to learn who it is.
+    ApiAuthorize,
+    /// A container redeems a code.
+    ApiToken,
+    /// A container asks who a token is.
+    ApiUser,
+    /// A container reports activity; the rest of the path is `<name>/activity`.
+    ApiUsers(&'a str),
+    /// Browsers report what a policy stopped.
+    CspReport,
+}
+
+/// A path that can be read in more than one way, or in none.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the path is ambiguous")]
+pub struct BadPath;
+
+impl<'a> Route<'a> {
+    /// The route of a request's path, as it stands in the request line, without its query.
+    pub fn find(path: &'a str) -> Result<Self, BadPath> {
+        let route = Self::literal(path)?;
+        if !is_simple(path) {
+            prove(path, &route)?;
+        }
+        Ok(route)
+    }
+
+    /// A closed set of names for metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Workspace { .. } => "workspace",
+            Self::Unknown => "unknown",
+            Self::Own(endpoint) => endpoint.label(),
+        }
+    }
+
+    fn literal(path: &'a str) -> Result<Self, BadPath> {
+        if let Some(rest) = path.strip_prefix("/user/") {
+            let (segment, bare) = rest.split_once('/').map_or((rest, true), |(segment, _)| (segment, false));
+            return Ok(Self::Workspace { owner: owner(segment)?, bare });
+        }
+        if path == "/" {
+            return Ok(Self::Own(Endpoint::Root));
+        }
+        let Some(rest) = path.strip_prefix("/hub/") else {
+            return Ok(if path == "/hub" { Self::Own(Endpoint::Home) } else { Self::Unknown });
+        };
+        Ok(Endpoint::find(rest).map_or(Self::Unknown, Self::Own))
+    }
+}
+
+impl<'a> Endpoint<'a> {
+    fn find(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "" | "home" => Self::Home,
+            "login" | "oauth_login" => Self::Login,
+            "oauth_callback" => Self::Callback,
+            "logout" => Self::Logout,
+            "spawn" => Self::Spawn(""),
+            "logo" => Self::Logo,
+            "api" | "api/" => Self::ApiRoot,
+            "api/oauth2/authorize" => Self::ApiAuthorize,
+            "api/oauth2/token" => Self::ApiToken,
+            "api/user" => Self::ApiUser,
+            "security/csp-report" => Self::CspReport,
+            _ => return Self::find_below(path),
+        })
+    }
+
+    fn find_below(path: &'a str) -> Option<Self> {
+        let below = |prefix: &str| path.strip_prefix(prefix);
+        if let Some(rest) = below("spawn/").or_else(|| below("spawn-pending/")) {
+            return Some(Self::Spawn(rest));
+        }
+        if let Some(rest) = below("user-redirect/") {
+            return Some(Self::UserRedirect(rest));
+        }
+        if let Some(rest) = below("user/") {
+            return Some(Self::HubUser(rest));
+        }
+        below("api/users/").map(Self::ApiUsers)
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Login => "login",
+            Self::Callback => "callback",
+            Self::Logout => "logout",
+            Self::Home => "home",
+            Self::Spawn(_) => "spawn",
+            Self::HubUser(_) | Self::UserRedirect(_) => "redirect",
+            Self::Logo => "logo",
+            Self::ApiRoot | Self::ApiAuthorize | Self::ApiToken | Self::ApiUser | Self::ApiUsers(_) => "api",
+            Self::CspReport => "csp-report",
+        }
+    }
+}
+
+fn owner(segment: &str) -> Result<Cow<'_, str>, BadPath> {
+    if UserName::is_plain(segment) {
+        return Ok(Cow::Borrowed(segment));
+    }
+    let name = UserName::from_path_segment(segment).map_err(|_not_a_name| BadPath)?;
+    Ok(Cow::Owned(name.as_str().to_owned()))
+}
+
+/// Nothing in it that any reader treats in a way of its own.
+fn is_simple(path: &str) -> bool {
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' | b'-' | b'_' | b'~' | b'/' | b'.' | b'@' | b'+' | b',' | b'=' | b':');
+    // A capital in the first segment could be read as `/user/`.
+    let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or("");
+    let folds = first.bytes().any(|b| b.is_ascii_uppercase());
+    let pairs = path.as_bytes().windows(2);
+    let special = |pair: &[u8]| pair == b"//" || pair == b"/.";
+    path.starts_with('/') && !folds && path.bytes().all(plain) && !pairs.into_iter().any(special)
+}
+
+/// Every reading of `path` names the route's owner, or none does; no reading climbs out of a folder.
+fn prove(path: &str, route: &Route<'_>) -> Result<(), BadPath> {
+    if !path.starts_with('/') || !path.is_ascii() || path.contains('\\') || !escapes_are_whole(path) {
+        return Err(BadPath);
+    }
+    let mut reading = Cow::Borrowed(path);
+    // Three decodings: a request that needs a fourth to become harmful meets nobody who decodes so often.
+    for round in 0..4 {
+        prove_reading(&reading, route, round == 0)?;
+        let decoded = match percent_decode_str(&reading).decode_utf8() {
+            Ok(decoded) => decoded.into_owned(),
+            Err(_invalid) if round == 0 => return Err(BadPath),
+            Err(_invalid) => break,
+        };
+        if decoded == reading {
+            break;
+        }
+        reading = Cow::Owned(decoded);
+    }
+    Ok(())
+}
+
+fn prove_reading(reading: &str, route: &Route<'_>, literal: bool) -> Result<(), BadPath> {
+    let mut named = [None, None];
+    let mut count = 0;
+    for segment in reading.split(['/', '\\']) {
+        if segment.contains('\0') {
+            return Err(BadPath);
+        }
+        let segment = segment.split(';').next().unwrap_or_default();
+        let folded: String = segment.nfkc().flat_map(char::to_lowercase).collect();
+        let name = folded.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+        if name == "." || name == ".." {
+            return Err(BadPath);
+        }
+        if !name.is_empty() {
+            if let Some(slot) = named.get_mut(count) {
+                *slot = Some(folded);
+            }
+            count += 1;
+        }
+    }
+    let reads_as_user = named.first().and_then(Option::as_deref) == Some("user");
+    match route {
+        Route::Workspace { owner, .. } if reads_as_user => {
+            // The literal segment has been decoded to the owner already.
+            let same = literal || named.get(1).and_then(Option::as_deref) == Some(owner);
+            if same { Ok(()) } else { Err(BadPath) }
+        }
+        Route::Workspace { .. } => Err(BadPath),
+        Route::Own(_) | Route::Unknown if reads_as_user => Err(BadPath),
+        Route::Own(_) | Route::Unknown => Ok(()),
+    }
+}
+
+fn escapes_are_whole(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| part.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner_of(path: &str) -> Option<String> {
+        match Route::find(path) {
+            Ok(Route::Workspace { owner, .. }) => Some(owner.into_owned()),
+            Ok(Route::Own(_) | Route::Unknown) | Err(BadPath) => None,
+        }
+    }
+
+    #[test]
+    fn a_workspace_path_names_its_owner() {
+        for (path, owner) in [
+            ("/user/alice/", "alice"),
+            ("/user/alice", "alice"),
+            ("/user/alice/lab/tree/a%2Fb/100%25.txt", "alice"),
+            ("/user/alice/lab/tree/100%2525.txt", "alice"),
+            ("/user/alice/files/a%20b;c/%C3%BC.ipynb", "alice"),
+            ("/user/alice//x", "alice"),
+            ("/user/alice/.hidden/..x/a..b/...", "alice"),
+            ("/user/a@b.c/", "a@b.c"),
+            ("/user/a%40b.c/", "a@b.c"),
+            ("/user/a%20b/x", "a b"),
+            ("/user/%C3%BC/", "ü"),
+            ("/user/alice/User/Bob", "alice"),
+        ] {
+            assert_eq!(owner_of(path).as_deref(), Some(owner), "{path}");
+        }
+        assert!(matches!(Route::find("/user/alice"), Ok(Route::Workspace { bare: true, .. })));
+        assert!(matches!(Route::find("/user/alice/"), Ok(Route::Workspace { bare: false, .. })));
+    }
+
+    #[test]
+    fn a_path_that_somebody_could_read_as_another_users_is_refused() {
+        for path in [
+            "/user/alice/../bob/tree",
+            "/user/alice/..%2fbob/",
+            "/user/alice/%2e%2e/bob/",
+            "/user/alice/%2e%2e%2fbob/",
+            "/user/alice/%252e%252e%252fbob/",
+            "/user/alice/%25252e%25252e%25252fbob/",
+            "/user/alice/..;/bob/",
+            "/user/alice/..%3b/bob/",
+            "/user/alice/..%5cbob/",
+            "/user/alice/..\\bob/",
+            "//user/bob/",
+            "/user//bob/",
+            "/user/bob%00/",
+            "/user/bo%00b/",
+            "/user/alice/a%00b",
+            "/user/bob%09",
+            "/user/bob%20",
+            "/user/bob%0a",
+            "/user/bob%7f",
+            "/%75ser/bob/",
+            "/user/b%6fb/",
+            "/./user/bob/",
+            "/user/alice/%c0%ae%c0%ae/bob/",
+            "/user/alice/%ff",
+            "/user/alice/．．/bob",
+            "/user/alice/%EF%BC%8E%EF%BC%8E/bob",
+            "/hub/../user/bob/",
+            "/hub/%2e%2e/user/bob/",
+            "/hub%2f..%2fuser/bob",
+            "/public/../user/bob/",
+            "/user/alice%3f/",
+            "/user/alice%23",
+            "/user/alice%2f..%2fbob/",
+            "/user/alice%2fbob/",
+            "/user/alice/.. /bob".replace(' ', "%20").as_str(),
+            "/USER/bob/",
+            "/User/bob",
+            "/user/BOB/",
+            "/;/user/bob/",
+            "/%2fuser/bob/",
+            "/user%2fbob/",
+            "/user;x/bob/",
+            "/user/bob;x/",
+            "/user/",
+            "/user/..",
+            "/user/%",
+            "/%",
+            "/%zz",
+            "/%u002e",
+            "*",
+            "",
+            "hub/login",
+        ] {
+            assert_eq!(Route::find(path), Err(BadPath), "{path}");
+        }
+    }
+
+    #[test]
+    fn our_own_paths_are_exact() {
+        for (path, endpoint) in [
+            ("/", Endpoint::Root),
+            ("/hub", Endpoint::Home),
+            ("/hub/", Endpoint::Home),
+            ("/hub/home", Endpoint::Home),
+            ("/hub/oauth_callback", Endpoint::Callback),
+            ("/hub/spawn/alice", Endpoint::Spawn("alice")),
+            ("/hub/api/users/alice/activity", Endpoint::ApiUsers("alice/activity")),
+            ("/hub/user-redirect/git-pull", Endpoint::UserRedirect("git-pull")),
+        ] {
+            assert_eq!(Route::find(path), Ok(Route::Own(endpoint)), "{path}");
+        }
+        for path in
+            ["/hub/login/", "/hub/Login", "/hub/%6cogin", "/user", "/k_logout", "/hub/x", "/hub//login"]
+        {
+            assert_eq!(Route::find(path), Ok(Route::Unknown), "{path}");
+        }
+    }
+}

@@ -58,6 +58,17 @@ impl UserName {
         if &*normal.0 == name { Ok(normal) } else { Err(UserNameError::NotNormal) }
     }
 
+    /// Whether a path segment is a name as it stands: ASCII in normal form, with nothing to decode.
+    pub fn is_plain(segment: &str) -> bool {
+        let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'@' | b'+' | b'~');
+        let edge = |b: Option<&u8>| b.is_some_and(|b| !matches!(b, b'-' | b'.' | b'~'));
+        let bytes = segment.as_bytes();
+        bytes.len() <= Self::MAX_BYTES
+            && bytes.iter().all(|b| inner(*b))
+            && edge(bytes.first())
+            && edge(bytes.last())
+    }
+
     /// The name in a URL's path segment, percent-decoded once. Encoded characters that need no encoding (RFC 3986
     /// section 2.3) are refused: two spellings of one path are how a check and a container come to disagree.
     pub fn from_path_segment(segment: &str) -> Result<Self, UserNameError> {
@@ -135,8 +146,10 @@ pub struct User {
     pub admin: bool,
     /// Names of the profiles this user may start, in the order of the configuration. Never empty.
     pub profiles: Arc<[Arc<str>]>,
-    /// What the rules set in place of the profile's own limits.
-    pub limits: Limits,
+    /// Bytes of memory that the rules grant in place of the profile's limit; `Some(None)` is no limit at all.
+    pub memory: Option<Option<u64>>,
+    /// Processors that the rules grant in place of the profile's limit.
+    pub cpu: Option<Option<f64>>,
 }
 
 /// How much of the machine a workspace may use. `None`: no limit is set.
@@ -191,5 +204,9 @@ mod tests {
             assert!(UserName::from_path_segment(segment).is_err(), "{segment}");
         }
         assert_eq!(UserName::normalise("a b@c").unwrap().path_segment(), "a%20b@c");
+        for segment in ["alice", "a@b.c", "a-b", "_x", "a.", "-a", "", "ALICE", "a%40b", "a b", "ü"] {
+            let parsed = UserName::parse(segment).is_ok() && segment.is_ascii() && !segment.contains(' ');
+            assert_eq!(UserName::is_plain(segment), parsed, "{segment}");
+        }
     }
 }

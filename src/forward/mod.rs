@@ -1,33 +1,60 @@
-//! The container's port: pooled connections, headers, tunnels.
+//! The container's port: requests and websockets go on to workspaces, over kept connections and without what is not the
+//! client's to say.
+//!
+//! It knows nothing of who may: whoever calls [`Forwarder::send`] has decided that.
 
+mod body;
 mod headers;
 mod pool;
 mod tunnel;
+mod websocket;
 
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
-use hyper::body::{Body, Frame, Incoming};
+use http::header::{CONNECTION, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::body::{Progress, RequestBody};
+use self::pool::Lease;
+use self::tunnel::Tunnel;
+use self::websocket::Handshake;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Kind, Metrics};
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 
-pub use pool::Pool;
+pub use self::body::ForwardedBody;
+pub use self::pool::Pool;
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Sends requests to workspaces; a clone is another handle.
 #[derive(Debug, Clone)]
-pub struct Forwarder;
+pub struct Forwarder(Arc<Settings>);
+
+/// What all pools share.
+#[derive(Debug)]
+struct Settings {
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    body_timeout: Duration,
+    idle_timeout: Duration,
+    idle_connections: usize,
+    tunnel_timeout: Option<Duration>,
+    workers: usize,
+    tasks: Tasks,
+    stopping: CancellationToken,
+    metrics: Metrics,
+}
 
 /// What hubgate says about a request to the workspace that gets it.
 #[derive(Debug, Clone, Copy)]
@@ -44,21 +71,6 @@ pub struct About<'a> {
     pub ended: &'a CancellationToken,
     /// Which worker runtime asks: connections stay with the runtime that made them.
     pub worker: usize,
-}
-
-/// The response's body, straight from the workspace.
-#[derive(Debug)]
-pub struct ForwardedBody;
-
-impl Body for ForwardedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        todo!()
-    }
 }
 
 /// A workspace did not answer.
@@ -112,33 +124,258 @@ impl ForwardError {
 impl Forwarder {
     /// With these deadlines. `body_timeout`: how long a request body may pause.
     pub fn new(
-        _config: &config::Forward,
-        _body_timeout: Duration,
-        _workers: usize,
-        _tasks: Tasks,
-        _metrics: Metrics,
+        config: &config::Forward,
+        body_timeout: Duration,
+        workers: usize,
+        tasks: Tasks,
+        metrics: Metrics,
     ) -> Self {
-        todo!()
+        Self(Arc::new(Settings {
+            connect_timeout: config.connect_timeout.0,
+            response_timeout: config.response_timeout.0,
+            body_timeout,
+            idle_timeout: config.idle_timeout.0,
+            idle_connections: config.idle_connections,
+            tunnel_timeout: config.tunnel_timeout.value().map(|timeout| timeout.0),
+            workers,
+            stopping: tasks.stopping(),
+            tasks,
+            metrics,
+        }))
     }
 
     /// Connections to one instance, none yet. Dropping the last handle closes the idle ones.
-    pub fn pool(&self, _upstream: Upstream) -> Arc<Pool> {
-        todo!()
+    pub fn pool(&self, upstream: Upstream) -> Arc<Pool> {
+        Arc::new(Pool::new(upstream, Arc::clone(&self.0)))
     }
 
     /// Sends a request to the workspace and answers with its response, both bodies streaming. The request's target is
     /// sent byte for byte. A websocket handshake becomes a tunnel that lives on after this returns.
     pub async fn send(
         &self,
-        _request: Request<Incoming>,
-        _pool: &Arc<Pool>,
-        _about: About<'_>,
+        request: Request<Incoming>,
+        pool: &Arc<Pool>,
+        about: About<'_>,
     ) -> Result<Response<ForwardedBody>, ForwardError> {
-        todo!()
+        let result = match Handshake::find(&request) {
+            Some(handshake) => self.open_websocket(request, handshake, pool, about).await,
+            None => self.exchange(request, pool, about).await,
+        };
+        if let Err(error) = &result {
+            self.0.metrics.upstream_errors.get_or_create(&Kind { kind: error.kind() }).inc();
+        }
+        result
     }
 
     /// Whether a workspace's server answers `GET <path>` with a status below 500 (JupyterHub's own test).
-    pub async fn probe(&self, _pool: &Arc<Pool>, _path: &str, _host: &HeaderValue) -> bool {
-        todo!()
+    pub async fn probe(&self, pool: &Arc<Pool>, path: &str, host: &HeaderValue) -> bool {
+        let request = Request::get(path).header(HOST, host).header(CONNECTION, "close");
+        let Ok(request) = request.body(RequestBody::empty()) else { return false };
+        let answer = async {
+            let mut sender = pool.connect_once().await.ok()?;
+            sender.send_request(request).await.ok()
+        };
+        let answer = timeout(PROBE_TIMEOUT, answer).await.ok().flatten();
+        answer.is_some_and(|answer| !answer.status().is_server_error() && !answer.status().is_informational())
+    }
+
+    /// An ordinary request. It is sent a second time only where the workspace cannot have acted on the first, which
+    /// happens when it closes a kept connection at the moment it is used again.
+    async fn exchange(
+        &self,
+        request: Request<Incoming>,
+        pool: &Arc<Pool>,
+        about: About<'_>,
+    ) -> Result<Response<ForwardedBody>, ForwardError> {
+        let mut request = self.prepare(request, &about)?;
+        let progress = request.body().progress();
+        if let Some(lease) = pool.checkout(about.worker) {
+            let spare = is_repeatable(&request).then(|| copy(&request));
+            match self.attempt(lease, request, progress.as_deref()).await {
+                Ok(response) => return finish(response, pool),
+                Err(failure) => request = failure.repeat(spare).map_err(|failure| failure.of(pool))?,
+            }
+        }
+        let lease = pool.connect(about.worker).await?;
+        let response = self.attempt(lease, request, progress.as_deref()).await;
+        finish(response.map_err(|failure| failure.of(pool))?, pool)
+    }
+
+    /// A websocket's handshake, on a connection that nothing else ever uses.
+    async fn open_websocket(
+        &self,
+        mut request: Request<Incoming>,
+        handshake: Handshake,
+        pool: &Arc<Pool>,
+        about: About<'_>,
+    ) -> Result<Response<ForwardedBody>, ForwardError> {
+        let client = hyper::upgrade::on(&mut request);
+        let mut request = self.prepare(request, &about)?;
+        headers::ask_for_websocket(request.headers_mut());
+        let mut sender = pool.connect_once().await?;
+        let response = self.answer(&mut sender, request, None).await;
+        let mut response = response.map_err(|failure| failure.of(pool))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return finish((response, None), pool);
+        }
+        if !handshake.is_accepted(&response) {
+            return Err(broken(pool, "the answer to a websocket's handshake is none"));
+        }
+        let tunnel = Tunnel {
+            client,
+            workspace: hyper::upgrade::on(&mut response),
+            ended: about.ended.clone(),
+            stopping: self.0.stopping.clone(),
+            idle: self.0.tunnel_timeout,
+            open: self.0.metrics.tunnels.clone(),
+        };
+        self.0.tasks.spawn(tunnel.run());
+        let mut response = response.map(|_none| ForwardedBody::empty());
+        headers::for_client(response.headers_mut());
+        headers::ask_for_websocket(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Turns the client's request into the one that the workspace gets.
+    fn prepare(
+        &self,
+        request: Request<Incoming>,
+        about: &About<'_>,
+    ) -> Result<Request<RequestBody>, ForwardError> {
+        if request.method() == Method::CONNECT {
+            return Err(ForwardError::Client { source: "CONNECT is not for workspaces".into() });
+        }
+        let mut request = request.map(|body| RequestBody::new(body, self.0.body_timeout));
+        let target = std::mem::take(request.uri_mut());
+        headers::for_workspace(request.headers_mut(), target.authority(), about);
+        let (method, length) = (request.method().clone(), request.body().length());
+        headers::frame(request.headers_mut(), &method, length);
+        *request.uri_mut() = origin_form(target);
+        *request.version_mut() = Version::HTTP_11;
+        request.extensions_mut().clear();
+        Ok(request)
+    }
+
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        request: Request<RequestBody>,
+        progress: Option<&Progress>,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Box<Failure>> {
+        lease.connection.listen();
+        match self.answer(&mut lease.connection.sender, request, progress).await {
+            Ok(response) => Ok((response, Some(lease))),
+            Err(mut failure) => {
+                failure.heard = lease.connection.heard();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sends the request and waits for the response's head.
+    async fn answer(
+        &self,
+        sender: &mut SendRequest<RequestBody>,
+        request: Request<RequestBody>,
+        progress: Option<&Progress>,
+    ) -> Result<Response<Incoming>, Box<Failure>> {
+        let limit = self.0.response_timeout;
+        let mut response = pin!(sender.try_send_request(request));
+        let mut deadline = Instant::now() + limit;
+        loop {
+            match timeout_at(deadline, &mut response).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut error)) => {
+                    let unsent = error.take_message();
+                    let cause = Cause::Connection(error.into_error());
+                    return Err(Box::new(Failure { cause, unsent, heard: true }));
+                }
+                // A long upload has not been slow as long as it moves.
+                Err(_elapsed) => match progress.map(|progress| progress.last() + limit) {
+                    Some(later) if later > Instant::now() => deadline = later,
+                    Some(_) | None => {
+                        let cause = Cause::Timeout(limit);
+                        return Err(Box::new(Failure { cause, unsent: None, heard: true }));
+                    }
+                },
+            }
+        }
     }
 }
+
+/// Why a connection gave no response.
+struct Failure {
+    cause: Cause,
+    /// The request, when not a byte of it was written.
+    unsent: Option<Request<RequestBody>>,
+    /// Whether the workspace may have begun to answer.
+    heard: bool,
+}
+
+enum Cause {
+    Timeout(Duration),
+    Connection(hyper::Error),
+}
+
+impl Failure {
+    /// The request to send again: the unsent one, or `spare` if the workspace said nothing to the first.
+    fn repeat(
+        mut self: Box<Self>,
+        spare: Option<Request<RequestBody>>,
+    ) -> Result<Request<RequestBody>, Box<Self>> {
+        let spare = spare.filter(|_copy| !self.heard && matches!(self.cause, Cause::Connection(_)));
+        self.unsent.take().or(spare).ok_or(self)
+    }
+
+    fn of(self: Box<Self>, pool: &Pool) -> ForwardError {
+        let upstream = pool.upstream().clone();
+        match self.cause {
+            Cause::Timeout(after) => ForwardError::Timeout { upstream, after },
+            // The only code of ours that hyper calls is the request's body.
+            Cause::Connection(error) if error.is_user() => ForwardError::Client { source: error.into() },
+            Cause::Connection(error) => ForwardError::Broken { upstream, source: error.into() },
+        }
+    }
+}
+
+/// Turns the workspace's response into the one that the client gets.
+fn finish(
+    (mut response, lease): (Response<Incoming>, Option<Lease>),
+    pool: &Pool,
+) -> Result<Response<ForwardedBody>, ForwardError> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(broken(pool, "it switches protocols, which nobody asked for"));
+    }
+    headers::for_client(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response.map(|body| ForwardedBody::new(body, lease)))
+}
+
+fn broken(pool: &Pool, why: &'static str) -> ForwardError {
+    ForwardError::Broken { upstream: pool.upstream().clone(), source: why.into() }
+}
+
+/// Methods that change nothing, without a body to send again.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
+        && request.body().length() == headers::Length::None
+}
+
+/// The same request once more; it has no body.
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    copy
+}
+
+/// The target as origin servers read it: the path and query as they came, no host before it.
+fn origin_form(target: Uri) -> Uri {
+    if target.scheme().is_none() && target.authority().is_none() {
+        return target;
+    }
+    target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
+}
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

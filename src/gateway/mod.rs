@@ -1,1 +1,352 @@
 //! One request: parse, route, session, authorize, resolve, forward.
+
+mod authorize;
+mod body;
+mod form;
+mod head;
+mod home;
+mod jupyterhub;
+mod local_path;
+mod login;
+mod page;
+mod redirect;
+mod refusal;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tracing::Level;
+use url::Url;
+
+use self::authorize::{Permit, Target, authorize};
+use self::head::{Head, Public};
+use self::local_path::LocalPath;
+use self::page::Pages;
+use self::refusal::Refusal;
+use crate::clock::Clock;
+use crate::config;
+use crate::forward::{About, ForwardError, Forwarder};
+use crate::mapping::Mapping;
+use crate::metrics::{Answer, Kind, Metrics};
+use crate::oidc::Provider;
+use crate::routes::{Endpoint, Route};
+use crate::seal::{Sealer, random};
+use crate::session::{Session, Sessions};
+use crate::store::Store;
+use crate::workspace::{State, Workspaces};
+
+pub use body::Body;
+pub use head::Connection;
+pub use redirect::Redirect;
+
+/// A boxed cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers requests; a clone is another handle.
+#[derive(Clone)]
+pub struct Gateway(Arc<Parts>, Arc<Own>);
+
+/// What a [`Gateway`] works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// `[public]`
+    pub public: config::Public,
+    /// How long a person may take at the provider's login page.
+    pub login_timeout: std::time::Duration,
+    /// Who vouches for people.
+    pub provider: Provider,
+    /// Who may enter.
+    pub mapping: Mapping,
+    /// Who is signed in.
+    pub sessions: Sessions,
+    /// Who has which name.
+    pub store: Store,
+    /// What runs.
+    pub workspaces: Workspaces,
+    /// What reaches it.
+    pub forwarder: Forwarder,
+    /// Seals login attempts and codes.
+    pub sealer: Arc<Sealer>,
+    /// The time of day.
+    pub clock: Clock,
+    /// Counts requests.
+    pub metrics: Metrics,
+}
+
+/// What the gateway makes of its parts, once.
+struct Own {
+    public: Public,
+    pages: Pages,
+    codes: jupyterhub::Codes,
+    request_base: u64,
+    requests: AtomicU64,
+}
+
+/// What is known of a request before it is answered, for the log and the error page.
+struct Seen {
+    id: u64,
+    started: Instant,
+    route: &'static str,
+    html: bool,
+    user: Option<Arc<Session>>,
+}
+
+impl Gateway {
+    /// A gateway over these parts.
+    pub fn new(parts: Parts) -> Self {
+        let public = Public::new(&parts.public.url);
+        let pages = Pages::new(parts.public.contact.clone());
+        let own = Own {
+            public,
+            pages,
+            codes: jupyterhub::Codes::default(),
+            request_base: u64::from_ne_bytes(random()),
+            requests: AtomicU64::new(0),
+        };
+        Self(Arc::new(parts), Arc::new(own))
+    }
+
+    /// Answers a request of the public listeners, whatever it is.
+    pub async fn handle(&self, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+        let mut seen = self.see(&request);
+        let method = request.method().clone();
+        let outcome = self.respond(connection, request, &mut seen).await;
+        self.conclude(connection, &method, seen, outcome)
+    }
+
+    /// Answers a request of a container to its hub.
+    pub async fn handle_hub_api(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let seen = Seen { route: "hub-api", ..self.see(&request) };
+        let method = request.method().clone();
+        let outcome = self.hub_api(request).await;
+        self.conclude(connection, &method, seen, outcome)
+    }
+
+    async fn respond(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+        seen: &mut Seen,
+    ) -> Result<Response<Body>, Refusal> {
+        let head = Head::parse(&request, connection, &self.1.public)?;
+        seen.route = head.route.label();
+        let session = self.0.sessions.find(request.headers());
+        seen.user.clone_from(&session);
+        let permit = authorize(&head, session)?;
+        let navigation = head.navigation;
+        match permit.target() {
+            // Boxed, so that a forwarded request does not carry room for every page of ours.
+            Target::Own => {
+                let own: BoxFuture<'_, _> = Box::pin(self.own(request, &permit, navigation));
+                own.await
+            }
+            Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
+            Target::Workspace { .. } => self.forward(connection, request, &permit, navigation).await,
+        }
+    }
+
+    async fn own(
+        &self,
+        request: Request<Incoming>,
+        permit: &Permit,
+        navigation: bool,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = request.uri().path().to_owned();
+        let endpoint = match Route::find(&path) {
+            Ok(Route::Own(endpoint)) => endpoint,
+            Ok(Route::Workspace { .. } | Route::Unknown) | Err(_) => return Err(Refusal::NotFound),
+        };
+        match endpoint {
+            Endpoint::Login => self.login(&request.into_parts().0, permit, navigation).await,
+            Endpoint::Callback => self.callback(&request.into_parts().0, permit).await,
+            Endpoint::Logout => self.logout(request, permit).await,
+            Endpoint::Logo => Ok(page::logo()),
+            Endpoint::ApiRoot => Ok(jupyterhub::root()),
+            Endpoint::ApiAuthorize => self.api_authorize(&request, permit),
+            Endpoint::CspReport => Ok(empty(StatusCode::NO_CONTENT)),
+            Endpoint::Root => self.root(permit),
+            Endpoint::Home => self.home(request, permit).await,
+            Endpoint::Spawn(user) => self.spawn(request, permit, user).await,
+            Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
+            Endpoint::UserRedirect(rest) => self.user_redirect(&request, permit, rest),
+            // Only containers ask these, on their own listener.
+            Endpoint::ApiToken | Endpoint::ApiUser | Endpoint::ApiUsers(_) => Err(Refusal::NotFound),
+        }
+    }
+
+    async fn forward(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+        permit: &Permit,
+        navigation: bool,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
+        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
+            Some(State::Ready(ready)) => ready,
+            other => return self.not_ready(&request, session, other, navigation),
+        };
+        let about = About {
+            client: &connection.client_value,
+            host: &self.1.public.host_value,
+            user: &ready.user,
+            authorization: ready.authorization.as_ref(),
+            ended: &session.ended,
+            worker: connection.worker,
+        };
+        match self.0.forwarder.send(request, &ready.pool, about).await {
+            Ok(response) => Ok(response.map(Body::Forwarded)),
+            Err(error) => {
+                if matches!(error, ForwardError::Connect { .. }) {
+                    self.0.workspaces.suspect(&ready);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn see<B>(&self, request: &Request<B>) -> Seen {
+        Seen {
+            // One number a request, not guessable from another hub's.
+            id: self.1.request_base.wrapping_add(self.1.requests.fetch_add(1, Ordering::Relaxed)),
+            started: Instant::now(),
+            route: "none",
+            html: head::accepts_html(request.headers()),
+            user: None,
+        }
+    }
+
+    /// The end of every request: its page if it was refused, its line in the log, its place in the metrics.
+    fn conclude(
+        &self,
+        connection: &Connection,
+        method: &Method,
+        seen: Seen,
+        outcome: Result<Response<Body>, Refusal>,
+    ) -> Response<Body> {
+        let mut refused = "";
+        let response = outcome.unwrap_or_else(|refusal| {
+            refused = refusal.label();
+            self.refuse(&seen, &refusal)
+        });
+        let status = response.status();
+        let elapsed = seen.started.elapsed();
+        self.0.metrics.requests.get_or_create(&Answer { route: seen.route, status: class(status) }).inc();
+        self.0.metrics.request_duration.observe(elapsed.as_secs_f64());
+        tracing::info!(
+            target: "hubgate::access",
+            request = format_args!("{:016x}", seen.id),
+            method = method.as_str(),
+            route = seen.route,
+            user = seen.user.as_ref().map(|session| session.user.name.as_str()),
+            client = %connection.client.ip(),
+            status = status.as_u16(),
+            elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            refused,
+        );
+        response
+    }
+
+    fn refuse(&self, seen: &Seen, refusal: &Refusal) -> Response<Body> {
+        self.0.metrics.refusals.get_or_create(&Kind { kind: refusal.label() }).inc();
+        log_refusal(seen, refusal);
+        let status = refusal.status();
+        let mut response = match refusal {
+            Refusal::LoginRequired { next: Some(next) } => to_login(next),
+            _ if seen.html => self.1.pages.refusal(seen.id, status, refusal),
+            _ => page::json(
+                status,
+                &serde_json::json!({ "status": status.as_u16(), "message": refusal.words().title }),
+            ),
+        };
+        let headers = response.headers_mut();
+        match refusal {
+            Refusal::LoginRequired { next: None } => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hubgate\""));
+            }
+            Refusal::Starting { .. } | Refusal::Stopping => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn origin(&self) -> &Url {
+        &self.0.public.url
+    }
+}
+
+/// One line for what deserves one, with every cause: the access line says that it happened, this says why.
+fn log_refusal(seen: &Seen, refusal: &Refusal) {
+    let request = format_args!("{:016x}", seen.id);
+    let user = seen.user.as_ref().map(|session| session.user.name.as_str());
+    let error: &dyn std::error::Error = refusal;
+    let kind = refusal.label();
+    let remedy = refusal.remedy();
+    match refusal.level() {
+        Level::ERROR => tracing::error!(%request, user, kind, error, remedy, "request refused"),
+        Level::WARN => tracing::warn!(%request, user, kind, error, remedy, "request refused"),
+        _ => tracing::debug!(%request, user, kind, error, "request refused"),
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A redirect that is always followed by GET (RFC 9700 section 4.12). What cannot be a header goes to `/`.
+fn see_other(location: &str) -> Response<Body> {
+    let mut response = empty(StatusCode::SEE_OTHER);
+    let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, location);
+    page::never_stored(response.headers_mut());
+    response
+}
+
+/// On to the login, and back here after it.
+fn to_login(next: &LocalPath) -> Response<Body> {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_str().as_bytes()).collect();
+    see_other(&format!("/hub/login?next={next}"))
+}
+
+/// `path` with the query that came.
+fn with_query<B>(path: &str, request: &Request<B>) -> String {
+    request.uri().query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
+/// The same address with a slash behind the name: relative links of the workspace depend on it.
+fn slash<B>(request: &Request<B>) -> Response<Body> {
+    see_other(&with_query(&format!("{}/", request.uri().path()), request))
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gateway({})", self.1.public.origin)
+    }
+}

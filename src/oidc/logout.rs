@@ -8,7 +8,70 @@ use crate::secret::Secret;
 impl Provider {
     /// Where to send a browser to end its session at the provider (OpenID Connect RP-Initiated Logout 1.0), to come
     /// back to `return_to`. `None` when the provider has no such place.
-    pub fn logout_url(&self, _id_token: Option<&Secret>, _return_to: &Url) -> Option<Url> {
-        todo!()
+    pub fn logout_url(&self, id_token: Option<&Secret>, return_to: &Url) -> Option<Url> {
+        let known = self.0.known.load();
+        let found = || known.as_ref().and_then(|known| known.logout.as_ref());
+        let mut url = self.0.logout_url.as_ref().or_else(found)?.clone();
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.0.client.id)
+            .append_pair("post_logout_redirect_uri", return_to.as_str());
+        let Some(id_token) = id_token else { return Some(url) };
+        let mut hinted = url.clone();
+        hinted.query_pairs_mut().append_pair("id_token_hint", id_token.expose());
+        // Without it the provider asks the user first; with one that is too long it would answer with an error.
+        Some(if hinted.as_str().len() > LONGEST { url } else { hinted })
+    }
+}
+
+/// Keycloak on Quarkus has answered request lines of more than 4096 bytes with 414 (keycloak/keycloak 14613).
+const LONGEST: usize = 4000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{self, Span};
+    use crate::secret::SecretSource;
+
+    fn provider(logout_url: Option<&str>) -> Provider {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let config = config::Provider {
+            issuer: None,
+            authorize_url: Some(url("https://kc.example/auth")),
+            token_url: Some(url("https://kc.example/token")),
+            userdata_url: Some(url("https://kc.example/me")),
+            logout_url: logout_url.map(url),
+            client_id: "hub & co".to_owned(),
+            client_secret: SecretSource::Env("NONE".to_owned()),
+            ca_file: None,
+            scopes: Vec::new(),
+            username_claim: String::new(),
+            groups_claim: String::new(),
+            clock_skew: Span(Duration::ZERO),
+            timeout: Span::seconds(1),
+            insecure_http: false,
+        };
+        Provider::new(&config, url("https://hub.example/cb"), Secret::new("s"), Clock::manual(0)).unwrap()
+    }
+
+    #[test]
+    fn the_browser_comes_back_from_the_provider() {
+        let back = Url::parse("https://hub.example/hub/logout").unwrap();
+        assert_eq!(provider(None).logout_url(None, &back), None);
+        let url = provider(Some("https://kc.example/end?x=1")).logout_url(Some(&Secret::new("a.b.c")), &back);
+        assert_eq!(
+            url.unwrap().as_str(),
+            "https://kc.example/end?x=1&client_id=hub+%26+co&post_logout_redirect_uri=https%3A%2F%2Fhub.example%2Fhub%2Flogout&id_token_hint=a.b.c"
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_too_long_for_a_url_is_left_out() {
+        let back = Url::parse("https://hub.example/").unwrap();
+        let long = Secret::new("x".repeat(30_000));
+        let url = provider(Some("https://kc.example/end")).logout_url(Some(&long), &back).unwrap();
+        assert!(url.as_str().len() < LONGEST && !url.as_str().contains("id_token_hint"));
     }
 }

@@ -1,24 +1,77 @@
 //! The provider: where it is, its keys, one login, one logout.
+//!
+//! Whoever comes from here as an [`Identity`](crate::identity::Identity) is who the provider says. Which user that is,
+//! and whether they may enter, is for `mapping`; sessions, cookies and redirects are for others.
 
+mod answer;
+mod claims;
+mod discovery;
 mod http;
+mod jwt;
+mod keys;
 mod login;
 mod logout;
 
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::http::header::{ACCEPT, HeaderValue};
+use ::http::{Method, Request};
+use arc_swap::ArcSwapOption;
 use thiserror::Error;
+use tokio::sync::Semaphore;
+use tracing::info;
 use url::Url;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::secret::Secret;
 
-pub use login::{Answer, Login};
+use self::discovery::{Description, Known};
+use self::http::Http;
+
+pub use self::answer::Answer;
+pub use self::login::Login;
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The provider; a clone is another handle.
 #[derive(Debug, Clone)]
-pub struct Provider;
+pub struct Provider(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    description: Description,
+    client: Client,
+    /// From the configuration: goes before what the provider says.
+    logout_url: Option<Url>,
+    http: Http,
+    clock: Clock,
+    /// Seconds.
+    skew: u64,
+    known: ArcSwapOption<Known>,
+    search: Search,
+}
+
+/// What we are at the provider.
+#[derive(Debug)]
+struct Client {
+    id: String,
+    secret: Secret,
+    callback: Url,
+    scopes: Vec<String>,
+}
+
+/// One search for the provider at a time; whoever waited for one that failed shares its failure. Else many people who
+/// sign in while the provider hangs would each wait for all before them.
+#[derive(Debug)]
+struct Search {
+    turn: Semaphore,
+    failures: AtomicUsize,
+    last: Mutex<Option<Arc<OidcError>>>,
+}
 
 /// What the provider gave at a login. Sealed wherever it is kept.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +97,7 @@ pub enum OidcError {
         source: BoxError,
     },
     /// It refused: the user cancelled, the client is wrong, …
-    #[error("the provider refused: {error}")]
+    #[error("the provider refused: {error}{}", description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused {
         /// RFC 6749 error code, visible ASCII of at most 64 bytes.
         error: String,
@@ -75,26 +128,172 @@ pub enum OidcError {
 impl Provider {
     /// From the configuration; asks nobody yet. `callback` is our redirect URI.
     pub fn new(
-        _config: &config::Provider,
-        _callback: Url,
-        _secret: Secret,
-        _clock: Clock,
+        config: &config::Provider,
+        callback: Url,
+        secret: Secret,
+        clock: Clock,
     ) -> Result<Self, OidcError> {
-        todo!()
+        let http = Http::new(config.ca_file.as_deref(), config.timeout.0, config.insecure_http)?;
+        if let Some(url) = &config.logout_url {
+            http.check("provider.logout_url", url)?;
+        }
+        let client = Client { id: config.client_id.clone(), secret, callback, scopes: config.scopes.clone() };
+        Ok(Self(Arc::new(Shared {
+            description: Description::new(config, &http)?,
+            client,
+            logout_url: config.logout_url.clone(),
+            http,
+            clock,
+            skew: config.clock_skew.0.as_secs(),
+            known: ArcSwapOption::empty(),
+            search: Search { turn: Semaphore::new(1), failures: AtomicUsize::new(0), last: Mutex::new(None) },
+        })))
     }
 
     /// Finds endpoints and keys if they are not known yet. Cheap once they are.
     pub async fn ready(&self) -> Result<(), OidcError> {
-        todo!()
+        self.known().await.map(drop)
     }
 
     /// Whether [`Provider::ready`] has succeeded.
     pub fn is_ready(&self) -> bool {
-        todo!()
+        self.0.known.load().is_some()
     }
 
-    /// Begins a login: where to send the browser, and what must come back with it.
-    pub async fn begin(&self) -> Result<(Url, Login), OidcError> {
-        todo!()
+    async fn known(&self) -> Result<Arc<Known>, OidcError> {
+        let Shared { known, search, .. } = &*self.0;
+        if let Some(known) = known.load_full() {
+            return Ok(known);
+        }
+        let failures = search.failures.load(Ordering::SeqCst);
+        let _turn = search.turn.acquire().await;
+        if let Some(known) = known.load_full() {
+            return Ok(known);
+        }
+        if search.failures.load(Ordering::SeqCst) != failures
+            && let Some(error) = search.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        {
+            return Err(repeated(&error));
+        }
+        match Box::pin(self.0.description.resolve(&self.0.http)).await {
+            Ok(found) => {
+                info!(issuer = %found.issuer, "provider found");
+                let found = Arc::new(found);
+                known.store(Some(Arc::clone(&found)));
+                Ok(found)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                *search.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&error));
+                search.failures.fetch_add(1, Ordering::SeqCst);
+                Err(repeated(&error))
+            }
+        }
     }
+}
+
+impl OidcError {
+    /// What an administrator can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => {
+                "see whether the provider runs and can be reached from here, and whether its certificate comes from an authority in provider.ca_file (or the system's)"
+            }
+            Self::Refused { error, .. } => match error.as_str() {
+                "invalid_client" | "unauthorized_client" => {
+                    "compare provider.client_id and provider.client_secret with the client at the provider; it must be confidential and allow the standard flow"
+                }
+                "invalid_scope" | "insufficient_scope" => {
+                    "compare provider.scopes with the scopes of the client at the provider"
+                }
+                "invalid_grant" => "sign in again; see that the client's redirect URI is this hub's callback",
+                "access_denied" => {
+                    "sign in again; the login was cancelled, or the account may not use this client"
+                }
+                _ => "read the provider's own log",
+            },
+            Self::Mismatch(_) => "sign in again, in one tab; see that public.url is what browsers use",
+            Self::Untrusted { what, .. } if what.contains("clock") => {
+                "set the clock of this machine and the provider's (NTP), or raise provider.clock_skew"
+            }
+            Self::Untrusted { .. } => {
+                "compare provider.issuer and provider.client_id with the provider's client; if they are right, somebody may be interfering"
+            }
+            Self::Settings { .. } => {
+                "correct [provider] in the configuration, or the provider's own settings"
+            }
+        }
+    }
+
+    /// A label for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
+            Self::Mismatch(_) => "mismatch",
+            Self::Untrusted { .. } => "untrusted",
+            Self::Settings { .. } => "settings",
+        }
+    }
+
+    fn unreachable(address: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Unreachable { address: address.into(), source: source.into() }
+    }
+
+    fn untrusted(what: &'static str, detail: Option<String>) -> Self {
+        Self::Untrusted { what, source: detail.map(|detail| Detail(detail).into()) }
+    }
+
+    fn settings(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Settings { what: what.into(), source: Some(source.into()) }
+    }
+}
+
+/// The failure of a search, for each who waited for it.
+fn repeated(error: &Arc<OidcError>) -> OidcError {
+    match &**error {
+        OidcError::Unreachable { address, .. } => OidcError::unreachable(address, Cause(Arc::clone(error))),
+        OidcError::Settings { what, .. } => OidcError::settings(what, Cause(Arc::clone(error))),
+        OidcError::Untrusted { what, .. } => {
+            OidcError::Untrusted { what, source: Some(Cause(Arc::clone(error)).into()) }
+        }
+        OidcError::Mismatch(what) => OidcError::Mismatch(what),
+        OidcError::Refused { error, description } => {
+            OidcError::Refused { error: error.clone(), description: description.clone() }
+        }
+    }
+}
+
+/// The cause of an error that several share. It says what the cause says, since the error itself is said already.
+#[derive(Debug)]
+struct Cause(Arc<OidcError>);
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&*self.0).and_then(std::error::Error::source)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::error::Error::source(&*self.0) {
+            Some(source) => fmt::Display::fmt(source, f),
+            None => f.write_str("no more is known"),
+        }
+    }
+}
+
+/// A cause in words.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Detail(String);
+
+/// A request for a JSON document.
+fn get(url: &Url) -> Result<Request<Vec<u8>>, OidcError> {
+    Request::builder()
+        .method(Method::GET)
+        .uri(url.as_str())
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .body(Vec::new())
+        .map_err(|source| OidcError::settings(format!("{} cannot be asked", http::place(url)), source))
 }

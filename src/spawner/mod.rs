@@ -1,6 +1,8 @@
 //! What starts workspaces. It keeps no state of its own: the runtime is the record, by labels.
 
 mod docker;
+mod escape;
+mod output;
 mod process;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 use tokio::sync::watch;
+
+pub use escape::{container_name, escape};
 
 use crate::config::{self, Mode};
 use crate::metrics::Metrics;
@@ -236,6 +240,9 @@ impl SpawnError {
     /// What an administrator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Unreachable { source, .. } if is_forbidden(&**source) => {
+                "let hubgate's Unix user open the runtime's socket: make it a member of the group docker"
+            }
             Self::Unreachable { .. } => "start the container runtime, or correct spawner.docker.socket",
             Self::Pull { .. } => "pull or build the image by hand, or correct profile.image",
             Self::Create { .. } => {
@@ -256,10 +263,20 @@ impl SpawnError {
     }
 }
 
+/// Whether a permission is what is missing, however deep the cause lies.
+fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
 /// The spawner that the configuration names. Asks nobody yet.
 pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawner>, SpawnError> {
     Ok(match config.kind {
-        config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, metrics)?),
+        config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, metrics)),
         config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),
     })
 }

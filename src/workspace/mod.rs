@@ -1,1 +1,451 @@
-//! Users' workspaces: one start at a time, adopted at start.
+//! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
+
+mod plan;
+mod reconcile;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::fast::RandomState;
+use http::HeaderValue;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use url::Url;
+
+use crate::clock::Timestamp;
+use crate::config::{self, Mode};
+use crate::forward::{Forwarder, Pool};
+use crate::metrics::{Metrics, State as StateLabel};
+use crate::seal::{Sealer, random_text};
+use crate::secret::Secret;
+use crate::spawner::{Phase, Progress, Running, SpawnError, Spawner, Status, WorkspaceId};
+use crate::tasks::Tasks;
+use crate::upstream::Upstream;
+use crate::user::{User, UserName};
+
+pub use plan::Place;
+
+/// All workspaces; a clone is another handle.
+#[derive(Clone)]
+pub struct Workspaces(Arc<Shared>);
+
+struct Shared {
+    states: DashMap<WorkspaceId, State, RandomState>,
+    profiles: Vec<Arc<config::Profile>>,
+    place: Place,
+    spawner: Arc<dyn Spawner>,
+    forwarder: Forwarder,
+    sealer: Arc<Sealer>,
+    public_host: HeaderValue,
+    metrics: Metrics,
+    tasks: Tasks,
+    starting: Mutex<HashMap<WorkspaceId, String>>,
+    only_server: Arc<str>,
+}
+
+/// What a [`Workspaces`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What users may start.
+    pub profiles: Vec<config::Profile>,
+    /// What containers are told of their surroundings.
+    pub place: Place,
+    /// What runs them.
+    pub spawner: Arc<dyn Spawner>,
+    /// What reaches them.
+    pub forwarder: Forwarder,
+    /// Derives their tokens.
+    pub sealer: Arc<Sealer>,
+    /// The hub's origin.
+    pub public: Url,
+    /// Counts them.
+    pub metrics: Metrics,
+    /// Runs starts.
+    pub tasks: Tasks,
+}
+
+/// How a workspace is. None at all: it does not run.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It is being started.
+    Starting(Starting),
+    /// It answers.
+    Ready(Arc<Ready>),
+    /// The last start failed.
+    Failing(Arc<Failure>),
+    /// It is being stopped.
+    Stopping,
+}
+
+/// A start that is under way.
+#[derive(Debug, Clone)]
+pub struct Starting {
+    /// The profile's name.
+    pub profile: Arc<str>,
+    /// Since when.
+    pub since: Instant,
+    /// What it is doing.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// A workspace that answers.
+#[derive(Debug)]
+pub struct Ready {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Which start of it.
+    pub instance: Arc<str>,
+    /// The profile it runs.
+    pub profile: Arc<str>,
+    /// How it and hubgate know each other.
+    pub mode: Mode,
+    /// Connections to it.
+    pub pool: Arc<Pool>,
+    /// What hubgate puts in place of the client's `Authorization`.
+    pub authorization: Option<HeaderValue>,
+    /// The owner's name as a header value.
+    pub user: HeaderValue,
+    /// When hubgate came to know it.
+    pub since: Instant,
+    /// When it last said that it was used; 0: never.
+    pub last_activity: AtomicU64,
+}
+
+/// A start that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The profile's name.
+    pub profile: Arc<str>,
+    /// When.
+    pub at: Instant,
+    /// Why.
+    pub error: StartError,
+}
+
+/// A workspace could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The runtime could not.
+    #[error("the spawner failed")]
+    Spawn(#[from] SpawnError),
+    /// It was not ready in the profile's `start_timeout`.
+    #[error("not ready after {}s", .after.as_secs())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The image wants a hub, and hubgate offers none to containers.
+    #[error("the image {image} expects a hub, and hub_api.listen is not set")]
+    NoHubApi {
+        /// Which.
+        image: String,
+    },
+    /// A profile without a command for a runtime without images.
+    #[error("the profile {profile} has no command")]
+    NoCommand {
+        /// Which.
+        profile: String,
+    },
+}
+
+impl StartError {
+    /// A label for metrics and pages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Spawn(error) => error.kind(),
+            Self::Timeout { .. } => "timeout",
+            Self::NoHubApi { .. } => "no_hub_api",
+            Self::NoCommand { .. } => "no_command",
+        }
+    }
+
+    /// What an administrator can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Spawn(error) => error.remedy(),
+            Self::Timeout { .. } => {
+                "read the container's log; raise profile.start_timeout for images that take long"
+            }
+            Self::NoHubApi { .. } => {
+                "set hub_api.listen to an address that containers reach, or profile.mode = \"token\""
+            }
+            Self::NoCommand { .. } => "set profile.command",
+        }
+    }
+}
+
+impl Workspaces {
+    /// None yet: see [`Workspaces::reconcile`].
+    pub fn new(parts: Parts) -> Self {
+        let host = parts.public.host_str().unwrap_or_default();
+        let host = parts.public.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Self(Arc::new(Shared {
+            states: DashMap::with_hasher(RandomState::default()),
+            profiles: parts.profiles.into_iter().map(Arc::new).collect(),
+            place: parts.place,
+            spawner: parts.spawner,
+            forwarder: parts.forwarder,
+            sealer: parts.sealer,
+            public_host: HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost")),
+            metrics: parts.metrics,
+            tasks: parts.tasks,
+            starting: Mutex::default(),
+            only_server: "".into(),
+        }))
+    }
+
+    /// The id of a user's only workspace.
+    pub fn id(&self, user: &UserName) -> WorkspaceId {
+        WorkspaceId { user: user.clone(), server: self.0.only_server.clone() }
+    }
+
+    /// How it is; `None`: it does not run.
+    pub fn state(&self, id: &WorkspaceId) -> Option<State> {
+        self.0.states.get(id).map(|state| state.clone())
+    }
+
+    /// A profile by name.
+    pub fn profile(&self, name: &str) -> Option<&Arc<config::Profile>> {
+        self.0.profiles.iter().find(|profile| profile.name == name)
+    }
+
+    /// Starts a workspace, unless it runs, starts or stops already. It goes on when whoever asked is gone.
+    pub fn start(&self, user: &User, profile: &Arc<config::Profile>) {
+        let id = self.id(&user.name);
+        let (progress, phase) = Progress::new();
+        let name: Arc<str> = profile.name.as_str().into();
+        let starting = State::Starting(Starting { profile: name, since: Instant::now(), phase });
+        match self.0.states.entry(id.clone()) {
+            Entry::Occupied(mut entry) => match entry.get() {
+                State::Failing(_) => {
+                    entry.insert(starting);
+                }
+                State::Starting(_) | State::Ready(_) | State::Stopping => return,
+            },
+            Entry::Vacant(entry) => {
+                entry.insert(starting);
+            }
+        }
+        self.count();
+        let (workspaces, user, profile) = (self.clone(), user.clone(), Arc::clone(profile));
+        self.0.tasks.spawn(async move { workspaces.run_start(id, user, profile, progress).await });
+    }
+
+    /// Stops a workspace. Its owner's websockets end with it.
+    pub fn stop(&self, id: &WorkspaceId) {
+        let timeout = match self.0.states.get_mut(id).as_deref_mut() {
+            Some(state @ State::Ready(_)) => {
+                let profile = match &*state {
+                    State::Ready(ready) => self.profile(&ready.profile),
+                    State::Starting(_) | State::Failing(_) | State::Stopping => None,
+                };
+                let timeout = profile.map_or(Duration::from_secs(10), |profile| profile.stop_timeout.0);
+                *state = State::Stopping;
+                timeout
+            }
+            Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => return,
+        };
+        self.count();
+        let (workspaces, id) = (self.clone(), id.clone());
+        self.0.tasks.spawn(async move {
+            match workspaces.0.spawner.stop(&id, timeout).await {
+                Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
+                Err(error) => warn!(workspace = %id, error = &error as &dyn std::error::Error, remedy = error.remedy(), "cannot stop workspace"),
+            }
+            workspaces.0.states.remove(&id);
+            workspaces.count();
+        });
+    }
+
+    /// A connection to a ready workspace failed: find out whether it still runs.
+    pub fn suspect(&self, ready: &Arc<Ready>) {
+        let (workspaces, ready) = (self.clone(), Arc::clone(ready));
+        self.0.tasks.spawn(async move { workspaces.verify(&ready.id, &ready.instance).await });
+    }
+
+    /// A workspace said that it was used.
+    pub fn note_activity(&self, id: &WorkspaceId, now: Timestamp) {
+        if let Some(State::Ready(ready)) = self.state(id) {
+            ready.last_activity.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The secret that a container of this instance shares with hubgate.
+    pub fn token(&self, instance: &str) -> Secret {
+        self.0.sealer.derive("workspace", instance)
+    }
+
+    /// Whose token this is: the running workspace of `id`, if it is its own.
+    pub fn holds_token(&self, id: &WorkspaceId, token: &str) -> bool {
+        match self.state(id) {
+            Some(State::Ready(ready)) => self.token(&ready.instance).matches(token),
+            // A container asks for its hub before it answers itself: the instance is on its way.
+            Some(State::Starting(_)) => {
+                let starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+                starting.get(id).is_some_and(|instance| self.token(instance).matches(token))
+            }
+            Some(State::Failing(_) | State::Stopping) | None => false,
+        }
+    }
+
+    async fn run_start(
+        &self,
+        id: WorkspaceId,
+        user: User,
+        profile: Arc<config::Profile>,
+        progress: Progress,
+    ) {
+        let began = Instant::now();
+        let limit = profile.start_timeout.0;
+        let outcome = tokio::time::timeout(limit, self.bring_up(&id, &user, &profile, &progress)).await;
+        let outcome = outcome.unwrap_or(Err(StartError::Timeout { after: limit }));
+        self.0.metrics.workspace_start.observe(began.elapsed().as_secs_f64());
+        match outcome {
+            Ok(ready) => {
+                info!(event = "workspace_ready", workspace = %id, profile = %ready.profile, mode = ?ready.mode, elapsed = ?began.elapsed(), "workspace ready");
+                self.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
+            }
+            Err(error) => {
+                self.report(&id, &profile, &error);
+                // What is left of it must not linger; it may not exist at all.
+                if let Err(error) = self.0.spawner.stop(&id, profile.stop_timeout.0).await {
+                    warn!(workspace = %id, error = &error as &dyn std::error::Error, "cannot clear a failed start");
+                }
+                let failure = Failure { profile: profile.name.as_str().into(), at: Instant::now(), error };
+                self.0.states.insert(id.clone(), State::Failing(Arc::new(failure)));
+            }
+        }
+        self.forget_instance(&id);
+        self.count();
+    }
+
+    fn report(&self, id: &WorkspaceId, profile: &config::Profile, error: &StartError) {
+        let log = match error {
+            StartError::Spawn(SpawnError::Ended { log, .. }) => log.as_str(),
+            StartError::Spawn(_)
+            | StartError::Timeout { .. }
+            | StartError::NoHubApi { .. }
+            | StartError::NoCommand { .. } => "",
+        };
+        warn!(
+            event = "workspace_failed",
+            workspace = %id,
+            profile = profile.name,
+            image = profile.image,
+            error = error as &dyn std::error::Error,
+            remedy = error.remedy(),
+            last_lines = log,
+            "workspace did not start",
+        );
+    }
+
+    async fn bring_up(
+        &self,
+        id: &WorkspaceId,
+        user: &User,
+        profile: &config::Profile,
+        progress: &Progress,
+    ) -> Result<Ready, StartError> {
+        let image = self.0.spawner.image(&profile.image, progress).await?;
+        let instance: Arc<str> = random_text::<16>().into();
+        let token = self.token(&instance);
+        let spec = plan::spec(id, user, profile, &image, &self.0.place, &instance, &token)?;
+        self.note_instance(id, &instance);
+        let running = self.0.spawner.start(&spec, progress).await?;
+        // An earlier start may have left one running: then it is that one's token that counts.
+        self.note_instance(id, &running.instance);
+        progress.report(Phase::Booting);
+        let ready = self.ready(running);
+        self.until_it_answers(&ready).await?;
+        Ok(ready)
+    }
+
+    fn ready(&self, running: Running) -> Ready {
+        let upstream = Upstream { address: running.address, instance: Arc::clone(&running.instance) };
+        let authorization = match running.mode {
+            Mode::Token => header(&format!("token {}", self.token(&running.instance).expose()), true),
+            Mode::Hub => None,
+        };
+        Ready {
+            pool: self.0.forwarder.pool(upstream),
+            authorization,
+            user: header(&running.id.user.path_segment(), false).unwrap_or(HeaderValue::from_static("-")),
+            id: running.id,
+            instance: running.instance,
+            profile: running.profile,
+            mode: running.mode,
+            since: Instant::now(),
+            last_activity: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does.
+    async fn until_it_answers(&self, ready: &Ready) -> Result<(), StartError> {
+        let path = format!("/user/{}/api", ready.id.user.path_segment());
+        let mut pause = Duration::from_millis(50);
+        loop {
+            if self.0.forwarder.probe(&ready.pool, &path, &self.0.public_host).await {
+                return Ok(());
+            }
+            if let Status::Ended(ended) = self.0.spawner.status(&ready.id).await? {
+                let (code, out_of_memory, log) = (ended.exit_code, ended.out_of_memory, ended.log);
+                return Err(SpawnError::Ended { code, out_of_memory, log }.into());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
+    }
+
+    fn note_instance(&self, id: &WorkspaceId, instance: &str) {
+        let mut starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        starting.insert(id.clone(), instance.to_owned());
+    }
+
+    fn forget_instance(&self, id: &WorkspaceId) {
+        self.0.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    fn count(&self) {
+        let mut counts = [("starting", 0), ("ready", 0), ("failing", 0), ("stopping", 0)];
+        for state in &self.0.states {
+            let label = state.label();
+            for (name, count) in &mut counts {
+                *count += i64::from(*name == label);
+            }
+        }
+        for (state, count) in counts {
+            self.0.metrics.workspaces.get_or_create(&StateLabel { state }).set(count);
+        }
+    }
+}
+
+impl State {
+    /// A closed set of names for metrics and the API.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Ready(_) => "ready",
+            Self::Failing(_) => "failing",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+fn header(text: &str, secret: bool) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(secret);
+    Some(value)
+}
+
+impl fmt::Debug for Workspaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Workspaces({})", self.0.states.len())
+    }
+}

@@ -10,7 +10,8 @@ use std::path::Path;
 use hubgate::config::{self, Config, ConfigError, Finding};
 
 const EXAMPLE: &str = include_str!("../../config.toml.example");
-const DEFINITION: &str = include_str!("../../src/config/mod.rs");
+const DEFINITION: &str =
+    concat!(include_str!("../../src/config/mod.rs"), include_str!("../../src/config/profile.rs"),);
 
 /// As little as it takes; every line is changed by some test.
 const SMALL: &str = r#"
@@ -449,7 +450,10 @@ fn options_that_relax_a_protection_are_named() {
         .replace("image = ", "command = [\"jupyter\", \"lab\"]\nimage = ")
         + "[spawner]\nkind = \"insecure_process\"\n";
     assert_eq!(lines(&findings(&text)), "");
-    assert_eq!(parse(&text).unwrap().config.insecure_options(), ["insecure_http", "insecure_process"]);
+    assert_eq!(
+        parse(&text).unwrap().config.insecure_options(),
+        ["provider.insecure_http", "spawner.kind = insecure_process"]
+    );
 }
 
 #[test]

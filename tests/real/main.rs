@@ -1,1 +1,15 @@
-//! real
+//! The real parts: Keycloak, a container engine, JupyterLab, Chromium. `tests/parts/with` starts them and says where
+//! they are; a part that is missing is a failure, never a skip.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod browser;
+mod hub;
+mod journey;
+mod keycloak;
+mod parts;
+mod trouble;

@@ -1,0 +1,139 @@
+//! The life of the process: workers, timers, signals, the end.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::workers::Workers;
+use super::{App, AppError, build, start_log, tell_validity};
+use crate::config::Config;
+use crate::listener::{Inherited, bind};
+use crate::logging::cause;
+use crate::metrics::Outcome;
+
+/// Between looks at what is over and what must be written down.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Runs until a signal ends it.
+///
+/// Connections live on worker runtimes, one a thread, so that a request is served where it came in; everything that
+/// waits for the provider or the container runtime on its own account is on another, and stalls nobody.
+pub fn run(config: Config) -> Result<(), AppError> {
+    start_log(&config.log)?;
+    // Before there are threads: it changes the environment.
+    let inherited = Inherited::from_environment()?;
+    let sockets = bind(&config.listen, config.hub_api.listen, inherited)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = config.listen.workers.unwrap_or(cores).max(1);
+    let control =
+        Builder::new_multi_thread().worker_threads(2).thread_name("hubgate-control").enable_all().build();
+    let control = control.map_err(AppError::Runtime)?;
+    let drain = config.listen.drain_timeout.0;
+    let reconcile = config.spawner.docker.reconcile_interval.0;
+    let app = control.block_on(build(config, sockets, workers))?;
+    let workers = Workers::start(&app, workers)?;
+    let outcome = control.block_on(async {
+        tokio::select! {
+            outcome = live(&app, reconcile, drain) => outcome,
+            () = workers.watchdog() => Ok(()),
+        }
+    });
+    workers.over.cancel();
+    control.shutdown_background();
+    outcome
+}
+
+async fn live(app: &App, reconcile: Duration, drain: Duration) -> Result<(), AppError> {
+    let watch = |kind| signal(kind).map_err(AppError::Signals);
+    let (mut hangup, mut terminate, mut interrupt) =
+        (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    start_timers(app, reconcile);
+    info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "hubgate is ready");
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    loop {
+        tokio::select! {
+            Some(()) = hangup.recv() => reload(app),
+            () = end(&mut terminate, &mut interrupt) => break,
+        }
+    }
+    info!(event = "stopping", open = app.tasks.running(), "hubgate stops");
+    notify(&[NotifyState::Stopping]);
+    app.tasks.stop();
+    let began = Instant::now();
+    tokio::select! {
+        () = app.tasks.ended() => info!(event = "stopped", elapsed = ?began.elapsed(), "every connection has ended"),
+        () = tokio::time::sleep(drain) => warn!(event = "stopped", open = app.tasks.running(), "connections are cut off"),
+        () = end(&mut terminate, &mut interrupt) => warn!(event = "stopped", "a second signal: at once"),
+    }
+    if let Err(error) = app.sessions.sweep().await {
+        error!(error = cause(&error), "cannot write down when sessions were last used");
+    }
+    Ok(())
+}
+
+async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Certificates and keys are read again. Whatever is wrong with them, the old ones stay.
+fn reload(app: &App) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+    let result = match app.certificates.reload() {
+        Ok(()) => {
+            tell_validity(&app.certificates, &app.clock, &app.metrics);
+            info!(event = "certificates_reloaded", "certificates were read again");
+            "ok"
+        }
+        Err(error) => {
+            let remedy = error.remedy();
+            error!(
+                event = "certificates_kept",
+                error = cause(&error),
+                remedy,
+                "certificates cannot be used: the old ones stay"
+            );
+            "failed"
+        }
+    };
+    app.metrics.certificate_reloads.get_or_create(&Outcome { result }).inc();
+    notify(&[NotifyState::Ready]);
+}
+
+fn start_timers(app: &App, reconcile: Duration) {
+    let workspaces = app.workspaces.clone();
+    app.tasks.spawn(async move { workspaces.watch(reconcile).await });
+    let (sessions, stopping) = (app.sessions.clone(), app.tasks.stopping());
+    app.tasks.spawn(async move {
+        while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
+            if let Err(error) = sessions.sweep().await {
+                error!(error = cause(&error), "cannot write down when sessions were last used");
+            }
+        }
+    });
+    let (provider, stopping) = (app.provider.clone(), app.tasks.stopping());
+    app.tasks.spawn(async move {
+        let mut pause = Duration::from_secs(1);
+        while let Err(error) = provider.ready().await {
+            warn!(error = cause(&error), remedy = error.remedy(), "the provider is not ready");
+            if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+        info!(event = "provider_ready", "the provider is ready");
+    });
+}
+
+pub(super) fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(error = cause(&error), "cannot tell the service manager");
+    }
+}

@@ -1,0 +1,227 @@
+//! Bodies of forwarded messages: they stream, and nothing is kept of them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use thiserror::Error;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::BoxError;
+use super::headers::{self, Length};
+use super::pool::Lease;
+
+/// The response's body, straight from the workspace. Read to its end, it gives the connection back; dropped before, it
+/// closes it.
+pub struct ForwardedBody {
+    incoming: Option<Incoming>,
+    lease: Option<Lease>,
+}
+
+impl ForwardedBody {
+    /// The body that came over the leased connection; without a lease nobody uses the connection again.
+    pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
+        let mut body = Self { incoming: Some(incoming), lease };
+        if body.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { incoming: None, lease: None }
+    }
+
+    fn end(&mut self) {
+        self.incoming = None;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ForwardedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+            Some(Ok(frame)) => {
+                // Whoever sends this on may not ask again after the last frame.
+                let last = frame.is_trailers() || incoming.is_end_stream();
+                if last {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(without_foreign_trailers(frame))))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.incoming = None;
+                self.lease = None;
+                Poll::Ready(Some(Err(error.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+/// Trailers are fields like any other to whoever merges them.
+fn without_foreign_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            headers::for_client(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}
+
+impl fmt::Debug for ForwardedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardedBody").field("ended", &self.is_end_stream()).finish_non_exhaustive()
+    }
+}
+
+/// The request's body, straight from the client, without trailers. It fails when the client pauses for too long.
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    pause: Pause,
+    progress: Option<Arc<Progress>>,
+}
+
+impl RequestBody {
+    /// The client's body, in which each pause may last so long.
+    pub(super) fn new(incoming: Incoming, pause: Duration) -> Self {
+        let progress = (!incoming.is_end_stream()).then(Arc::default);
+        let incoming = progress.is_some().then_some(incoming);
+        Self { incoming, pause: Pause { limit: pause, sleep: None, waiting: false }, progress }
+    }
+
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self {
+            incoming: None,
+            pause: Pause { limit: Duration::MAX, sleep: None, waiting: false },
+            progress: None,
+        }
+    }
+
+    pub(super) fn length(&self) -> Length {
+        match &self.incoming {
+            None => Length::None,
+            Some(incoming) => incoming.size_hint().exact().map_or(Length::Unknown, Length::Known),
+        }
+    }
+
+    /// How far it is; `None` without a body.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.progress.clone()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            return this.pause.poll(context).map(|paused| Some(Err(paused.into())));
+        };
+        this.pause.waiting = false;
+        if let Some(progress) = &this.progress {
+            progress.moved();
+        }
+        match frame {
+            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+/// When a request's body last moved: until then, nobody can expect the answer.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// Milliseconds after `began`.
+    moved: AtomicU64,
+}
+
+impl Progress {
+    fn moved(&self) {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(elapsed, Ordering::Relaxed);
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { began: Instant::now(), moved: AtomicU64::new(0) }
+    }
+}
+
+/// The deadline of a client that has something to send. It is made at the first pause: most bodies have none.
+struct Pause {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Pause {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Paused> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if !self.waiting {
+            self.waiting = true;
+            sleep.as_mut().reset(Instant::now() + limit);
+        }
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(Paused { limit })
+    }
+}
+
+/// The client stopped sending.
+#[derive(Debug, Error)]
+#[error("the client sent nothing for {}s", .limit.as_secs())]
+struct Paused {
+    limit: Duration,
+}

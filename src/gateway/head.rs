@@ -1,0 +1,247 @@
+//! A request's head, read once: for which host, on which route, how it was made.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use http::{Method, Request, Uri, Version};
+use url::Url;
+
+use super::refusal::Refusal;
+use crate::routes::Route;
+
+/// Where a request came in.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Who connected.
+    pub client: SocketAddr,
+    /// Their address, ready as a header value.
+    pub client_value: HeaderValue,
+    /// The server name of the TLS handshake.
+    pub server_name: Option<Arc<str>>,
+    /// The TLS version, when there is TLS.
+    pub tls: Option<&'static str>,
+    /// The worker runtime that holds the connection.
+    pub worker: usize,
+}
+
+/// The hub's own origin, in the forms that requests are compared with.
+#[derive(Debug, Clone)]
+pub(super) struct Public {
+    /// `https://hub.example`, without a slash.
+    pub origin: String,
+    /// `hub.example`, or with its port where that is not 443.
+    pub host: String,
+    /// The same, as a header value.
+    pub host_value: HeaderValue,
+    /// `hub.example`
+    pub name: String,
+}
+
+/// What a request is, as far as deciding about it goes.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub route: Route<'a>,
+    /// Path and query, as they came.
+    pub target: &'a str,
+    pub method: &'a Method,
+    /// A person opens a page: the only thing that may begin a login or a start.
+    pub navigation: bool,
+    /// Asks for an upgrade; whether properly is for `forward` to say.
+    pub upgrade: bool,
+    /// Some other site made the browser send it.
+    pub cross_site: bool,
+    /// Says that our own site made the browser send it.
+    pub same_origin: bool,
+}
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+impl Public {
+    pub(super) fn new(url: &Url) -> Self {
+        let name = url.host_str().unwrap_or_default().to_owned();
+        let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+        Self {
+            origin: url.origin().ascii_serialization(),
+            host_value: HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost")),
+            host,
+            name,
+        }
+    }
+
+    /// Host names have no case; a default port may be written out.
+    fn is_host(&self, authority: &str) -> bool {
+        let written_out =
+            || authority.strip_suffix(":443").is_some_and(|name| name.eq_ignore_ascii_case(&self.host));
+        authority.eq_ignore_ascii_case(&self.host) || written_out()
+    }
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn parse<B>(
+        request: &'a Request<B>,
+        connection: &Connection,
+        public: &Public,
+    ) -> Result<Self, Refusal> {
+        check_host(request.uri(), request.headers(), request.version(), connection, public)?;
+        if !is_allowed(request.method()) {
+            return Err(Refusal::Method);
+        }
+        let route = Route::find(request.uri().path()).map_err(|_bad| Refusal::BadPath)?;
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN);
+        let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+        let foreign_origin = origin.is_some_and(|origin| origin.as_bytes() != public.origin.as_bytes());
+        let upgrade = headers.contains_key(UPGRADE) && lists_upgrade(headers);
+        Ok(Self {
+            route,
+            target: request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+            method: request.method(),
+            navigation: !upgrade && is_navigation(request.method(), headers),
+            upgrade,
+            cross_site: foreign_origin || matches!(site, Some(b"cross-site" | b"same-site")),
+            same_origin: !foreign_origin && (origin.is_some() || site == Some(b"same-origin")),
+        })
+    }
+}
+
+/// One host, ours, the same wherever it is written (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+fn check_host(
+    uri: &Uri,
+    headers: &HeaderMap,
+    version: Version,
+    connection: &Connection,
+    public: &Public,
+) -> Result<(), Refusal> {
+    let mut fields = headers.get_all(HOST).into_iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Refusal::BadHost);
+    }
+    let field = field.map(HeaderValue::to_str).transpose().map_err(|_not_text| Refusal::BadHost)?;
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let host = match (authority, field) {
+        (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
+            return Err(Refusal::BadHost);
+        }
+        (_, None) if version < Version::HTTP_2 => return Err(Refusal::BadHost),
+        (Some(host), _) | (None, Some(host)) => host,
+        (None, None) => return Err(Refusal::BadHost),
+    };
+    if !public.is_host(host) {
+        return Err(Refusal::WrongHost { public: public.origin.clone() });
+    }
+    match &connection.server_name {
+        Some(name) if !name.eq_ignore_ascii_case(&public.name) => {
+            Err(Refusal::WrongHost { public: public.origin.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// CONNECT and TRACE are for proxies of another kind; what has no name here cannot be judged.
+fn is_allowed(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS]
+        .contains(method)
+}
+
+fn lists_upgrade(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(CONNECTION).into_iter().filter_map(|field| field.to_str().ok());
+    fields.flat_map(|field| field.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// A top-level navigation: browsers say so (Fetch Metadata); of clients that do not speak of it, those that ask for
+/// HTML are taken for browsers.
+fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    if *method != Method::GET {
+        return false;
+    }
+    if let Some(mode) = headers.get(FETCH_MODE) {
+        return mode == "navigate" && headers.get(FETCH_DEST).is_none_or(|dest| dest == "document");
+    }
+    !headers.contains_key(REQUESTED_WITH) && accepts_html(headers)
+}
+
+pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn public() -> Public {
+        Public::new(&Url::parse("https://hub.example").unwrap())
+    }
+
+    fn connection(server_name: Option<&str>) -> Connection {
+        Connection {
+            client: ([127, 0, 0, 1], 1).into(),
+            client_value: HeaderValue::from_static("127.0.0.1"),
+            server_name: server_name.map(Into::into),
+            tls: None,
+            worker: 0,
+        }
+    }
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().uri(uri);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    fn status(uri: &str, headers: &[(&str, &str)], server_name: Option<&str>) -> u16 {
+        match Head::parse(&request(uri, headers), &connection(server_name), &public()) {
+            Ok(_) => 200,
+            Err(refusal) => refusal.status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn a_request_names_our_host_once() {
+        for host in ["hub.example", "HUB.example", "hub.example:443"] {
+            assert_eq!(status("/", &[("host", host)], Some("hub.example")), 200, "{host}");
+        }
+        for host in [
+            "evil.example",
+            "hub.example:99999",
+            "hub.example.",
+            "[::1]",
+            "hub.example@evil",
+            "a,hub.example",
+        ] {
+            assert_eq!(status("/", &[("host", host)], None), 421, "{host}");
+        }
+        assert_eq!(status("/", &[], None), 400);
+        assert_eq!(status("/", &[("host", "hub.example"), ("host", "hub.example")], None), 400);
+        assert_eq!(status("https://other.example/user/bob/", &[("host", "hub.example")], None), 400);
+        assert_eq!(status("https://other.example/", &[("host", "other.example")], None), 421);
+        assert_eq!(status("/", &[("host", "hub.example")], Some("other.example")), 421);
+    }
+
+    #[test]
+    fn only_a_person_opening_a_page_navigates() {
+        let navigates = |headers: &[(&str, &str)]| {
+            let mut all = vec![("host", "hub.example")];
+            all.extend(headers);
+            Head::parse(&request("/", &all), &connection(None), &public()).unwrap().navigation
+        };
+        assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
+        assert!(navigates(&[("accept", "text/html,*/*")]));
+        for headers in [
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")] as &[_],
+            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
+            &[("accept", "text/html"), ("x-requested-with", "XMLHttpRequest")],
+            &[("accept", "text/html"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")],
+            &[("accept", "application/json")],
+            &[],
+        ] {
+            assert!(!navigates(headers), "{headers:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The five endpoints that `jupyterhub-singleuser` images call, and nothing else of JupyterHub's.
+//!
+//! A container asks whether a hub is there, sends its visitor's browser here to learn who it is, redeems the code it
+//! gets, asks who holds a token, and reports activity. Codes and tokens are sealed values: nothing of them is kept
+//! but which codes were used.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::debug;
+
+use super::authorize::Permit;
+use super::form::{self, Form};
+use super::page::json;
+use super::refusal::Refusal;
+use super::{Body, Gateway, empty, see_other};
+use crate::clock::Timestamp;
+use crate::config::Mode;
+use crate::routes::{Endpoint, Route};
+use crate::seal::{random_text, sha256};
+use crate::session::SessionId;
+use crate::spawner::WorkspaceId;
+use crate::user::UserName;
+use crate::workspace::State;
+
+/// Announced to containers. All of JupyterHub 2 to 6 use the same endpoints; an image of another major version warns
+/// in its log and goes on.
+const VERSION: &str = "5.4.6";
+
+/// How long a code can be redeemed, in seconds: a container does it at once.
+const CODE_LIFETIME: u64 = 60;
+
+/// What a code or a token stands for. A token is worth nothing once its session is over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Grant {
+    session: SessionId,
+    instance: String,
+    issued: Timestamp,
+    /// Makes each one different.
+    unique: String,
+    /// Of a code: PKCE's challenge (RFC 7636), where the image sends one.
+    challenge: Option<String>,
+}
+
+/// Codes that were redeemed and could still be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Codes(Mutex<HashMap<[u8; 32], Timestamp>>);
+
+impl Codes {
+    /// True the first time.
+    fn redeem(&self, code: &str, now: Timestamp) -> bool {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, redeemed| *redeemed + CODE_LIFETIME >= now);
+        used.insert(sha256(code.as_bytes()), now).is_none()
+    }
+}
+
+/// `GET /hub/api`: here is a hub.
+pub(super) fn root() -> Response<Body> {
+    let mut response = json(StatusCode::OK, &json!({ "version": VERSION }));
+    let name = HeaderName::from_static("x-jupyterhub-version");
+    response.headers_mut().insert(name, HeaderValue::from_static(VERSION));
+    response
+}
+
+impl Gateway {
+    /// Containers' requests.
+    pub(super) async fn hub_api(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let path = request.uri().path().to_owned();
+        match Route::find(&path) {
+            Ok(Route::Own(Endpoint::ApiRoot)) => Ok(root()),
+            Ok(Route::Own(Endpoint::ApiToken)) if request.method() == Method::POST => {
+                self.api_token(request).await
+            }
+            Ok(Route::Own(Endpoint::ApiUser)) => self.api_user(request.headers()),
+            Ok(Route::Own(Endpoint::ApiUsers(rest))) if request.method() == Method::POST => {
+                self.api_activity(rest, request).await
+            }
+            Ok(_) => Err(Refusal::NotFound),
+            Err(_) => Err(Refusal::BadPath),
+        }
+    }
+
+    /// A browser comes from its container to be told who it is; it is back there with a code at once.
+    pub(super) fn api_authorize(
+        &self,
+        request: &Request<Incoming>,
+        permit: &Permit,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
+        let query = Form::of_query(request.uri());
+        let user = session.user.name.path_segment();
+        // The user's own container and nobody else's: another user's client is not theirs to enter.
+        if query.one("client_id") != Some(&format!("jupyterhub-user-{user}")) {
+            return Err(Refusal::NotYours);
+        }
+        let callback = format!("/user/{user}/oauth_callback");
+        if query.one("redirect_uri") != Some(&callback) || query.one("response_type") != Some("code") {
+            return Err(Refusal::BadRequest("not what this container registered"));
+        }
+        let challenge = match (query.one("code_challenge"), query.one("code_challenge_method")) {
+            (None, _) => None,
+            (Some(challenge), Some("S256")) => Some(challenge.to_owned()),
+            (Some(_), _) => return Err(Refusal::BadRequest("a code challenge of another kind than S256")),
+        };
+        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
+            Some(State::Ready(ready)) if ready.mode == Mode::Hub => ready,
+            _ => return Err(Refusal::NotRunning),
+        };
+        let code = self.seal_grant("hub code", session.id, &ready.instance, challenge);
+        let mut back = url::form_urlencoded::Serializer::new(String::new());
+        back.append_pair("code", &code);
+        if let Some(state) = query.one("state") {
+            back.append_pair("state", state);
+        }
+        Ok(see_other(&format!("{callback}?{}", back.finish())))
+    }
+
+    /// A container redeems a code.
+    async fn api_token(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let form = Form::of_body(request).await?;
+        let refused = |error: &str| Ok(json(StatusCode::BAD_REQUEST, &json!({ "error": error })));
+        if form.one("grant_type") != Some("authorization_code") {
+            return refused("unsupported_grant_type");
+        }
+        let (Some(client), Some(secret)) = (form.one("client_id"), form.one("client_secret")) else {
+            return refused("invalid_request");
+        };
+        let owner =
+            client.strip_prefix("jupyterhub-user-").and_then(|name| UserName::from_path_segment(name).ok());
+        let Some(id) = owner.map(|name| self.0.workspaces.id(&name)) else {
+            return refused("invalid_client");
+        };
+        if !self.0.workspaces.holds_token(&id, secret) {
+            return refused("invalid_client");
+        }
+        let code = form.one("code").unwrap_or_default();
+        let grant = self.open_grant("hub code", code).filter(|grant| self.is_of(grant, &id));
+        let Some(grant) = grant.filter(|grant| proves(grant, form.one("code_verifier"))) else {
+            return refused("invalid_grant");
+        };
+        let now = self.0.clock.now();
+        if now.saturating_sub(grant.issued) > CODE_LIFETIME || !self.1.codes.redeem(code, now) {
+            return refused("invalid_grant");
+        }
+        let token = self.seal_grant("hub token", grant.session, &grant.instance, None);
+        Ok(json(
+            StatusCode::OK,
+            &json!({ "access_token": token, "token_type": "Bearer", "expires_in": 1_209_600, "scope": scopes(&id).join(" ") }),
+        ))
+    }
+
+    /// Whose token is this? 403 is the answer that containers understand as "nobody's".
+    fn api_user(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+        let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
+        let Some(token) = token(headers) else { return unknown() };
+        let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
+        let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
+        let id = self.0.workspaces.id(&session.user.name);
+        if !self.is_of(&grant, &id) {
+            return unknown();
+        }
+        let name = session.user.name.as_str();
+        Ok(json(
+            StatusCode::OK,
+            &json!({
+                "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(&id),
+                "session_id": session.jupyterhub_id.expose(),
+                "user_info": { "name": name, "display_name": display_name(&session.identity.claims, name) },
+            }),
+        ))
+    }
+
+    /// A container says when it was last used.
+    async fn api_activity(&self, rest: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let owner = rest.strip_suffix("/activity").and_then(|name| UserName::from_path_segment(name).ok());
+        let Some(name) = owner else { return Err(Refusal::NotFound) };
+        let id = self.0.workspaces.id(&name);
+        let is_its_own =
+            token(request.headers()).is_some_and(|token| self.0.workspaces.holds_token(&id, token));
+        if !is_its_own {
+            return Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
+        }
+        let body: Value = serde_json::from_slice(&form::read(request).await?)
+            .map_err(|_not_json| Refusal::BadRequest("not JSON"))?;
+        if body.get("last_activity").and_then(Value::as_str).is_none() {
+            return Err(Refusal::BadRequest("no last_activity"));
+        }
+        self.0.workspaces.note_activity(&id, self.0.clock.now());
+        debug!(workspace = %id, "activity reported");
+        Ok(empty(StatusCode::OK))
+    }
+
+    fn seal_grant(
+        &self,
+        context: &str,
+        session: SessionId,
+        instance: &str,
+        challenge: Option<String>,
+    ) -> String {
+        let grant = Grant {
+            session,
+            instance: instance.to_owned(),
+            issued: self.0.clock.now(),
+            unique: random_text::<9>(),
+            challenge,
+        };
+        self.0.sealer.seal(context, &serde_json::to_vec(&grant).unwrap_or_default())
+    }
+
+    fn open_grant(&self, context: &str, sealed: &str) -> Option<Grant> {
+        serde_json::from_slice(&self.0.sealer.open(context, sealed)?).ok()
+    }
+
+    /// The grant is for the container that runs as `id` now, and its session is the owner's.
+    fn is_of(&self, grant: &Grant, id: &WorkspaceId) -> bool {
+        let owns = self.0.sessions.by_id(&grant.session).is_some_and(|session| session.user.name == id.user);
+        let runs = match self.0.workspaces.state(id) {
+            Some(State::Ready(ready)) => *ready.instance == *grant.instance,
+            Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => false,
+        };
+        owns && runs
+    }
+}
+
+/// The verifier belongs to the challenge that the code was asked with (RFC 7636 section 4.6).
+fn proves(grant: &Grant, verifier: Option<&str>) -> bool {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    match (&grant.challenge, verifier) {
+        (None, _) => true,
+        (Some(challenge), Some(verifier)) => {
+            URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) == *challenge
+        }
+        (Some(_), None) => false,
+    }
+}
+
+fn scopes(id: &WorkspaceId) -> Vec<String> {
+    let (user, server) = (&id.user, &id.server);
+    vec![
+        format!("access:servers!server={user}/{server}"),
+        format!("read:users:groups!user={user}"),
+        format!("read:users:name!user={user}"),
+    ]
+}
+
+fn display_name(claims: &serde_json::Map<String, Value>, name: &str) -> String {
+    claims.get("name").and_then(Value::as_str).unwrap_or(name).chars().take(100).collect()
+}
+
+/// `Authorization: token …`, or `Bearer …`.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
+}

@@ -1,0 +1,275 @@
+//! What a verified ID token must say (OpenID Connect Core 1.0, section 3.1.3.7). Pure rules.
+
+use serde_json::{Map, Value};
+
+use super::OidcError;
+use super::jwt::Verified;
+use crate::clock::Timestamp;
+
+/// What an ID token is compared with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client: &'a str,
+    pub(super) nonce: &'a str,
+    pub(super) now: Timestamp,
+    /// How many seconds the provider's clock may be off.
+    pub(super) skew: u64,
+}
+
+impl Expected<'_> {
+    /// Whether the token is the provider's, for us, for this login, and fresh.
+    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        self.check_issuer(claims)?;
+        check_kind(claims)?;
+        self.check_audience(claims)?;
+        self.check_time(claims)?;
+        match claims.get("nonce").and_then(Value::as_str) {
+            Some(nonce) if nonce == self.nonce => {}
+            Some(_) => return Err(OidcError::untrusted("its ID token has the nonce of another login", None)),
+            None => return Err(OidcError::untrusted("its ID token has no nonce", None)),
+        }
+        subject(claims).map(drop)
+    }
+
+    /// Simple string comparison: no slash and no letter may differ.
+    pub(super) fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        match claims.get("iss").and_then(Value::as_str) {
+            Some(iss) if iss == self.issuer => Ok(()),
+            iss => Err(OidcError::untrusted(
+                "its token is from another issuer",
+                Some(format!("{iss:?}, not {:?}", self.issuer)),
+            )),
+        }
+    }
+
+    fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        let audience: Vec<&str> = match claims.get("aud") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+                list.iter().filter_map(Value::as_str).collect()
+            }
+            _ => return Err(OidcError::untrusted("its ID token says nobody as its audience", None)),
+        };
+        if !audience.contains(&self.client) {
+            return Err(OidcError::untrusted(
+                "its ID token is for another client",
+                Some(format!("{audience:?}")),
+            ));
+        }
+        let azp = match claims.get("azp") {
+            None => None,
+            Some(Value::String(azp)) => Some(azp.as_str()),
+            Some(_) => Some(""),
+        };
+        match azp {
+            Some(azp) if azp != self.client => Err(OidcError::untrusted(
+                "its ID token was made for another client",
+                Some(format!("azp is {azp:?}")),
+            )),
+            None if audience.iter().any(|name| *name != self.client) => Err(OidcError::untrusted(
+                "its ID token is for other clients too, and does not say for whom it was made",
+                Some(format!("{audience:?}")),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// `exp`, `iat` and `nbf`.
+    pub(super) fn check_time(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        let now = self.now;
+        let wrong = |what, name: &str, time| {
+            Err(OidcError::untrusted(what, Some(format!("{name} is {time}, and it is {now} here"))))
+        };
+        match time(claims, "exp")? {
+            Some(exp) if exp.saturating_add(self.skew) > now => {}
+            Some(exp) => {
+                return wrong("its token has expired already; compare its clock with ours", "exp", exp);
+            }
+            None => return Err(OidcError::untrusted("its token has no exp", None)),
+        }
+        match time(claims, "iat")? {
+            Some(iat) if iat > now.saturating_add(self.skew) => {
+                return wrong("its token comes from the future; compare its clock with ours", "iat", iat);
+            }
+            Some(iat) if iat.saturating_add(self.skew).saturating_add(OLDEST) < now => {
+                return wrong("its token is old already; compare its clock with ours", "iat", iat);
+            }
+            Some(_) => {}
+            None => return Err(OidcError::untrusted("its token has no iat", None)),
+        }
+        match time(claims, "nbf")? {
+            Some(nbf) if nbf > now.saturating_add(self.skew) => {
+                wrong("its token is not valid yet; compare its clock with ours", "nbf", nbf)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keycloak signs tokens of all kinds with the same keys, and says here which kind one is.
+fn check_kind(claims: &Map<String, Value>) -> Result<(), OidcError> {
+    match claims.get("typ").and_then(Value::as_str) {
+        None | Some("ID") => Ok(()),
+        Some(kind) => {
+            Err(OidcError::untrusted("its ID token is a token of another kind", Some(format!("{kind:?}"))))
+        }
+    }
+}
+
+/// `at_hash`, when there is one: the access token must be the one that the ID token was issued with (section 3.1.3.8).
+pub(super) fn check_access_token(id_token: &Verified, access_token: &str) -> Result<(), OidcError> {
+    match id_token.claims.get("at_hash") {
+        None => Ok(()),
+        Some(hash)
+            if hash.as_str().is_some() && hash.as_str() == id_token.half_hash(access_token).as_deref() =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(OidcError::untrusted("its access token does not belong to its ID token", None)),
+    }
+}
+
+/// `sub`: the key of a person.
+pub(super) fn subject(claims: &Map<String, Value>) -> Result<&str, OidcError> {
+    match claims.get("sub").and_then(Value::as_str) {
+        Some(sub) if (1..=255).contains(&sub.len()) => Ok(sub),
+        Some(_) => Err(OidcError::untrusted("sub has not 1 to 255 bytes", None)),
+        None => Err(OidcError::untrusted("it does not say who it is: sub is missing", None)),
+    }
+}
+
+/// All claims of a person: the ID token's, with userinfo's over them. What describes the token itself stays the token's.
+pub(super) fn merge(mut id_token: Map<String, Value>, userinfo: Map<String, Value>) -> Map<String, Value> {
+    let person = userinfo.into_iter().filter(|(name, _)| !OF_THE_TOKEN.contains(&name.as_str()));
+    id_token.extend(person);
+    id_token
+}
+
+/// A `NumericDate` (RFC 7519 section 2), whose fraction does not matter.
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, OidcError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds =
+        value.is_number().then(|| value.to_string()).and_then(|text| text.split('.').next()?.parse().ok());
+    seconds
+        .map(Some)
+        .ok_or_else(|| OidcError::untrusted("its token has a time that is none", Some(name.to_owned())))
+}
+
+/// A token that a code was just exchanged for is not this many seconds old.
+const OLDEST: u64 = 300;
+
+const OF_THE_TOKEN: [&str; 13] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "typ", "azp", "nonce", "at_hash", "sid", "auth_time"];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const EXPECTED: Expected<'_> = Expected {
+        issuer: "https://kc.example/realms/r",
+        client: "hub",
+        nonce: "n",
+        now: 1_000_000,
+        skew: 30,
+    };
+
+    fn with(changes: Value) -> Map<String, Value> {
+        let mut claims = json!({
+            "iss": "https://kc.example/realms/r", "aud": "hub", "azp": "hub", "nonce": "n", "sub": "f:1:2", "typ": "ID",
+            "exp": 1_000_300, "iat": 1_000_000,
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
+            }
+        }
+        claims.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_token_for_this_login_is_believed() {
+        for good in [
+            json!({}),
+            json!({"aud": ["hub"], "azp": null}),
+            json!({"aud": ["hub", "account"]}),
+            json!({"typ": null, "azp": null}),
+            json!({"exp": 1_000_300.5, "iat": 999_999.9}),
+            json!({"exp": 999_971}),
+            json!({"iat": 1_000_030, "nbf": 1_000_030}),
+            json!({"nbf": 0}),
+            json!({"sub": "x".repeat(255)}),
+        ] {
+            EXPECTED.check(&with(good.clone())).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+    }
+
+    #[test]
+    fn any_other_token_is_refused() {
+        for bad in [
+            json!({"iss": null}),
+            json!({"iss": "https://kc.example/realms/r/"}),
+            json!({"iss": "http://kc.example/realms/r"}),
+            json!({"iss": "https://KC.example/realms/r"}),
+            json!({"iss": ["https://kc.example/realms/r"]}),
+            json!({"aud": null}),
+            json!({"aud": []}),
+            json!({"aud": "account"}),
+            json!({"aud": "Hub"}),
+            json!({"aud": ["hub", 7]}),
+            json!({"aud": {"hub": true}}),
+            json!({"aud": ["hub", "account"], "azp": null}),
+            json!({"azp": "account"}),
+            json!({"azp": ["hub"]}),
+            json!({"azp": ""}),
+            json!({"nonce": null}),
+            json!({"nonce": "m"}),
+            json!({"nonce": ""}),
+            json!({"nonce": ["n"]}),
+            json!({"sub": null}),
+            json!({"sub": ""}),
+            json!({"sub": 7}),
+            json!({"sub": "x".repeat(256)}),
+            json!({"typ": "Bearer"}),
+            json!({"typ": "Logout"}),
+            json!({"typ": "Refresh"}),
+            json!({"exp": null}),
+            json!({"exp": 999_970}),
+            json!({"exp": "1000300"}),
+            json!({"exp": -1}),
+            json!({"iat": null}),
+            json!({"iat": 1_000_031}),
+            json!({"iat": 999_669}),
+            json!({"nbf": 1_000_031}),
+            json!({"nbf": "soon"}),
+        ] {
+            assert!(EXPECTED.check(&with(bad.clone())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_time_names_the_clock() {
+        for bad in
+            [json!({"exp": 1}), json!({"iat": 2_000_000}), json!({"iat": 1}), json!({"nbf": 2_000_000})]
+        {
+            let error = EXPECTED.check(&with(bad)).unwrap_err();
+            assert!(error.to_string().contains("clock"), "{error}");
+            assert!(error.remedy().contains("clock"));
+        }
+    }
+
+    #[test]
+    fn userinfo_describes_the_person_and_not_the_token() {
+        let userinfo =
+            json!({"email": "new@x", "groups": ["/lab"], "sid": "forged", "iss": "forged", "exp": 9});
+        let claims =
+            merge(with(json!({"email": "old@x", "sid": "s"})), userinfo.as_object().unwrap().clone());
+        assert_eq!(claims["email"], "new@x");
+        assert_eq!(claims["groups"], json!(["/lab"]));
+        assert_eq!((&claims["sid"], &claims["iss"]), (&json!("s"), &json!(EXPECTED.issuer)));
+    }
+}

@@ -1,0 +1,218 @@
+//! What the provider says of itself (OpenID Connect Discovery 1.0), or what the configuration says of it.
+
+use openidconnect::core::{
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+    CoreSubjectIdentifierType,
+};
+use openidconnect::{AdditionalProviderMetadata, ProviderMetadata};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use url::Url;
+
+use super::http::{Http, place};
+use super::keys::Keys;
+use super::{Detail, OidcError, get};
+use crate::config;
+
+/// How the configuration describes the provider.
+#[derive(Debug)]
+pub(super) enum Description {
+    /// By its issuer, as written.
+    Issuer { issuer: String, document: Url },
+    /// By three URLs: OAuth 2.0 without OpenID Connect.
+    Explicit { authorize: Url, token: Url, userinfo: Url },
+}
+
+/// What there is to know of the provider.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) issuer: String,
+    pub(super) authorize: Url,
+    pub(super) token: Url,
+    pub(super) userinfo: Option<Url>,
+    pub(super) logout: Option<Url>,
+    pub(super) iss: Iss,
+    /// `None`: it is described by URLs, and its ID tokens are not looked at.
+    pub(super) keys: Option<Keys>,
+}
+
+/// What its answers must say of who sends them (RFC 9207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Iss {
+    /// It always says it.
+    Required,
+    /// It may leave it out.
+    IfPresent,
+    /// We do not know its issuer.
+    Unknown,
+}
+
+impl Description {
+    /// From the configuration, if it can be used safely.
+    pub(super) fn new(config: &config::Provider, http: &Http) -> Result<Self, OidcError> {
+        match (&config.issuer, &config.authorize_url, &config.token_url, &config.userdata_url) {
+            (Some(issuer), None, None, None) => {
+                if !config.scopes.iter().any(|scope| scope == "openid") {
+                    return Err(unusable("provider.scopes lacks \"openid\", which provider.issuer needs"));
+                }
+                Ok(Self::Issuer { issuer: issuer.clone(), document: document(issuer, http)? })
+            }
+            (None, Some(authorize), Some(token), Some(userinfo)) => {
+                http.check("provider.authorize_url", authorize)?;
+                http.check("provider.token_url", token)?;
+                http.check("provider.userdata_url", userinfo)?;
+                Ok(Self::Explicit {
+                    authorize: authorize.clone(),
+                    token: token.clone(),
+                    userinfo: userinfo.clone(),
+                })
+            }
+            _ => Err(unusable(
+                "either provider.issuer is needed, or provider.authorize_url, token_url and userdata_url",
+            )),
+        }
+    }
+
+    /// Asks the provider for what the configuration does not say.
+    pub(super) async fn resolve(&self, http: &Http) -> Result<Known, OidcError> {
+        match self {
+            Self::Issuer { issuer, document } => discover(issuer, document, http).await,
+            Self::Explicit { authorize, token, userinfo } => {
+                let realm = authorize.as_str().strip_suffix(KEYCLOAK_AUTHORIZE);
+                Ok(Known {
+                    issuer: realm.unwrap_or(authorize.as_str()).to_owned(),
+                    authorize: authorize.clone(),
+                    token: token.clone(),
+                    userinfo: Some(userinfo.clone()),
+                    logout: None,
+                    iss: if realm.is_some() { Iss::IfPresent } else { Iss::Unknown },
+                    keys: None,
+                })
+            }
+        }
+    }
+}
+
+fn document(issuer: &str, http: &Http) -> Result<Url, OidcError> {
+    let mut url =
+        Url::parse(issuer).map_err(|source| OidcError::settings("provider.issuer is no URL", source))?;
+    http.check("provider.issuer", &url)?;
+    if url.query().is_some() {
+        return Err(unusable("provider.issuer has a query, which an issuer cannot have"));
+    }
+    // Discovery 1.0 section 4.1: a slash at the end is taken away first.
+    let path = format!("{}/.well-known/openid-configuration", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(url)
+}
+
+async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, OidcError> {
+    let response = http.json(get(document)?).await?;
+    if !response.status().is_success() {
+        return Err(OidcError::Settings {
+            what: format!("{} is not there", place(document)),
+            source: Some(Detail(format!("it answers {}", response.status())).into()),
+        });
+    }
+    let metadata: Metadata = serde_json::from_slice(response.body()).map_err(|source| {
+        OidcError::settings(format!("{} is not the description of a provider", place(document)), source)
+    })?;
+    let found = metadata.issuer().as_str();
+    if found != issuer {
+        return Err(unusable(format!(
+            "it calls itself {found:?}, but provider.issuer is {issuer:?}; they must be the same, to the last slash"
+        )));
+    }
+    check_pkce(metadata.additional_metadata().code_challenge_methods_supported.as_deref())?;
+    let token = metadata.token_endpoint().ok_or_else(|| unusable("it has no token_endpoint"))?.url();
+    let userinfo = metadata.userinfo_endpoint().map(openidconnect::UserInfoUrl::url);
+    let extra = metadata.additional_metadata();
+    http.check("authorization_endpoint", metadata.authorization_endpoint().url())?;
+    http.check("token_endpoint", token)?;
+    http.check("jwks_uri", metadata.jwks_uri().url())?;
+    for (name, url) in
+        [("userinfo_endpoint", userinfo), ("end_session_endpoint", extra.end_session_endpoint.as_ref())]
+    {
+        url.map_or(Ok(()), |url| http.check(name, url))?;
+    }
+    let keys = Keys::fetch(metadata.jwks_uri().url().clone(), http).await?;
+    Ok(Known {
+        issuer: issuer.to_owned(),
+        authorize: metadata.authorization_endpoint().url().clone(),
+        token: token.clone(),
+        userinfo: userinfo.cloned(),
+        logout: extra.end_session_endpoint.clone(),
+        iss: if extra.authorization_response_iss_parameter_supported {
+            Iss::Required
+        } else {
+            Iss::IfPresent
+        },
+        keys: Some(keys),
+    })
+}
+
+/// RFC 9700 section 2.1.1. Whoever lists nothing may well support it: S256 is sent in any case.
+fn check_pkce(methods: Option<&[String]>) -> Result<(), OidcError> {
+    let lists = |wanted: &str| methods.unwrap_or_default().iter().any(|method| method == wanted);
+    if lists("S256") {
+        return Ok(());
+    }
+    if lists("plain") {
+        return Err(unusable("it supports PKCE by \"plain\" only, which protects nothing"));
+    }
+    warn!(
+        "the provider does not say that it supports PKCE (S256): a stolen code is then stopped by the nonce only"
+    );
+    Ok(())
+}
+
+fn unusable(what: impl Into<String>) -> OidcError {
+    OidcError::Settings { what: what.into(), source: None }
+}
+
+type Metadata = ProviderMetadata<
+    Extra,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+/// What openidconnect does not know of.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Extra {
+    /// RFC 8414.
+    code_challenge_methods_supported: Option<Vec<String>>,
+    /// RFC 9207.
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+    /// RP-Initiated Logout 1.0.
+    end_session_endpoint: Option<Url>,
+}
+
+impl AdditionalProviderMetadata for Extra {}
+
+/// What follows the issuer in Keycloak's authorization endpoint.
+const KEYCLOAK_AUTHORIZE: &str = "/protocol/openid-connect/auth";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_pkce_alone_is_refused() {
+        let methods = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(check_pkce(Some(&methods(&["plain", "S256"]))).is_ok());
+        assert!(check_pkce(None).is_ok());
+        assert!(check_pkce(Some(&[])).is_ok());
+        assert!(check_pkce(Some(&methods(&["plain"]))).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! The provider's keys: kept, and fetched again when a token names one that is not among them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use openidconnect::core::CoreJsonWebKey;
+use tokio::sync::Semaphore;
+use tracing::info;
+use url::Url;
+
+use super::http::{Http, place};
+use super::jwt::{Jwt, Unverified, Verified, usable_keys};
+use super::{Detail, OidcError, get};
+use crate::clock::{Clock, Timestamp};
+
+/// The keys in use, and where they come from.
+pub(super) struct Keys {
+    url: Url,
+    /// The last good ones stay, whatever the provider says later.
+    set: ArcSwap<Vec<CoreJsonWebKey>>,
+    /// Held by whoever fetches.
+    turn: Semaphore,
+    next: Mutex<Timestamp>,
+}
+
+impl Keys {
+    /// Fetches them for the first time.
+    pub(super) async fn fetch(url: Url, http: &Http) -> Result<Self, OidcError> {
+        let set = fetch(&url, http).await?;
+        Ok(Self { url, set: ArcSwap::from_pointee(set), turn: Semaphore::new(1), next: Mutex::new(0) })
+    }
+
+    /// Verifies a token by the keys that are known, and by new ones when it is not signed by any of these.
+    pub(super) async fn verify(
+        &self,
+        jwt: &Jwt<'_>,
+        http: &Http,
+        clock: &Clock,
+    ) -> Result<Verified, OidcError> {
+        match jwt.verify(&self.set.load()) {
+            Ok(verified) => return Ok(verified),
+            Err(Unverified::Forged(error)) => return Err(forged(error)),
+            Err(Unverified::NoKey) => {}
+        }
+        match jwt.verify(&self.newer(http, clock).await?) {
+            Ok(verified) => Ok(verified),
+            Err(Unverified::Forged(error)) => Err(forged(error)),
+            Err(Unverified::NoKey) => Err(OidcError::untrusted("no key of its signs its token", None)),
+        }
+    }
+
+    /// Verifies a token by the keys that are known.
+    pub(super) fn verify_now(&self, jwt: &Jwt<'_>) -> Option<Verified> {
+        jwt.verify(&self.set.load()).ok()
+    }
+
+    /// The keys that are fetched now, or that another login has just fetched. Tokens with made-up keys cause one fetch
+    /// in [`PAUSE`].
+    async fn newer(&self, http: &Http, clock: &Clock) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
+        let _turn = self.turn.acquire().await;
+        if clock.now() < self.next() {
+            return Ok(self.set.load_full());
+        }
+        let fetched = fetch(&self.url, http).await;
+        let pause = if fetched.is_ok() { PAUSE } else { PAUSE_AFTER_FAILURE };
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = clock.now().saturating_add(pause);
+        let set = fetched?;
+        info!(keys = set.len(), "provider keys fetched again");
+        self.set.store(Arc::new(set));
+        Ok(self.set.load_full())
+    }
+
+    fn next(&self) -> Timestamp {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("url", &place(&self.url))
+            .field("keys", &self.set.load().len())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn fetch(url: &Url, http: &Http) -> Result<Vec<CoreJsonWebKey>, OidcError> {
+    let response = http.json(get(url)?).await?;
+    if !response.status().is_success() {
+        return Err(OidcError::unreachable(place(url), Detail(format!("it answers {}", response.status()))));
+    }
+    usable_keys(response.body()).map_err(|source| OidcError::Settings {
+        what: format!("{} holds no usable keys", place(url)),
+        source: Some(source),
+    })
+}
+
+fn forged(error: openidconnect::SignatureVerificationError) -> OidcError {
+    OidcError::Untrusted { what: "the signature of its token is wrong", source: Some(error.into()) }
+}
+
+/// Seconds from one fetch of the keys to the next.
+const PAUSE: u64 = 60;
+/// The same after a fetch that failed: a new key is then still unknown, and everybody is locked out.
+const PAUSE_AFTER_FAILURE: u64 = 5;

@@ -1,0 +1,410 @@
+//! Workspaces as containers, by the Docker Engine API over its Unix socket; Podman's has the same.
+
+mod container;
+mod engine;
+mod image;
+mod storage;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, NetworkCreateRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
+
+use self::container::{INSTANCE, Labels, USER};
+use self::engine::{Connected, Engine, PROMPT, SLOW, refused_with};
+use super::output::{self, Tail};
+use super::{
+    Ended, Event, Image, Phase, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
+    container_name,
+};
+use crate::clock::Clock;
+use crate::config::{self, Escape};
+use crate::metrics::{Call, Metrics};
+
+/// Containers on one engine.
+#[derive(Debug)]
+pub(super) struct Docker {
+    engine: Arc<Engine>,
+    names: Names,
+    network: String,
+    /// One at a time looks whether the network is there: older engines make two of one name.
+    network_check: Semaphore,
+    metrics: Metrics,
+}
+
+/// How containers of this installation are called. Another on the same engine has another prefix.
+#[derive(Debug, Clone)]
+struct Names {
+    prefix: Arc<str>,
+    escape: Escape,
+}
+
+impl Names {
+    fn of(&self, id: &WorkspaceId) -> String {
+        container_name(&self.prefix, id, self.escape)
+    }
+
+    /// The workspace of a container with this name and these labels, if it is one of ours.
+    fn id_of(&self, name: &str, labels: &Labels) -> Option<WorkspaceId> {
+        let id = container::id_of(labels)?;
+        (self.of(&id) == name.trim_start_matches('/')).then_some(id)
+    }
+}
+
+impl Docker {
+    pub(super) fn new(config: &config::Spawner, metrics: Metrics) -> Self {
+        Self {
+            engine: Arc::new(Engine::new(config.docker.socket.clone())),
+            names: Names { prefix: config.docker.prefix.as_str().into(), escape: config.escape },
+            network: config.docker.network.clone(),
+            network_check: Semaphore::new(1),
+            metrics,
+        }
+    }
+
+    /// Counts a call, and forgets an engine that was not there.
+    fn counted<T>(&self, call: &'static str, result: Result<T, SpawnError>) -> Result<T, SpawnError> {
+        self.engine.note(&result);
+        let outcome = result.as_ref().err().map_or("ok", SpawnError::kind);
+        self.metrics.spawner_calls.get_or_create(&Call { call, result: outcome }).inc();
+        result
+    }
+
+    async fn look_up_image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError> {
+        let engine = self.engine.connect().await?;
+        let config = image::find_or_pull(&engine, image, progress).await?;
+        let mut command = config.entrypoint.unwrap_or_default();
+        let entrypoint = command.len();
+        command.extend(config.cmd.unwrap_or_default());
+        Ok(Image { command, entrypoint, environment: config.env.unwrap_or_default() })
+    }
+
+    async fn start_or_find(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError> {
+        let engine = self.engine.connect().await?;
+        let name = self.names.of(&spec.id);
+        let doing = format!("create container {name}");
+        if let Some(found) = inspect(&engine, &name).await? {
+            if labels_of(&found).and_then(container::id_of).as_ref() != Some(&spec.id) {
+                let source = "a container that hubgate did not make for this workspace has its name".into();
+                return Err(SpawnError::Create { doing, source });
+            }
+            if is_running(&found) {
+                return self.running(&found, &doing);
+            }
+            remove(&engine, found.id.as_deref().unwrap_or(&name), &name).await?;
+        }
+        let image = image::find_or_pull(&engine, &spec.image, progress).await?;
+        progress.report(Phase::Creating);
+        self.ensure_network(&engine).await?;
+        storage::prepare(&engine, &name, spec).await?;
+        let body = container::body(spec, &image, &self.network, engine.podman);
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let created =
+            engine.call(&doing, SLOW, |client| client.create_container(Some(options), body)).await?;
+        progress.report(Phase::Booting);
+        self.boot(&engine, &created.id, &name).await
+    }
+
+    async fn boot(&self, engine: &Connected, id: &str, name: &str) -> Result<Running, SpawnError> {
+        let doing = format!("start container {name}");
+        let started = engine.call(&doing, SLOW, |client| client.start_container(id, None)).await;
+        if let Err(error) = started {
+            discard(engine, id, name).await;
+            return Err(error);
+        }
+        let Some(found) = inspect(engine, id).await? else {
+            let source = "it was removed while it started".into();
+            return Err(SpawnError::Create { doing, source });
+        };
+        if !is_running(&found) {
+            let Ended { exit_code: code, out_of_memory, log } = ended(engine, &found).await;
+            return Err(SpawnError::Ended { code, out_of_memory, log });
+        }
+        let running = self.running(&found, &doing);
+        if running.is_err() {
+            discard(engine, id, name).await;
+        }
+        running
+    }
+
+    /// Makes the network unless there is one of that name, whoever made it.
+    async fn ensure_network(&self, engine: &Connected) -> Result<(), SpawnError> {
+        let name = self.network.as_str();
+        if matches!(name, "bridge" | "host") {
+            return Ok(());
+        }
+        let doing = format!("create network {name}");
+        let _one_at_a_time = self.network_check.acquire().await;
+        if engine.find(&doing, PROMPT, |client| client.inspect_network(name, None)).await?.is_some() {
+            return Ok(());
+        }
+        // Workspaces must not reach each other: whoever is in one could attack its neighbours' servers.
+        let apart = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
+        if engine.podman {
+            warn!(network = name, "podman cannot keep workspaces on one network apart; only their tokens do");
+        }
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            options: (!engine.podman).then(|| HashMap::from([apart])),
+            labels: Some(HashMap::from([("io.hubgate.network".to_owned(), name.to_owned())])),
+            ..NetworkCreateRequest::default()
+        };
+        match engine.call(&doing, SLOW, |client| client.create_network(request)).await {
+            Err(error) if refused_with(&error, 409) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    fn running(&self, found: &ContainerInspectResponse, doing: &str) -> Result<Running, SpawnError> {
+        let networks = found.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+        let address = container::address_on(&self.network, networks).ok_or_else(|| SpawnError::Create {
+            doing: doing.to_owned(),
+            source: format!("it has no address on network {}", self.network).into(),
+        })?;
+        let running = labels_of(found).and_then(|labels| container::running(labels, address));
+        running.ok_or_else(|| SpawnError::Create {
+            doing: doing.to_owned(),
+            source: "its labels are not hubgate's".into(),
+        })
+    }
+
+    async fn look_at(&self, id: &WorkspaceId) -> Result<Status, SpawnError> {
+        let engine = self.engine.connect().await?;
+        let Some(found) = self.inspect_ours(&engine, id).await? else { return Ok(Status::Absent) };
+        if is_running(&found) {
+            let doing = format!("inspect container {}", self.names.of(id));
+            return self.running(&found, &doing).map(Status::Running);
+        }
+        // Never started: a start is on its way, or broke off and left nothing that ran.
+        let state = found.state.as_ref().and_then(|state| state.status);
+        if state == Some(ContainerStateStatusEnum::CREATED) {
+            return Ok(Status::Absent);
+        }
+        Ok(Status::Ended(ended(&engine, &found).await))
+    }
+
+    async fn stop_and_remove(&self, id: &WorkspaceId, patience: Duration) -> Result<(), SpawnError> {
+        let engine = self.engine.connect().await?;
+        let Some(found) = self.inspect_ours(&engine, id).await? else { return Ok(()) };
+        let name = self.names.of(id);
+        // By its own id: the name may be another container's by the time the programs have ended.
+        let container = found.id.as_deref().unwrap_or(&name);
+        if is_running(&found) {
+            let seconds = i32::try_from(patience.as_secs()).unwrap_or(i32::MAX);
+            let options = StopContainerOptionsBuilder::new().t(seconds).build();
+            let doing = format!("stop container {name}");
+            let deadline = patience.saturating_add(PROMPT);
+            engine.find(&doing, deadline, |client| client.stop_container(container, Some(options))).await?;
+        }
+        remove(&engine, container, &name).await
+    }
+
+    async fn list_running(&self) -> Result<Vec<Running>, SpawnError> {
+        let engine = self.engine.connect().await?;
+        let filters = HashMap::from([("label", vec![USER]), ("status", vec!["running"])]);
+        let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+        let found =
+            engine.call("list containers", PROMPT, |client| client.list_containers(Some(options))).await?;
+        let mut workspaces = Vec::new();
+        for summary in found {
+            let Some(id) = self.listed(&summary) else { continue };
+            match self.summary_running(&summary) {
+                Some(running) => workspaces.push(running),
+                // The list of some engines has no addresses.
+                None => {
+                    if let Status::Running(running) = self.look_at(&id).await? {
+                        workspaces.push(running);
+                    }
+                }
+            }
+        }
+        Ok(workspaces)
+    }
+
+    fn listed(&self, summary: &ContainerSummary) -> Option<WorkspaceId> {
+        let labels = summary.labels.as_ref()?;
+        summary.names.iter().flatten().find_map(|name| self.names.id_of(name, labels))
+    }
+
+    fn summary_running(&self, summary: &ContainerSummary) -> Option<Running> {
+        let networks = summary.network_settings.as_ref()?.networks.as_ref();
+        container::running(summary.labels.as_ref()?, container::address_on(&self.network, networks)?)
+    }
+
+    async fn inspect_ours(
+        &self,
+        engine: &Connected,
+        id: &WorkspaceId,
+    ) -> Result<Option<ContainerInspectResponse>, SpawnError> {
+        let found = inspect(engine, &self.names.of(id)).await?;
+        Ok(found.filter(|found| labels_of(found).and_then(container::id_of).as_ref() == Some(id)))
+    }
+}
+
+#[async_trait]
+impl Spawner for Docker {
+    async fn image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError> {
+        self.counted("image", self.look_up_image(image, progress).await)
+    }
+
+    async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError> {
+        self.counted("start", self.start_or_find(spec, progress).await)
+    }
+
+    async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError> {
+        self.counted("status", self.look_at(id).await)
+    }
+
+    async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError> {
+        self.counted("stop", self.stop_and_remove(id, timeout).await)
+    }
+
+    async fn list(&self) -> Result<Vec<Running>, SpawnError> {
+        self.counted("list", self.list_running().await)
+    }
+
+    fn events(&self) -> BoxStream<'static, Event> {
+        let engine = Arc::clone(&self.engine);
+        let names = self.names.clone();
+        // From now on, not from when the connection is made: nothing is lost between the two.
+        let since = Clock::system().now().to_string();
+        let connecting = async move {
+            let connected = engine.connect().await;
+            engine.note(&connected);
+            connected.inspect_err(|error| debug!(%error, "no events")).ok()
+        };
+        stream::once(connecting)
+            .filter_map(std::future::ready)
+            .flat_map(move |engine| watch(&engine, &since, names.clone()))
+            .boxed()
+    }
+
+    async fn ping(&self) -> Result<(), SpawnError> {
+        let result = async {
+            let engine = self.engine.connect().await?;
+            engine.call("ping", PING, bollard::Docker::ping).await.map(drop)
+        };
+        self.counted("ping", result.await)
+    }
+}
+
+/// Who asks whether the engine is there waits for the answer.
+const PING: Duration = Duration::from_secs(5);
+/// How much of a log is read for its last lines: a line may be long.
+const LOG_BYTES: usize = 1024 * 1024;
+
+fn watch(engine: &Connected, since: &str, names: Names) -> BoxStream<'static, Event> {
+    let filters = HashMap::from([
+        ("type", vec!["container"]),
+        ("label", vec![USER]),
+        // Health checks alone make several events a second; the engine keeps them to itself.
+        ("event", vec!["die", "destroy", "oom"]),
+    ]);
+    let options = EventsOptionsBuilder::new().since(since).filters(&filters).build();
+    let events = engine.client().events(Some(options));
+    events
+        .inspect_err(|error| debug!(%error, "events end"))
+        .take_while(|event| std::future::ready(event.is_ok()))
+        .filter_map(move |event| {
+            let attributes = event.ok().and_then(|event| event.actor).and_then(|actor| actor.attributes);
+            std::future::ready(attributes.and_then(|labels| {
+                let id = names.id_of(labels.get("name")?, &labels)?;
+                Some(Event { id, instance: labels.get(INSTANCE)?.as_str().into() })
+            }))
+        })
+        .boxed()
+}
+
+async fn inspect(engine: &Connected, name: &str) -> Result<Option<ContainerInspectResponse>, SpawnError> {
+    let doing = format!("inspect container {name}");
+    engine.find(&doing, PROMPT, |client| client.inspect_container(name, None)).await
+}
+
+fn labels_of(found: &ContainerInspectResponse) -> Option<&Labels> {
+    found.config.as_ref()?.labels.as_ref()
+}
+
+fn is_running(found: &ContainerInspectResponse) -> bool {
+    found.state.as_ref().and_then(|state| state.running) == Some(true)
+}
+
+async fn ended(engine: &Connected, found: &ContainerInspectResponse) -> Ended {
+    let state = found.state.clone().unwrap_or_default();
+    let log = read_log(engine, found.id.as_deref().unwrap_or_default()).await;
+    let environment = found.config.iter().filter_map(|config| config.env.as_ref()).flatten();
+    Ended {
+        exit_code: state.exit_code,
+        out_of_memory: state.oom_killed == Some(true),
+        log: log.text(environment.map(String::as_str)),
+    }
+}
+
+/// The end of a container's log; what cannot be read is left out, since it only explains something worse.
+async fn read_log(engine: &Connected, id: &str) -> Tail {
+    let mut tail = Tail::default();
+    let lines = output::LINES.to_string();
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines).build();
+    let reading = async {
+        let mut log = engine.client().logs(id, Some(options)).boxed();
+        let mut read = 0_usize;
+        while let Some(Ok(
+            LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+        )) = log.next().await
+        {
+            read = read.saturating_add(message.len());
+            tail.push(&message);
+            if read > LOG_BYTES {
+                break;
+            }
+        }
+    };
+    if timeout(PROMPT, reading).await.is_err() {
+        debug!(container = id, "the log ends late");
+    }
+    tail
+}
+
+/// Takes a container away, whatever it does; its volumes stay. That it is gone already is no error.
+async fn remove(engine: &Connected, id: &str, name: &str) -> Result<(), SpawnError> {
+    let doing = format!("remove container {name}");
+    let options = RemoveContainerOptionsBuilder::new().force(true).build();
+    let removed = engine.find(&doing, SLOW, |client| client.remove_container(id, Some(options))).await;
+    match removed {
+        Err(error) if refused_with(&error, 409) => gone(engine, id, error).await,
+        result => result.map(drop),
+    }
+}
+
+/// Somebody else removes it already: waits until it is gone.
+async fn gone(engine: &Connected, id: &str, conflict: SpawnError) -> Result<(), SpawnError> {
+    let deadline = Instant::now() + PROMPT;
+    while Instant::now() < deadline {
+        if inspect(engine, id).await?.is_none() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    Err(conflict)
+}
+
+/// Takes away what could not be started; the error that made it useless is the one to report.
+async fn discard(engine: &Connected, id: &str, name: &str) {
+    if let Err(error) = remove(engine, id, name).await {
+        warn!(container = name, %error, "a container that did not start is left behind");
+    }
+}

@@ -1,0 +1,336 @@
+//! What a workspace is started with: profile, user and image become a [`Spec`]. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::StartError;
+use crate::config::{self, Escape, Limit, Mode};
+use crate::secret::Secret;
+use crate::spawner::{Image, Mount, Spec, WorkspaceId, escape};
+use crate::user::{Limits, User};
+
+/// What a workspace is told of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The hub's origin, without a slash at its end.
+    pub public_url: String,
+    /// Where containers reach the hub API: `http://172.17.0.1:8081/hub/api`. None: no hub for containers.
+    pub hub_api: Option<String>,
+    /// How user names are written in names of volumes.
+    pub escape: Escape,
+    /// Workspaces have images; else they are child processes whose port the spawner chooses.
+    pub images: bool,
+}
+
+/// Everything that a start of this workspace needs.
+pub(super) fn spec(
+    id: &WorkspaceId,
+    user: &User,
+    profile: &config::Profile,
+    image: &Image,
+    place: &Place,
+    instance: &Arc<str>,
+    token: &Secret,
+) -> Result<Spec, StartError> {
+    let mode = profile.mode.unwrap_or_else(|| mode_of(profile, image));
+    let limits = user.limits(profile);
+    let blanks = Blanks::new(id, profile, place);
+    let mut environment = limits_environment(limits);
+    match mode {
+        Mode::Token => environment.extend(token_environment(id, token)),
+        Mode::Hub => environment.extend(hub_environment(id, profile, place, &blanks, token)?),
+    }
+    environment.extend(profile.environment.iter().map(|(name, value)| (name.clone(), blanks.fill(value))));
+    Ok(Spec {
+        id: id.clone(),
+        instance: Arc::clone(instance),
+        profile: profile.name.as_str().into(),
+        mode,
+        image: profile.image.clone(),
+        command: command(profile, image, mode, place, &blanks)?,
+        environment,
+        port: if place.images { profile.port } else { 0 },
+        user: profile.user.clone(),
+        mounts: profile.volume.iter().map(|volume| mount(volume, id, place.escape)).collect(),
+        limits,
+        pids: match profile.pids {
+            Limit::Value(count) => Some(count),
+            Limit::Unlimited => None,
+        },
+        stop_timeout: profile.stop_timeout.0,
+    })
+}
+
+/// An image whose command is JupyterHub's single-user server expects a hub; everything else is an ordinary server.
+fn mode_of(profile: &config::Profile, image: &Image) -> Mode {
+    let command = profile.command.as_ref().unwrap_or(&image.command);
+    let hub = |word: &String| word.contains("jupyterhub-singleuser") || word.contains("start-singleuser");
+    if command.iter().any(hub) { Mode::Hub } else { Mode::Token }
+}
+
+fn command(
+    profile: &config::Profile,
+    image: &Image,
+    mode: Mode,
+    place: &Place,
+    blanks: &Blanks,
+) -> Result<Option<Vec<String>>, StartError> {
+    let own =
+        profile.command.as_ref().map(|words| words.iter().map(|word| blanks.fill(word)).collect::<Vec<_>>());
+    if own.is_none() && !place.images {
+        return Err(StartError::NoCommand { profile: profile.name.clone() });
+    }
+    if mode == Mode::Hub {
+        return Ok(own);
+    }
+    let words =
+        own.as_ref().map_or_else(|| image.command.get(image.entrypoint..).unwrap_or_default(), Vec::as_slice);
+    let says = |text: &str| words.iter().any(|word| word.contains(text));
+    let jupyter = says("jupyter") || says("start-notebook");
+    if !jupyter || says("base_url") {
+        return Ok(own);
+    }
+    let mut words = words.to_vec();
+    words.extend(JUPYTER_ARGUMENTS.iter().map(|argument| blanks.fill(argument)));
+    Ok(Some(words))
+}
+
+/// What an ordinary Jupyter server is told. Its token comes in the environment, where `ps` does not show it.
+const JUPYTER_ARGUMENTS: &[&str] = &[
+    "--ServerApp.ip={ip}",
+    "--ServerApp.port={port}",
+    "--ServerApp.port_retries=0",
+    "--ServerApp.base_url={base_url}",
+    "--ServerApp.open_browser=False",
+    "--ServerApp.allow_remote_access=True",
+    "--ServerApp.trust_xheaders=True",
+    "--ServerApp.quit_button=False",
+];
+
+/// The placeholders of commands and environments.
+struct Blanks {
+    base_url: String,
+    username: String,
+    port: String,
+    default_url: String,
+    ip: &'static str,
+}
+
+impl Blanks {
+    fn new(id: &WorkspaceId, profile: &config::Profile, place: &Place) -> Self {
+        Self {
+            base_url: base_url(id),
+            username: id.user.to_string(),
+            // A spawner that chooses the port fills it in itself.
+            port: if place.images { profile.port.to_string() } else { "{port}".to_owned() },
+            default_url: profile.default_url.clone(),
+            ip: if place.images { "0.0.0.0" } else { "127.0.0.1" },
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        if !text.contains('{') {
+            return text.to_owned();
+        }
+        text.replace("{base_url}", &self.base_url)
+            .replace("{username}", &self.username)
+            .replace("{port}", &self.port)
+            .replace("{default_url}", &self.default_url)
+            .replace("{ip}", self.ip)
+    }
+}
+
+fn base_url(id: &WorkspaceId) -> String {
+    let user = id.user.path_segment();
+    if id.server.is_empty() { format!("/user/{user}/") } else { format!("/user/{user}/{}/", id.server) }
+}
+
+fn mount(volume: &config::Volume, id: &WorkspaceId, how: Escape) -> Mount {
+    let source = volume
+        .source
+        .replace("{username}", &escape(&id.user, how))
+        .replace("{raw_username}", id.user.as_str());
+    let owner =
+        volume.owner.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    Mount {
+        source,
+        target: volume.target.clone(),
+        owner: owner.unwrap_or((1000, 100)),
+        read_only: volume.read_only,
+    }
+}
+
+/// Numerical libraries count the machine's processors, not the container's share, and would start a thread for each.
+fn limits_environment(limits: Limits) -> BTreeMap<String, String> {
+    const THREADS: &[&str] = &[
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "RAYON_NUM_THREADS",
+        "JULIA_NUM_THREADS",
+        // AiiDA's own: `verdi computer setup` of the AiiDAlab images.
+        "LOCALHOST_MPI_PROCS_PER_MACHINE",
+    ];
+    let mut environment = BTreeMap::new();
+    if let Some(cpu) = limits.cpu {
+        let threads = format!("{:.0}", cpu.floor().max(1.0));
+        environment.extend(THREADS.iter().map(|name| ((*name).to_owned(), threads.clone())));
+        environment.insert("CPU_LIMIT".to_owned(), cpu.to_string());
+    }
+    if let Some(memory) = limits.memory {
+        environment.insert("MEM_LIMIT".to_owned(), memory.to_string());
+    }
+    environment
+}
+
+fn token_environment(id: &WorkspaceId, token: &Secret) -> BTreeMap<String, String> {
+    let pairs = [
+        ("JUPYTER_TOKEN", token.expose().to_owned()),
+        // Read by the health checks of docker-stacks and AiiDAlab images, and by nothing else as long as no
+        // JUPYTERHUB_API_TOKEN is there.
+        ("JUPYTERHUB_SERVICE_PREFIX", base_url(id)),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// What `jupyterhub-singleuser` 2 to 6 reads.
+fn hub_environment(
+    id: &WorkspaceId,
+    profile: &config::Profile,
+    place: &Place,
+    blanks: &Blanks,
+    token: &Secret,
+) -> Result<BTreeMap<String, String>, StartError> {
+    let api = place.hub_api.clone().ok_or_else(|| StartError::NoHubApi { image: profile.image.clone() })?;
+    let base = base_url(id);
+    let user = id.user.path_segment();
+    let client = if id.server.is_empty() {
+        format!("jupyterhub-user-{user}")
+    } else {
+        format!("jupyterhub-user-{user}-{}", id.server)
+    };
+    let scopes = access_scopes(id);
+    let pairs = [
+        ("JUPYTERHUB_API_TOKEN", token.expose().to_owned()),
+        ("JPY_API_TOKEN", token.expose().to_owned()),
+        ("JUPYTERHUB_SERVICE_URL", blanks.fill("http://{ip}:{port}{base_url}")),
+        ("JUPYTERHUB_SERVICE_PREFIX", base.clone()),
+        ("JUPYTERHUB_CLIENT_ID", client),
+        ("JUPYTERHUB_ACTIVITY_URL", format!("{api}/users/{user}/activity")),
+        ("JUPYTERHUB_API_URL", api),
+        ("JUPYTERHUB_OAUTH_ACCESS_SCOPES", scopes.clone()),
+        ("JUPYTERHUB_OAUTH_SCOPES", scopes),
+        ("JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES", "[]".to_owned()),
+        ("JUPYTERHUB_OAUTH_CALLBACK_URL", format!("{base}oauth_callback")),
+        ("JUPYTERHUB_BASE_URL", "/".to_owned()),
+        ("JUPYTERHUB_HOST", String::new()),
+        ("JUPYTERHUB_USER", id.user.to_string()),
+        ("JUPYTERHUB_SERVER_NAME", id.server.to_string()),
+        ("JUPYTERHUB_DEFAULT_URL", profile.default_url.clone()),
+        ("JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED", "0".to_owned()),
+        ("JUPYTERHUB_PUBLIC_URL", format!("{}{base}", place.public_url)),
+        ("JUPYTERHUB_PUBLIC_HUB_URL", format!("{}/hub/", place.public_url)),
+    ];
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+/// Whoever has one of these may enter the workspace, as JSON. The name stands in it as it is.
+pub(super) fn access_scopes(id: &WorkspaceId) -> String {
+    let (user, server) = (&id.user, &id.server);
+    serde_json::json!([
+        format!("access:servers!server={user}/{server}"),
+        format!("access:servers!user={user}")
+    ])
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::UserName;
+
+    fn profile(text: &str) -> config::Profile {
+        toml::from_str(&format!("name = \"lab\"\nimage = \"lab:1\"\n{text}")).unwrap()
+    }
+
+    fn image(command: &[&str]) -> Image {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        Image { command, entrypoint: 2, environment: Vec::new() }
+    }
+
+    fn plan(name: &str, profile: &config::Profile, image: &Image) -> Result<Spec, StartError> {
+        let name = UserName::normalise(name).unwrap();
+        let id = WorkspaceId { user: name.clone(), server: "".into() };
+        let place = Place {
+            public_url: "https://hub.example".into(),
+            hub_api: Some("http://172.17.0.1:8081/hub/api".into()),
+            escape: Escape::Current,
+            images: true,
+        };
+        let user = User { name, admin: false, profiles: ["lab".into()].into(), memory: None, cpu: None };
+        spec(&id, &user, profile, image, &place, &"i1".into(), &Secret::new("t0k"))
+    }
+
+    #[test]
+    fn a_plain_jupyter_image_gets_its_base_url_and_a_token_that_ps_does_not_show() {
+        let spec = plan("anna@epfl.ch", &profile(""), &image(&["tini", "--", "jupyter", "lab"])).unwrap();
+        assert_eq!(spec.mode, Mode::Token);
+        let command = spec.command.unwrap();
+        assert_eq!(command[..2], ["jupyter", "lab"]);
+        assert!(command.contains(&"--ServerApp.base_url=/user/anna@epfl.ch/".to_owned()), "{command:?}");
+        assert!(!command.iter().any(|word| word.contains("t0k")));
+        assert_eq!(spec.environment["JUPYTER_TOKEN"], "t0k");
+        assert!(!spec.environment.contains_key("JUPYTERHUB_API_TOKEN"), "it would look for a hub");
+    }
+
+    #[test]
+    fn an_image_that_runs_singleuser_gets_a_hub() {
+        let spec = plan("alice", &profile(""), &image(&["tini", "--", "jupyterhub-singleuser"])).unwrap();
+        assert_eq!((spec.mode, &spec.command), (Mode::Hub, &None));
+        assert_eq!(spec.environment["JUPYTERHUB_SERVICE_URL"], "http://0.0.0.0:8888/user/alice/");
+        assert_eq!(
+            spec.environment["JUPYTERHUB_ACTIVITY_URL"],
+            "http://172.17.0.1:8081/hub/api/users/alice/activity"
+        );
+        assert_eq!(spec.environment["JUPYTERHUB_CLIENT_ID"], "jupyterhub-user-alice");
+        let scopes = "[\"access:servers!server=alice/\",\"access:servers!user=alice\"]";
+        assert_eq!(spec.environment["JUPYTERHUB_OAUTH_ACCESS_SCOPES"], scopes);
+        assert!(!spec.environment.contains_key("JUPYTER_TOKEN"));
+    }
+
+    #[test]
+    fn any_web_program_is_started_by_its_own_command() {
+        let profile = profile(
+            "command = [\"rserver\", \"--www-port={port}\", \"--www-root-path={base_url}\"]\nport = 8787",
+        );
+        let spec = plan("alice", &profile, &image(&[])).unwrap();
+        assert_eq!(spec.command.unwrap(), ["rserver", "--www-port=8787", "--www-root-path=/user/alice/"]);
+    }
+
+    #[test]
+    fn software_is_told_its_limits() {
+        let spec = plan("alice", &profile("cpu = \"2.5 cpu\"\nmemory = \"1GiB\""), &image(&[])).unwrap();
+        assert_eq!(spec.environment["OMP_NUM_THREADS"], "2");
+        assert_eq!(spec.environment["LOCALHOST_MPI_PROCS_PER_MACHINE"], "2");
+        assert_eq!(spec.environment["MEM_LIMIT"], "1073741824");
+        let half = plan("alice", &profile("cpu = \"0.5 cpu\""), &image(&[])).unwrap();
+        assert_eq!(half.environment["OMP_NUM_THREADS"], "1");
+        let set = plan(
+            "alice",
+            &profile("cpu = \"2 cpu\"\nenvironment = { OMP_NUM_THREADS = \"7\" }"),
+            &image(&[]),
+        );
+        assert_eq!(set.unwrap().environment["OMP_NUM_THREADS"], "7", "the profile has the last word");
+    }
+
+    #[test]
+    fn a_volume_is_named_after_its_user() {
+        let volume = "[[volume]]\nsource = \"hub-{username}\"\ntarget = \"/home/jovyan\"\nowner = \"1234:5\"";
+        let spec = plan("anna@epfl.ch", &profile(volume), &image(&[])).unwrap();
+        assert_eq!(spec.mounts[0].source, "hub-anna-40epfl-2ech");
+        assert_eq!(spec.mounts[0].owner, (1234, 5));
+    }
+}

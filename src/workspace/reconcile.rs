@@ -1,0 +1,133 @@
+//! Memory follows the runtime: at start, on a timer, and when the runtime says that something died.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tracing::{info, warn};
+
+use super::{Starting, State, Workspaces};
+use crate::spawner::{Phase, Progress, Running, SpawnError, Status, WorkspaceId};
+
+impl Workspaces {
+    /// Adopts what runs, drops what does not. Never touches a start or a stop that is under way.
+    pub async fn reconcile(&self) -> Result<(), SpawnError> {
+        let asked = Instant::now();
+        let running = self.0.spawner.list().await?;
+        let alive: HashSet<Arc<str>> = running.iter().map(|running| Arc::clone(&running.instance)).collect();
+        for running in running {
+            self.adopt(running);
+        }
+        let gone = |state: &State| match state {
+            State::Ready(ready) => !alive.contains(&ready.instance) && ready.since < asked,
+            State::Starting(_) | State::Failing(_) | State::Stopping => false,
+        };
+        let lost: Vec<WorkspaceId> = self
+            .0
+            .states
+            .iter()
+            .filter(|entry| gone(entry.value()))
+            .map(|entry| entry.key().clone())
+            .collect();
+        for id in lost {
+            self.0.states.remove_if(&id, |_, state| gone(state));
+            warn!(event = "workspace_gone", workspace = %id, "workspace is gone from the runtime");
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// Keeps memory true until shutdown: follows the runtime's events, and compares every `interval`.
+    pub async fn watch(&self, interval: Duration) {
+        let stopping = self.0.tasks.stopping();
+        while !stopping.is_cancelled() {
+            let mut events = self.0.spawner.events();
+            // Compared after the events are followed: nothing falls between.
+            if let Err(error) = self.reconcile().await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    remedy = error.remedy(),
+                    "cannot list workspaces"
+                );
+            }
+            let until = tokio::time::sleep(interval);
+            tokio::pin!(until);
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = &mut until => break,
+                    event = events.next() => match event {
+                        Some(event) => self.verify(&event.id, &event.instance).await,
+                        // The runtime went away: the timer brings it back.
+                        None => {
+                            tokio::select! { () = stopping.cancelled() => return, () = &mut until => break }
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    /// Drops a workspace that does not run any more.
+    pub(super) async fn verify(&self, id: &WorkspaceId, instance: &Arc<str>) {
+        let is_it = |state: &State| matches!(state, State::Ready(ready) if ready.instance == *instance);
+        if !self.0.states.get(id).is_some_and(|state| is_it(&state)) {
+            return;
+        }
+        match self.0.spawner.status(id).await {
+            Ok(Status::Running(running)) if running.instance == *instance => {}
+            Ok(Status::Ended(ended)) => {
+                warn!(event = "workspace_died", workspace = %id, exit_code = ended.exit_code, out_of_memory = ended.out_of_memory, last_lines = ended.log, "workspace died");
+                self.0.states.remove_if(id, |_, state| is_it(state));
+            }
+            Ok(Status::Running(_) | Status::Absent) => {
+                warn!(event = "workspace_gone", workspace = %id, "workspace is gone from the runtime");
+                self.0.states.remove_if(id, |_, state| is_it(state));
+            }
+            Err(error) => {
+                warn!(workspace = %id, error = &error as &dyn std::error::Error, "cannot ask for a workspace")
+            }
+        }
+        self.count();
+    }
+
+    /// Takes over a workspace that runs and is not known. It counts as starting until it answers.
+    fn adopt(&self, running: Running) {
+        if self.profile(&running.profile).is_none() {
+            warn!(workspace = %running.id, profile = %running.profile, "a workspace runs a profile that is not configured any more");
+        }
+        let (progress, phase) = Progress::new();
+        progress.report(Phase::Booting);
+        let id = running.id.clone();
+        let starting = Starting { profile: Arc::clone(&running.profile), since: Instant::now(), phase };
+        let mut known = true;
+        self.0.states.entry(id.clone()).or_insert_with(|| {
+            known = false;
+            State::Starting(starting)
+        });
+        if known {
+            return;
+        }
+        self.note_instance(&id, &running.instance);
+        let workspaces = self.clone();
+        self.0.tasks.spawn(async move {
+            let ready = workspaces.ready(running);
+            let limit = Duration::from_secs(60);
+            let answered = tokio::time::timeout(limit, workspaces.until_it_answers(&ready)).await;
+            match answered {
+                Ok(Ok(())) => {
+                    info!(event = "workspace_adopted", workspace = %id, profile = %ready.profile, "workspace adopted");
+                    workspaces.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
+                }
+                Ok(Err(_)) | Err(_) => {
+                    warn!(workspace = %id, "a running workspace does not answer");
+                    workspaces.0.states.remove(&id);
+                }
+            }
+            drop(progress);
+            workspaces.forget_instance(&id);
+            workspaces.count();
+        });
+    }
+}

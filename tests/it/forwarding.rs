@@ -1,0 +1,8 @@
+//! The way to workspaces: what goes through, what stays behind, and what happens when one side goes away.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bodies;
+mod connections;
+mod headers;
+mod rig;
+mod websockets;

@@ -1,0 +1,203 @@
+//! A real Chromium, driven over WebDriver as a person would drive it.
+
+use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use support::eventually::eventually;
+use support::process::NAME;
+use tokio::process::{Child, Command};
+
+use crate::parts::part;
+
+/// How long a page may take: JupyterLab on two cores beside Keycloak is not quick.
+const PAGE: Duration = Duration::from_secs(120);
+
+/// The protocol that the browser may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Http {
+    /// HTTP/1.1 only.
+    One,
+    /// HTTP/2, with HTTP/1.1 for websockets.
+    Two,
+}
+
+/// A browser with an empty profile.
+pub(crate) struct Browser {
+    client: Client,
+    // Both end with the test: the driver ends its browser.
+    _driver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts a browser that finds the hub at `hub`.
+    pub(crate) async fn start(hub: IpAddr, http: Http) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new(part("HUBGATE_TEST_CHROMEDRIVER"))
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver");
+        eventually("chromedriver", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        let profile = tempfile::TempDir::new().unwrap();
+        let mut arguments: Vec<String> = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1400,1000",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        arguments.push(format!("--host-resolver-rules=MAP {NAME} {hub}"));
+        if http == Http::One {
+            arguments.push("--disable-http2".to_owned());
+        }
+        let capabilities = json!({
+            "browserName": "chrome",
+            "acceptInsecureCerts": true,
+            "goog:chromeOptions": { "binary": part("HUBGATE_TEST_CHROMIUM"), "args": arguments },
+        });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("a browser");
+        Self { client, _driver: driver, _profile: profile }
+    }
+
+    /// Opens an address.
+    pub(crate) async fn open(&self, url: &str) {
+        self.client.goto(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// The address that is shown.
+    pub(crate) async fn address(&self) -> String {
+        self.client.current_url().await.unwrap().to_string()
+    }
+
+    /// Waits for an element.
+    pub(crate) async fn find(&self, css: &str) -> Element {
+        let found = self.client.wait().at_most(PAGE).for_element(Locator::Css(css)).await;
+        match found {
+            Ok(element) => element,
+            Err(error) => {
+                let shot = self.screenshot("missing").await;
+                panic!("no {css} at {}: {error}; see {}", self.address().await, shot.display())
+            }
+        }
+    }
+
+    /// Waits until the page's text has this in it.
+    pub(crate) async fn until_text(&self, text: &str) {
+        eventually(&format!("{text:?} on the page"), || async { self.text().await.contains(text) }).await;
+    }
+
+    /// The page's text.
+    pub(crate) async fn text(&self) -> String {
+        let script = "return document.body ? document.body.innerText : ''";
+        let value = self.client.execute(script, vec![]).await;
+        value.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Runs a script in the page, and answers what it returns.
+    pub(crate) async fn script(&self, script: &str) -> serde_json::Value {
+        self.client.execute(script, vec![]).await.unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Fills in Keycloak's own login form.
+    pub(crate) async fn sign_in(&self, user: &str, password: &str) {
+        self.find("#username").await.send_keys(user).await.unwrap();
+        self.find("#password").await.send_keys(password).await.unwrap();
+        self.find("#kc-login").await.click().await.unwrap();
+    }
+
+    /// Opens a notebook from JupyterLab's launcher.
+    pub(crate) async fn new_notebook(&self) {
+        // A card that is drawn is not yet one that listens.
+        self.find(".jp-LauncherCard[data-category='Notebook']").await;
+        let opened = ".jp-Notebook .jp-Cell .cm-content";
+        eventually("a notebook from the launcher", || async {
+            if self.client.find(Locator::Css(opened)).await.is_ok() {
+                return true;
+            }
+            if let Ok(card) =
+                self.client.find(Locator::Css(".jp-LauncherCard[data-category='Notebook']")).await
+            {
+                // It may go away between the two.
+                drop(card.click().await);
+            }
+            false
+        })
+        .await;
+        self.until_kernel_idle().await;
+    }
+
+    /// Waits until the notebook's kernel waits for work.
+    pub(crate) async fn until_kernel_idle(&self) {
+        self.find(
+            ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']",
+        )
+        .await;
+    }
+
+    /// Runs code in the notebook's last cell.
+    pub(crate) async fn run(&self, code: &str) {
+        let cells =
+            self.client.find_all(Locator::Css(".jp-Notebook .jp-CodeCell .cm-content")).await.unwrap();
+        let cell = cells.last().expect("a cell");
+        cell.click().await.unwrap();
+        cell.send_keys(code).await.unwrap();
+        cell.send_keys(&format!("{}{}", char::from(Key::Shift), char::from(Key::Enter))).await.unwrap();
+    }
+
+    /// Waits until the notebook's last output is this.
+    pub(crate) async fn until_output(&self, wanted: &str) {
+        let script =
+            "return [...document.querySelectorAll('.jp-OutputArea-output')].map(o => o.innerText.trim())";
+        let mut seen = serde_json::Value::Null;
+        for _ in 0..600 {
+            seen = self.script(script).await;
+            let outputs = seen.as_array().cloned().unwrap_or_default();
+            if outputs.last().and_then(|output| output.as_str()) == Some(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let shot = self.screenshot("output").await;
+        panic!("{wanted:?} was awaited; outputs are {seen}; see {}", shot.display());
+    }
+
+    /// Keeps a picture of the page, and says where.
+    pub(crate) async fn screenshot(&self, name: &str) -> PathBuf {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let path = folder.join(format!("{name}-{}.png", std::process::id()));
+        if let Ok(png) = self.client.screenshot().await {
+            std::fs::write(&path, png).unwrap();
+        }
+        path
+    }
+
+    /// Ends the browser.
+    pub(crate) async fn close(self) {
+        self.client.close().await.unwrap();
+    }
+}

@@ -1,0 +1,78 @@
+//! The built program in front of the real parts.
+
+use std::process::Stdio;
+
+use support::process::Process;
+use tokio::process::Command;
+
+use crate::keycloak::{CLIENT_SECRET, Keycloak};
+use crate::parts::part;
+
+/// The network of the workspaces, with a gateway that is known beforehand.
+const NETWORK: &str = "hubgate-real-tests";
+const SUBNET: &str = "172.30.77.0/24";
+/// Where containers reach the hub API. Several hubs share the network, each with a port.
+pub(crate) const GATEWAY: &str = "172.30.77.1";
+
+/// A profile of either mode, over the image made for it.
+pub(crate) fn profile(mode: &str) -> String {
+    let image = match mode {
+        "hub" => part("HUBGATE_TEST_SINGLEUSER_IMAGE"),
+        _ => part("HUBGATE_TEST_LAB_IMAGE"),
+    };
+    format!(
+        "[[profile]]\nname = \"{mode}\"\ntitle = \"JupyterLab\"\nimage = \"{image}\"\nmemory = \"1GiB\"\ncpu = \"1 cpu\"\n\
+         [[profile.volume]]\nsource = \"hubgate-real-{mode}-{{username}}\"\ntarget = \"/home/jovyan\"\nowner = \"1000:100\"\n"
+    )
+}
+
+/// Starts a hub that signs in at the real Keycloak and runs these profiles on the real engine.
+///
+/// `port` keeps the hub APIs and container names of hubs apart.
+pub(crate) async fn start(binary: &str, profiles: &str, port: u16) -> Process {
+    make_network().await;
+    let mut keycloak = Keycloak::connect().await;
+    let sections = format!(
+        "[provider]\nissuer = \"{issuer}\"\nclient_id = \"hubgate\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
+         ca_file = \"{ca}\"\n\n\
+         [[rule]]\nrealm_roles = [\"hub-user\"]\n\n\
+         [spawner.docker]\nsocket = \"{socket}\"\nnetwork = \"{NETWORK}\"\nprefix = \"hubgate-real-{port}\"\n\n\
+         [hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{profiles}",
+        issuer = keycloak.issuer(),
+        ca = part("HUBGATE_TEST_KEYCLOAK_CA"),
+        socket = part("HUBGATE_TEST_DOCKER").trim_start_matches("unix://"),
+    );
+    let process = Process::start(binary, &sections, CLIENT_SECRET).await;
+    keycloak.register(&process.origin()).await;
+    process.until_ready().await;
+    process
+}
+
+async fn make_network() {
+    let created = docker(&["network", "create", "--subnet", SUBNET, "--gateway", GATEWAY, NETWORK]).await;
+    let there = docker(&["network", "inspect", NETWORK]).await;
+    assert!(created.0 || there.0, "the network {NETWORK}: {}", created.1);
+}
+
+/// Runs the engine's own client: success, and what it wrote.
+pub(crate) async fn docker(arguments: &[&str]) -> (bool, String) {
+    let socket = part("HUBGATE_TEST_DOCKER");
+    let socket = format!("unix://{}", socket.trim_start_matches("unix://"));
+    let output = Command::new("docker")
+        .args(["-H", &socket])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Takes a hub's containers away, when its test is over.
+pub(crate) async fn remove_containers(port: u16) {
+    let (_, list) = docker(&["ps", "-aq", "--filter", &format!("name=hubgate-real-{port}-")]).await;
+    for id in list.split_whitespace() {
+        docker(&["rm", "-f", id]).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! A researcher's day: from a Keycloak login to a running notebook and back, through a crash of the hub.
+
+use rustix::process::Signal;
+use support::eventually::eventually;
+use support::process::{NAME, Process};
+use tokio::net::TcpStream;
+
+use crate::browser::{Browser, Http};
+use crate::hub::{self, profile};
+use crate::keycloak::Keycloak;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
+
+/// Opens Lab signed out, signs in at Keycloak, computes, signs out; the next visit must sign in again.
+async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
+    let hub = hub::start(BINARY, &profile(mode), port).await;
+    let browser = Browser::start(hub.address().ip(), http).await;
+    let lab = format!("{}/user/{user}/lab", hub.origin());
+
+    browser.open(&lab).await;
+    browser.sign_in(user, &format!("{user}-password")).await;
+    browser.new_notebook().await;
+    assert!(browser.address().await.starts_with(&lab), "{}", browser.address().await);
+    browser.run("6*7").await;
+    browser.until_output("42").await;
+    protocol_is(&browser, http).await;
+
+    let mut keycloak = Keycloak::connect().await;
+    assert!(keycloak.sessions(user).await > 0);
+    // A notebook that was changed asks before it lets go; nobody is here to answer.
+    browser.script("window.onbeforeunload = null; window.addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)").await;
+    browser.open(&format!("{}/hub/logout", hub.origin())).await;
+    browser.find("form button").await.click().await.unwrap();
+    browser.until_text("You are signed out").await;
+    let mut tries = 0;
+    while keycloak.sessions(user).await > 0 {
+        tries += 1;
+        assert!(tries < 50, "the session goes on at Keycloak");
+    }
+
+    browser.open(&lab).await;
+    browser.find("#kc-login").await;
+    browser.close().await;
+    hub::remove_containers(port).await;
+}
+
+/// What the page itself was loaded with.
+async fn protocol_is(browser: &Browser, http: Http) {
+    let protocol =
+        browser.script("return performance.getEntriesByType('navigation')[0].nextHopProtocol").await;
+    let wanted = if http == Http::One { "http/1.1" } else { "h2" };
+    assert_eq!(protocol.as_str(), Some(wanted));
+}
+
+#[tokio::test]
+async fn a_researcher_works_in_a_plain_jupyter_image_over_http_1() {
+    a_day("token", Http::One, "alice", 18081).await;
+}
+
+#[tokio::test]
+async fn a_researcher_works_in_a_plain_jupyter_image_over_http_2() {
+    a_day("token", Http::Two, "bob", 18082).await;
+}
+
+#[tokio::test]
+async fn a_researcher_works_in_a_jupyterhub_image_over_http_1() {
+    a_day("hub", Http::One, "carol", 18083).await;
+}
+
+#[tokio::test]
+async fn a_researcher_works_in_a_jupyterhub_image_over_http_2() {
+    a_day("hub", Http::Two, "dave", 18084).await;
+}
+
+#[tokio::test]
+async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
+    let port = 18085;
+    let mut hub = hub::start(BINARY, &profile("token"), port).await;
+    let browser = Browser::start(hub.address().ip(), Http::Two).await;
+    browser.open(&format!("{}/user/erin/lab", hub.origin())).await;
+    browser.sign_in("erin", "erin-password").await;
+    browser.new_notebook().await;
+    // Counts the websockets that this page opens from now on.
+    browser.script("window.opened = 0; const W = window.WebSocket; window.WebSocket = class extends W { constructor(...a) { super(...a); window.opened++; } }").await;
+    browser.run("import time; kept = 41; time.sleep(8); kept += 1").await;
+
+    hub.kill().await;
+    hub.start_again().await;
+    hub.until_ready().await;
+    hub.until_logged("workspace adopted").await;
+    browser.until_kernel_idle().await;
+    eventually("the browser connected again", || async {
+        browser.script("return window.opened").await.as_i64().unwrap_or(0) > 0
+    })
+    .await;
+    browser.until_kernel_idle().await;
+    browser.run("print(kept)").await;
+    browser.until_output("42").await;
+    assert!(
+        browser.address().await.contains("/user/erin/lab"),
+        "nobody signed in again: {}",
+        browser.address().await
+    );
+
+    let before = certificate(&hub).await;
+    let sockets = browser.script("return window.opened").await;
+    hub.authority().write_pair(hub.folder(), &[NAME]);
+    hub.signal(Signal::HUP);
+    eventually("the new certificate", || async { certificate(&hub).await != before }).await;
+    browser.run("print(kept + 1)").await;
+    browser.until_output("43").await;
+    assert_eq!(browser.script("return window.opened").await, sockets, "the websocket stayed");
+    browser.close().await;
+    hub::remove_containers(port).await;
+}
+
+/// The certificate that a new connection is shown.
+async fn certificate(hub: &Process) -> Vec<u8> {
+    let stream = hub.client().connect(&["http/1.1"]).await;
+    let (_, session): (&TcpStream, _) = stream.get_ref();
+    session.peer_certificates().unwrap()[0].to_vec()
+}

@@ -1,0 +1,107 @@
+//! What a provider can do wrong.
+
+/// One thing that it does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each name says what is wrong")]
+pub enum Lie {
+    // The description.
+    DiscoveryOtherIssuer,
+    DiscoveryNotFound,
+    DiscoveryHtml,
+    DiscoveryRedirect,
+    DiscoveryServerError,
+    DiscoveryNoPkce,
+    DiscoveryOnlyPlainPkce,
+    DiscoveryInsecureTokenEndpoint,
+    DiscoveryNoUserinfo,
+    DiscoveryNoIssPromise,
+    /// Never answers.
+    DiscoverySlow,
+
+    // The keys.
+    KeysServerError,
+    KeysEmpty,
+    /// Among the good key: for encryption, of unknown type, with bad base64, too short, without a name.
+    KeysJunk,
+    /// Two more RSA keys that have not signed anything.
+    KeysMany,
+    /// Two keys of one name, of which the second has signed.
+    KeysDuplicateName,
+
+    // The answer by the browser.
+    AnswerDenied,
+    AnswerDeniedOtherIss,
+    AnswerNoIss,
+    AnswerOtherIss,
+    AnswerOtherState,
+
+    // The token endpoint.
+    TokenHtml,
+    TokenServerError,
+    TokenRedirect,
+    /// Never answers.
+    TokenSlow,
+    TokenHuge,
+    TokenErrorWithStatus200,
+    TokenTypeDpop,
+    TokenTypeUpperCase,
+    TokenNoIdToken,
+    TokenNoAccessToken,
+    TokenNoExpiry,
+    /// With a line break in it.
+    TokenMalformedAccessToken,
+
+    // The ID token.
+    IdTokenMalformed,
+    IdTokenOtherIssuer,
+    IdTokenOtherAudience,
+    IdTokenNoAudience,
+    /// With `azp`, as it should be.
+    IdTokenMoreAudiences,
+    IdTokenMoreAudiencesWithoutAzp,
+    IdTokenOtherAzp,
+    IdTokenOtherNonce,
+    IdTokenNoNonce,
+    IdTokenExpired,
+    IdTokenNoExpiry,
+    IdTokenNoIssueTime,
+    IdTokenFromTheFuture,
+    IdTokenNotYetValid,
+    IdTokenNoSubject,
+    IdTokenLongSubject,
+    IdTokenOtherAccessTokenHash,
+    IdTokenNoAccessTokenHash,
+    IdTokenBadSignature,
+    IdTokenNoSignature,
+    IdTokenAlgorithmNone,
+    /// HS256 with the client's secret.
+    IdTokenMacOfSecret,
+    /// HS256 with the public key's text, as a confused verifier would use it.
+    IdTokenMacOfPublicKey,
+    IdTokenUnknownKey,
+    IdTokenUnnamedKey,
+    IdTokenCriticalHeader,
+    IdTokenIsLogoutToken,
+    IdTokenIsAccessToken,
+    /// Three hundred groups.
+    IdTokenLarge,
+    /// A profile claim of a type that the standard does not know.
+    IdTokenOddProfile,
+
+    // The access token.
+    AccessTokenOpaque,
+    AccessTokenOtherAzp,
+    AccessTokenOtherIssuer,
+    AccessTokenOtherSubject,
+    AccessTokenNoSubject,
+    AccessTokenBadSignature,
+
+    // Userinfo.
+    UserinfoOtherSubject,
+    UserinfoNoSubject,
+    UserinfoSigned,
+    UserinfoArray,
+    UserinfoHtml,
+    UserinfoServerError,
+    UserinfoRedirect,
+}

@@ -1,0 +1,284 @@
+//! Tokens and keys.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use super::{Grant, Lie, Provider, random};
+
+/// A key that signs.
+pub(super) struct SigningKey {
+    name: String,
+    pair: RsaKeyPair,
+}
+
+impl SigningKey {
+    /// The same for all providers of a process: making one takes a while.
+    pub(super) fn first() -> Arc<Self> {
+        static FIRST: LazyLock<Arc<SigningKey>> = LazyLock::new(SigningKey::generate);
+        Arc::clone(&FIRST)
+    }
+
+    pub(super) fn generate() -> Arc<Self> {
+        Arc::new(Self { name: random(), pair: RsaKeyPair::generate(KeySize::Rsa2048).unwrap() })
+    }
+
+    fn json(&self, name: &str) -> Value {
+        let (modulus, exponent) = numbers(self.pair.public_key().as_ref());
+        json!({
+            "kid": name, "kty": "RSA", "alg": "RS256", "use": "sig",
+            "n": URL_SAFE_NO_PAD.encode(modulus), "e": URL_SAFE_NO_PAD.encode(exponent),
+        })
+    }
+
+    fn sign(&self, text: &str) -> Vec<u8> {
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
+        signature
+    }
+}
+
+impl Provider {
+    /// The key set.
+    pub(super) fn keys(&self) -> Value {
+        let signing = self.state().keys.clone();
+        let mut keys: Vec<Value> = signing.iter().map(|key| key.json(&key.name)).collect();
+        let current = &signing[0];
+        if self.lies(Lie::KeysEmpty) {
+            keys.clear();
+        }
+        if self.lies(Lie::KeysJunk) {
+            let mut encryption = current.json("encryption");
+            encryption["use"] = "enc".into();
+            encryption["alg"] = "RSA-OAEP".into();
+            let mut junk = vec![
+                encryption,
+                json!({"kid": "unknown", "kty": "LATTICE", "x": "AAAA"}),
+                json!({"kid": "base64", "kty": "RSA", "alg": "RS256", "use": "sig", "n": "!!!", "e": "AQAB"}),
+                json!({"kid": "short", "kty": "RSA", "use": "sig", "n": URL_SAFE_NO_PAD.encode([0xff; 64]), "e": "AQAB"}),
+                json!({"kty": "EC", "crv": "P-256", "use": "sig"}),
+                json!("not a key"),
+            ];
+            junk.append(&mut keys);
+            keys = junk;
+        }
+        if self.lies(Lie::KeysMany) {
+            for _ in 0..2 {
+                let other = SigningKey::generate();
+                keys.insert(0, other.json(&other.name));
+            }
+        }
+        if self.lies(Lie::KeysDuplicateName) {
+            keys.insert(0, SigningKey::generate().json(&current.name));
+        }
+        json!({ "keys": keys })
+    }
+
+    /// What the token endpoint answers when all is well.
+    pub(super) fn token_response(&self, grant: &Grant) -> Value {
+        let access_token = self.access_token(grant);
+        self.state().sessions.insert(access_token.clone(), grant.clone());
+        let mut response = json!({
+            "access_token": access_token, "expires_in": 300, "refresh_expires_in": 1800, "refresh_token": random(),
+            "token_type": "Bearer", "not-before-policy": 0, "session_state": grant.sid, "scope": grant.scopes,
+        });
+        // As Keycloak: without the scope it is OAuth 2.0 only.
+        if grant.scopes.split(' ').any(|scope| scope == "openid") && !self.lies(Lie::TokenNoIdToken) {
+            response["id_token"] = self.id_token(grant, response["access_token"].as_str().unwrap()).into();
+        }
+        let fields = response.as_object_mut().unwrap();
+        if self.lies(Lie::TokenNoAccessToken) {
+            fields.remove("access_token");
+        }
+        if self.lies(Lie::TokenNoExpiry) {
+            fields.remove("expires_in");
+        }
+        if self.lies(Lie::TokenTypeDpop) {
+            response["token_type"] = "DPoP".into();
+        }
+        if self.lies(Lie::TokenTypeUpperCase) {
+            response["token_type"] = "BEARER".into();
+        }
+        response
+    }
+
+    fn access_token(&self, grant: &Grant) -> String {
+        if self.lies(Lie::AccessTokenOpaque) {
+            return random();
+        }
+        if self.lies(Lie::TokenMalformedAccessToken) {
+            return format!("{}\r\nX-Evil: 1", random());
+        }
+        let now = self.now();
+        let mut claims = grant.user.claims.clone();
+        let own = json!({
+            "exp": now + 300, "iat": now, "auth_time": now - 10, "jti": format!("onrtac:{}", random()),
+            "iss": self.issuer(), "aud": "account", "typ": "Bearer", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
+            "allowed-origins": ["https://hub.example"], "scope": grant.scopes,
+        });
+        claims.extend(own.as_object().unwrap().clone());
+        for (lie, name, value) in [
+            (Lie::AccessTokenOtherAzp, "azp", json!("other")),
+            (Lie::AccessTokenOtherIssuer, "iss", json!("https://other.example/realms/test")),
+            (Lie::AccessTokenOtherSubject, "sub", json!("other")),
+        ] {
+            if self.lies(lie) {
+                claims.insert(name.to_owned(), value);
+            }
+        }
+        if self.lies(Lie::AccessTokenNoSubject) {
+            claims.remove("sub");
+        }
+        if self.lies(Lie::AccessTokenBadSignature) {
+            return jws(&self.header(), &claims, |text| SigningKey::generate().sign(text));
+        }
+        self.signed(&self.header(), &claims)
+    }
+
+    /// `realm_access` and `resource_access` are left out unless there is a mapper.
+    pub(super) fn profile(&self, grant: &Grant) -> Map<String, Value> {
+        let mapped = self.state().role_mapper;
+        let mut claims = grant.user.claims.clone();
+        claims.retain(|name, _| mapped || (name != "realm_access" && name != "resource_access"));
+        claims
+    }
+
+    fn id_token(&self, grant: &Grant, access_token: &str) -> String {
+        let claims = self.id_token_claims(grant, access_token);
+        let mut header = self.header();
+        for (lie, name, value) in [
+            (Lie::IdTokenUnknownKey, "kid", json!(random())),
+            (Lie::IdTokenCriticalHeader, "crit", json!(["b64"])),
+            (Lie::IdTokenIsLogoutToken, "typ", json!("logout+jwt")),
+            (Lie::IdTokenMacOfSecret, "alg", json!("HS256")),
+            (Lie::IdTokenMacOfPublicKey, "alg", json!("HS256")),
+            (Lie::IdTokenAlgorithmNone, "alg", json!("none")),
+        ] {
+            if self.lies(lie) {
+                header[name] = value;
+            }
+        }
+        if self.lies(Lie::IdTokenUnnamedKey) {
+            header.as_object_mut().unwrap().remove("kid");
+        }
+        let mac = |key: &[u8], text: &str| {
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+        };
+        if self.lies(Lie::IdTokenMalformed) {
+            return "not a token".to_owned();
+        }
+        if self.lies(Lie::IdTokenAlgorithmNone) || self.lies(Lie::IdTokenNoSignature) {
+            return jws(&header, &claims, |_| Vec::new());
+        }
+        if self.lies(Lie::IdTokenMacOfSecret) {
+            return jws(&header, &claims, |text| mac(Self::CLIENT_SECRET.as_bytes(), text));
+        }
+        if self.lies(Lie::IdTokenMacOfPublicKey) {
+            let key = self.state().keys[0].pair.public_key().as_ref().to_vec();
+            return jws(&header, &claims, |text| mac(&key, text));
+        }
+        if self.lies(Lie::IdTokenBadSignature) || self.lies(Lie::IdTokenUnknownKey) {
+            return jws(&header, &claims, |text| SigningKey::generate().sign(text));
+        }
+        self.signed(&header, &claims)
+    }
+
+    fn id_token_claims(&self, grant: &Grant, access_token: &str) -> Map<String, Value> {
+        let now = self.now();
+        let mut claims = self.profile(grant);
+        let hash = digest::digest(&digest::SHA256, access_token.as_bytes());
+        let own = json!({
+            "exp": now + 300, "iat": now, "auth_time": now - 10, "jti": random(), "iss": self.issuer(),
+            "aud": Self::CLIENT_ID, "typ": "ID", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
+            "at_hash": URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]),
+        });
+        claims.extend(own.as_object().unwrap().clone());
+        if let Some(nonce) = &grant.nonce {
+            claims.insert("nonce".to_owned(), nonce.as_str().into());
+        }
+        let groups: Vec<String> = (0..300).map(|n| format!("/faculty/institute/laboratory-{n}")).collect();
+        for (lie, name, value) in [
+            (Lie::IdTokenOtherIssuer, "iss", json!("https://other.example/realms/test")),
+            (Lie::IdTokenOtherAudience, "aud", json!("other")),
+            (Lie::IdTokenMoreAudiences, "aud", json!([Self::CLIENT_ID, "other"])),
+            (Lie::IdTokenMoreAudiencesWithoutAzp, "aud", json!([Self::CLIENT_ID, "other"])),
+            (Lie::IdTokenOtherAzp, "azp", json!("other")),
+            (Lie::IdTokenOtherNonce, "nonce", json!(random())),
+            (Lie::IdTokenExpired, "exp", json!(now - 600)),
+            (Lie::IdTokenFromTheFuture, "iat", json!(now + 600)),
+            (Lie::IdTokenNotYetValid, "nbf", json!(now + 600)),
+            (Lie::IdTokenLongSubject, "sub", json!("x".repeat(256))),
+            (Lie::IdTokenOtherAccessTokenHash, "at_hash", json!(random())),
+            (Lie::IdTokenIsAccessToken, "typ", json!("Bearer")),
+            (Lie::IdTokenLarge, "groups", json!(groups)),
+            (Lie::IdTokenOddProfile, "phone_number_verified", json!(["perhaps"])),
+        ] {
+            if self.lies(lie) {
+                claims.insert(name.to_owned(), value);
+            }
+        }
+        for (lie, name) in [
+            (Lie::IdTokenNoAudience, "aud"),
+            (Lie::IdTokenMoreAudiencesWithoutAzp, "azp"),
+            (Lie::IdTokenNoNonce, "nonce"),
+            (Lie::IdTokenNoExpiry, "exp"),
+            (Lie::IdTokenNoIssueTime, "iat"),
+            (Lie::IdTokenNoSubject, "sub"),
+            (Lie::IdTokenNoAccessTokenHash, "at_hash"),
+        ] {
+            if self.lies(lie) {
+                claims.remove(name);
+            }
+        }
+        claims
+    }
+
+    fn header(&self) -> Value {
+        json!({"alg": "RS256", "typ": "JWT", "kid": self.state().keys[0].name})
+    }
+
+    /// A token with the current key's signature.
+    pub(super) fn signed(&self, header: &Value, claims: &Map<String, Value>) -> String {
+        let key = Arc::clone(&self.state().keys[0]);
+        jws(header, claims, |text| key.sign(text))
+    }
+
+    /// A token as signed userinfo is.
+    pub(super) fn signed_userinfo(&self, claims: &Map<String, Value>) -> String {
+        self.signed(&self.header(), claims)
+    }
+}
+
+fn jws(header: &Value, claims: &Map<String, Value>, sign: impl FnOnce(&str) -> Vec<u8>) -> String {
+    let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
+    let text = format!("{}.{}", encode(header.to_string()), encode(json!(claims).to_string()));
+    let signature = URL_SAFE_NO_PAD.encode(sign(&text));
+    format!("{text}.{signature}")
+}
+
+/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 appendix A.1.1): a sequence of two integers.
+fn numbers(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (sequence, _) = element(der);
+    let (modulus, rest) = element(sequence);
+    let (exponent, _) = element(rest);
+    let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+    (number(modulus), number(exponent))
+}
+
+/// The content of the first element, and what follows it.
+fn element(der: &[u8]) -> (&[u8], &[u8]) {
+    let (length, start) = match der[1] {
+        short @ 0..=0x7f => (usize::from(short), 2),
+        long => {
+            let bytes = usize::from(long & 0x7f);
+            (der[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), 2 + bytes)
+        }
+    };
+    der[start..].split_at(length)
+}
