@@ -63,7 +63,7 @@ pub fn start(format: Format, filter: &str, requests: bool) -> Result<(), LogErro
 }
 
 /// An error as a field of a log line, which shows its causes too: `error = cause(&error)`.
-pub fn cause(error: &(dyn Error + 'static)) -> &(dyn Error + 'static) {
+pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     error
 }
 

@@ -34,4 +34,6 @@ pub fn check(_loaded: &Loaded) -> Vec<Finding> {
     Vec::new()
 }
 
-pub(super) fn rules(_loaded: &super::Loaded) -> Vec<Finding> { Vec::new() }
+pub(super) fn rules(_loaded: &super::Loaded) -> Vec<Finding> {
+    Vec::new()
+}

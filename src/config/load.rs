@@ -4,8 +4,8 @@
 //! missing), and the rest is read again, until there is nothing to refuse. No message repeats a value, since it may be
 //! a secret in a wrong place; `toml`'s own errors do.
 
-mod message;
 mod lines;
+mod message;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,8 +18,8 @@ use toml::{Table, Value};
 
 use self::lines::Lines;
 use self::message::Reason;
-use super::check::{self, Finding};
 use super::Config;
+use super::check::{self, Finding};
 
 /// The configuration cannot be used.
 #[derive(Debug, Error)]
@@ -94,8 +94,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     if !errors.is_empty() {
         return Err(ConfigError::Findings(syntax(&lines, &path, &errors)));
     }
-    let mut table: Table = toml::from_str(text)
-        .map_err(|error| ConfigError::Findings(syntax(&lines, &path, &[error])))?;
+    let mut table: Table =
+        toml::from_str(text).map_err(|error| ConfigError::Findings(syntax(&lines, &path, &[error])))?;
     let mut reading = Reading { path, lines, found: Vec::new(), noted: BTreeSet::new() };
     let config = loop {
         match serde_path_to_error::deserialize(table.clone()) {

@@ -85,7 +85,11 @@ pub(super) fn form(key: &str, remedy: String) -> String {
     match (remedy.as_str(), key) {
         (LIST, "certificate" | "rule" | "profile" | "volume") => format!("write [[…{key}]], once for each"),
         (LIST, _) => "write a list: [\"…\"]".to_owned(),
-        (TABLE, "public" | "listen" | "provider" | "session" | "store" | "spawner" | "hub_api" | "forward" | "log") => {
+        (
+            TABLE,
+            "public" | "listen" | "provider" | "session" | "store" | "spawner" | "hub_api" | "forward"
+            | "log",
+        ) => {
             format!("write [{key}], once")
         }
         (TABLE, _) => "write a table: { … = \"…\" }".to_owned(),
@@ -115,7 +119,9 @@ fn distance(one: &str, other: &str) -> usize {
     for (line, letter) in one.chars().take(LONGEST).enumerate() {
         let mut left = line + 1;
         let mut next = vec![left];
-        for (corner, (above, candidate)) in row.iter().zip(row.iter().skip(1)).zip(&other).map(|((c, a), o)| (c, (a, o))) {
+        for (corner, (above, candidate)) in
+            row.iter().zip(row.iter().skip(1)).zip(&other).map(|((c, a), o)| (c, (a, o)))
+        {
             let change = corner + usize::from(letter != *candidate);
             left = change.min(above + 1).min(left + 1);
             next.push(left);
@@ -154,10 +160,15 @@ mod tests {
     #[test]
     fn a_misspelt_key_finds_the_one_that_was_meant() {
         let known = ["client_id", "client_secret", "issuer", "scopes"].map(str::to_owned);
-        for (key, meant) in [("isuer", "issuer"), ("client-id", "client_id"), ("scope", "scopes"), ("clientid", "client_id")] {
+        for (key, meant) in
+            [("isuer", "issuer"), ("client-id", "client_id"), ("scope", "scopes"), ("clientid", "client_id")]
+        {
             assert_eq!(unknown_remedy(key, &known), format!("did you mean `{meant}`?"));
         }
-        assert_eq!(unknown_remedy("realm", &known), "the keys here are client_id, client_secret, issuer, scopes");
+        assert_eq!(
+            unknown_remedy("realm", &known),
+            "the keys here are client_id, client_secret, issuer, scopes"
+        );
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("abc", ""), 3);
