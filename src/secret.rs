@@ -69,7 +69,7 @@ pub enum SecretError {
         place: SecretSource,
     },
     /// systemd gave no credentials.
-    #[error("there is no {place}, because $CREDENTIALS_DIRECTORY is not set")]
+    #[error("{place} is nowhere, because $CREDENTIALS_DIRECTORY is not set")]
     NoCredentials {
         /// Which.
         place: SecretSource,

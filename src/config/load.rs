@@ -278,14 +278,16 @@ fn syntax(lines: &Lines, path: &str, errors: &[toml::de::Error]) -> Vec<Finding>
 
 /// Whether `finding` may only be a consequence of what was `found` before: it is of a section that was not read whole.
 fn depends(finding: &Finding, found: &[Finding]) -> bool {
-    let about = |key: &str| match section(key) {
-        "certificate" => "listen".to_owned(),
-        "rule" | "spawner" | "hub_api" => "profile".to_owned(),
-        other => other.to_owned(),
+    let about = |key| match section(key) {
+        "certificate" => "listen",
+        "rule" | "spawner" | "hub_api" => "profile",
+        other => other,
     };
-    // An unknown section may be any, misspelt.
-    let unknown_section = |earlier: &Finding| section(&earlier.key) == earlier.key;
-    found.iter().any(|earlier| unknown_section(earlier) || about(&earlier.key) == about(&finding.key))
+    let group = about(&finding.key);
+    // An unknown section may be one that is missing, misspelt; and the profiles that rules name may be in it.
+    let misspelt = |earlier: &Finding| section(&earlier.key) == earlier.key;
+    let touched = finding.line.is_none() || group == "profile";
+    found.iter().any(|earlier| about(&earlier.key) == group || (touched && misspelt(earlier)))
 }
 
 fn section(key: &str) -> &str {

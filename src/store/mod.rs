@@ -77,9 +77,7 @@ impl StoreError {
     /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NameTaken { .. } => {
-                "two accounts of the provider claim one name: rename one of them there, or remove the user it belongs to"
-            }
+            Self::NameTaken { .. } => "two accounts of the provider claim one name: rename one of them there",
             Self::File { .. } => {
                 "store.folder must be hubgate's own (mode 0700), and its files readable by nobody else (mode 0600)"
             }

@@ -122,6 +122,7 @@ folder = "/var/lib/hubgate"
             (28, "profile[1].image"),
             (29, "profile[1].pids"),
             (30, "profile[1].volume[0].target"),
+            (34, "forward.connect_timeout"),
             (36, "stoer"),
         ],
         "{}",
@@ -130,7 +131,7 @@ folder = "/var/lib/hubgate"
     assert!(found.iter().all(|finding| !finding.remedy.is_empty() && !finding.what.is_empty()));
     assert!(!lines(&found).contains("hunter2"));
     let error = parse(text).unwrap_err();
-    assert_eq!(error.to_string(), "the configuration has 17 errors");
+    assert_eq!(error.to_string(), "the configuration has 18 errors");
 }
 
 #[test]
@@ -147,6 +148,18 @@ fn a_finding_reads_as_path_line_key_what_and_remedy() {
 fn rules_across_sections_are_told_beside_wrong_values_of_other_sections() {
     let text = small_but("[[rule]]", "[forward]\nidle_timeout = 50\n[[rule]]").replace("everyone = true", "");
     assert_eq!(keys(&text), ["forward.idle_timeout", "rule[0]"]);
+    let text = small_but("https://hub", "http://hub") + "[sesion]\n";
+    assert_eq!(keys(&text), ["public.url", "sesion"]);
+}
+
+#[test]
+fn what_only_follows_from_a_misspelling_is_not_told() {
+    let text = small_but("[[profile]]", "[[profiles]]")
+        .replace("everyone = true", "everyone = true\nprofiles = [\"lab\"]");
+    assert_eq!(keys(&text), ["profiles"]);
+    assert_eq!(keys(&small_but("[[rule]]", "[[rules]]")), ["rules"]);
+    assert_eq!(keys(&small_but("issuer =", "isuer =")), ["provider.isuer"]);
+    assert_eq!(keys(&small_but("listen.https", "listen.htps")), ["listen.htps"]);
 }
 
 #[test]
