@@ -1,10 +1,13 @@
 //! `/healthz`, `/readyz` and `/metrics`, on an address of their own.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
@@ -18,8 +21,6 @@ use crate::tasks::Tasks;
 /// Answers those who watch over the process.
 #[derive(Debug)]
 pub struct Admin {
-    /// Where it listens: what a request's Host must say.
-    pub address: SocketAddr,
     /// Ready when its keys are known.
     pub provider: Provider,
     /// Ready when it answers.
@@ -35,7 +36,7 @@ pub struct Admin {
 impl Admin {
     /// Answers a request of the operations listener.
     pub async fn handle<B>(&self, request: &Request<B>) -> Response<Body> {
-        if !self.is_host(request) {
+        if !is_local(request) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "This listener answers to its own address only.\n".into(),
@@ -54,8 +55,8 @@ impl Admin {
 
     async fn ready(&self) -> Response<Body> {
         let provider = self.provider.is_ready();
-        let spawner = self.spawner.ping().await.is_ok();
-        let store = self.store.ping().await.is_ok();
+        let spawner = answers(self.spawner.ping()).await;
+        let store = answers(self.store.ping()).await;
         let draining = self.tasks.stopping().is_cancelled();
         let ready = provider && spawner && store && !draining;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -78,14 +79,26 @@ impl Admin {
             }
         }
     }
+}
 
-    /// A page in somebody's browser must not read this by a name of its own (DNS rebinding): an address, or localhost.
-    fn is_host<B>(&self, request: &Request<B>) -> bool {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let name = host.parse::<SocketAddr>().map_or(host, |_address| "");
-        let name = name.strip_suffix(&format!(":{}", self.address.port())).unwrap_or(name);
-        name.is_empty() || name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
-    }
+/// Whether nobody's page asks through a browser: a page of `evil.example` whose name now leads here (DNS rebinding)
+/// still sends its name as `Host`. An address in it is out of such a page's reach, and no `Host` at all is no browser.
+fn is_local<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) => return true,
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
+        (Some(_), Some(_)) => None,
+    };
+    let Some(host) = host.filter(|host| !host.as_str().contains('@')) else { return false };
+    let name = host.host();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a part answers soon enough to be called ready.
+async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(tokio::time::timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
 }
 
 fn text(status: StatusCode, text: String) -> Response<Body> {
@@ -93,4 +106,32 @@ fn text(status: StatusCode, text: String) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// A probe that waits longer than this has given up.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_as(hosts: &[&str]) -> bool {
+        let request = Request::builder().uri("/metrics");
+        let request = hosts.iter().fold(request, |request, host| request.header(HOST, *host));
+        is_local(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn a_page_whose_name_was_bound_to_this_address_is_refused() {
+        for host in ["localhost", "LOCALHOST:9180", "127.0.0.1:9180", "[::1]:9180", "10.0.0.7", "[::1]"] {
+            assert!(asked_as(&[host]), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:9180", "localhost.evil.example", "user@localhost", "", "[", "a b"]
+        {
+            assert!(!asked_as(&[host]), "{host}");
+        }
+        assert!(!asked_as(&["localhost", "evil.example"]));
+        assert!(asked_as(&[]));
+    }
 }

@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, in order; runs; reloads on SIGHUP; drains on SIGTERM.
 
 mod run;
+mod workers;
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::forward::Forwarder;
 use crate::gateway::{self, Gateway, Redirect};
-use crate::listener::{ListenError, Listener, Listeners, bind};
+use crate::listener::{ListenError, Listener, Listeners};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
 use crate::metrics::{Kind, Metrics};
@@ -20,7 +21,7 @@ use crate::oidc::{OidcError, Provider};
 use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::Sessions;
-use crate::spawner::{self, SpawnError, Spawner};
+use crate::spawner::{self, SpawnError};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
@@ -62,17 +63,24 @@ pub enum AppError {
 }
 
 impl AppError {
+    /// Whether another configuration is all it takes; starting again with the same one does not help.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Log(_) | Self::Secret(_) | Self::Tls(_) | Self::Provider(_) => true,
+            Self::Runtime(_) | Self::Signals(_) | Self::Listen(_) | Self::Store(_) | Self::Spawner(_) => {
+                false
+            }
+        }
+    }
+
     /// What an administrator can do.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Log(_) => Some("write error, warn, info or debug"),
             Self::Runtime(_) | Self::Signals(_) => None,
-            Self::Secret(_) => Some("let hubgate read the secret, and nobody else"),
+            Self::Secret(error) => Some(error.remedy()),
             Self::Tls(error) => Some(error.remedy()),
-            Self::Listen(ListenError::Bind { .. }) => Some(
-                "see what else listens there; ports below 1024 need CAP_NET_BIND_SERVICE or socket activation",
-            ),
-            Self::Listen(_) => Some("let the socket units and the [listen] section name the same addresses"),
+            Self::Listen(error) => Some(error.remedy()),
             Self::Store(_) => Some("let hubgate's user own store.folder, and see that there is space"),
             Self::Provider(error) => Some(error.remedy()),
             Self::Spawner(error) => Some(error.remedy()),
@@ -84,6 +92,7 @@ impl AppError {
 struct App {
     tasks: Tasks,
     metrics: Metrics,
+    clock: Clock,
     certificates: Certificates,
     provider: Provider,
     sessions: Sessions,
@@ -97,12 +106,11 @@ struct App {
 
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
-async fn build(config: Config, workers: usize) -> Result<App, AppError> {
+async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App, AppError> {
     let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
     let certificates = Certificates::load(&config.certificate)?;
-    metrics.certificate_expiry.set(i64::try_from(certificates.expiry()).unwrap_or(i64::MAX));
-    let sockets = bind(&config.listen, &config.hub_api)?;
+    tell_validity(&certificates, &clock, &metrics);
     let store = Store::open(&config.store.folder).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
     let secret = config.provider.client_secret.read()?;
@@ -139,22 +147,22 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         workspaces: workspaces.clone(),
         forwarder,
         sealer,
-        clock,
+        clock: clock.clone(),
         metrics: metrics.clone(),
     });
     let admin = Arc::new(Admin {
-        address: config.listen.operations.unwrap_or(([127, 0, 0, 1], 0).into()),
         provider: provider.clone(),
-        spawner: Arc::clone(&spawner) as Arc<dyn Spawner>,
+        spawner: Arc::clone(&spawner),
         store,
         tasks: tasks.clone(),
         metrics: metrics.clone(),
     });
     let tls = certificates.server_config();
-    let listener = Arc::new(Listener::new(config.listen, tls, hsts, tasks.clone(), metrics.clone()));
+    let listener = Arc::new(Listener::new(&config.listen, tls, hsts, tasks.clone(), metrics.clone()));
     Ok(App {
         tasks,
         metrics,
+        clock,
         certificates,
         provider,
         sessions,
@@ -177,6 +185,14 @@ fn place(config: &Config) -> Place {
         escape: config.spawner.escape,
         images: config.spawner.kind == config::SpawnerKind::Docker,
     }
+}
+
+/// Certificates that clients will not accept are served all the same: an old one is better than no hub at all.
+fn tell_validity(certificates: &Certificates, clock: &Clock, metrics: &Metrics) {
+    for dated in certificates.dated(clock.now()) {
+        warn!(event = "certificate_not_valid", "{dated}");
+    }
+    metrics.certificate_expiry.set(i64::try_from(certificates.expiry()).unwrap_or(i64::MAX));
 }
 
 /// Nobody relaxes a protection without being reminded of it.

@@ -1,34 +1,37 @@
 //! Accepts connections: from our own sockets or systemd's, within limits, with TLS under a deadline, then HTTP/1.1
-//! or HTTP/2.
+//! or HTTP/2. What is answered is others' matter.
 
 mod bind;
+mod http;
 mod limits;
 
-use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use http::header::STRICT_TRANSPORT_SECURITY;
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ::http::HeaderValue;
+use hyper_util::rt::TokioIo;
 use rustls::ProtocolVersion;
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use self::http::{Held, Protocols};
+use self::limits::{Full, Slot, Slots};
 use crate::admin::Admin;
 use crate::config;
-use crate::gateway::{Body, Connection, Gateway, Redirect};
-use crate::metrics::{Metrics, Outcome};
+use crate::gateway::{Connection, Gateway, Redirect};
+use crate::logging::cause;
+use crate::metrics::{Kind, Metrics, Outcome};
 use crate::tasks::Tasks;
 
-pub use bind::{ListenError, Listeners, bind};
+pub use bind::{Addresses, Inherited, ListenError, Listeners, bind};
 
 /// What answers the requests of a listener.
 #[derive(Debug, Clone)]
@@ -43,220 +46,161 @@ pub enum Service {
     Operations(Arc<Admin>),
 }
 
-/// What all listeners share.
+/// What all listeners share: limits, deadlines, what counts and what spawns.
 pub struct Listener {
-    config: config::Listen,
     tls: TlsAcceptor,
-    hsts: Option<HeaderValue>,
-    clients: limits::Clients,
+    handshake_timeout: Duration,
+    protocols: Protocols,
+    public: Arc<Slots>,
+    containers: Arc<Slots>,
+    operations: Arc<Slots>,
     tasks: Tasks,
     metrics: Metrics,
+    said_full: Mutex<Option<Instant>>,
 }
 
-/// One connection, and what it takes to answer on it.
-struct Served {
-    listener: Arc<Listener>,
-    connection: Connection,
+/// Where a connection comes in.
+#[derive(Debug, Clone)]
+struct Door {
     service: Service,
+    tls: bool,
+    worker: usize,
 }
 
 impl Listener {
     /// With these limits; `hsts` is how long browsers are to remember that this host speaks TLS only.
     pub fn new(
-        config: config::Listen,
+        listen: &config::Listen,
         tls: Arc<rustls::ServerConfig>,
         hsts: Duration,
         tasks: Tasks,
         metrics: Metrics,
     ) -> Self {
-        let hsts = (!hsts.is_zero()).then(|| format!("max-age={}", hsts.as_secs()));
+        let slots = || Arc::new(Slots::new(listen.connections, listen.connections_per_client));
         Self {
-            clients: limits::Clients::new(config.connections, config.connections_per_client),
-            hsts: hsts.and_then(|value| HeaderValue::from_str(&value).ok()),
             tls: TlsAcceptor::from(tls),
-            config,
+            handshake_timeout: listen.handshake_timeout.0,
+            protocols: Protocols::new(listen, hsts, tasks.clone()),
+            public: slots(),
+            // Apart, so that neither containers nor strangers shut the door on the other, or on the operator.
+            containers: slots(),
+            operations: Arc::new(Slots::new(OPERATIONS_CONNECTIONS, OPERATIONS_CONNECTIONS)),
             tasks,
             metrics,
+            said_full: Mutex::default(),
         }
     }
 
-    /// Accepts until shutdown. `tls`: with TLS; `worker`: the runtime this runs on.
-    pub async fn accept(self: Arc<Self>, listener: TcpListener, service: Service, tls: bool, worker: usize) {
+    /// Accepts until shutdown; no error ends it. Connections go on in tasks of their own. With `tls`, whatever does
+    /// not begin a handshake is turned away; `worker` is the runtime this runs on.
+    pub async fn accept(self: Arc<Self>, socket: TcpListener, service: Service, tls: bool, worker: usize) {
+        let door = Door { service, tls, worker };
         let stopping = self.tasks.stopping();
+        let stopped = stopping.cancelled();
+        tokio::pin!(stopped);
         loop {
             let accepted = tokio::select! {
-                () = stopping.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                biased;
+                () = &mut stopped => return,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => self.admit(stream, client, service.clone(), tls, worker),
-                // Out of descriptors, or the client is gone already: neither ends the listener.
+                Ok((stream, client)) => self.admit(stream, client, &door),
+                // This one is gone before it was accepted (accept(2)); the next may be good.
+                Err(error) if is_passing(&error) => {
+                    debug!(%error, "a connection failed before it was accepted");
+                }
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    warn!(error = cause(&error), "cannot accept connections");
+                    tokio::select! { () = &mut stopped => return, () = sleep(ACCEPT_PAUSE) => {} }
                 }
             }
         }
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        client: SocketAddr,
-        service: Service,
-        tls: bool,
-        worker: usize,
-    ) {
-        let Some(place) = self.clients.admit(client.ip()) else {
-            debug!(%client, "too many connections");
-            return;
-        };
-        // Small frames of a websocket must not wait for an acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%client, error = &error as &dyn std::error::Error, "cannot set TCP_NODELAY");
-        }
-        let listener = Arc::clone(self);
+    fn admit(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, door: &Door) {
+        // As IPv4 where it is: a socket of both families writes it as IPv6.
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let Some(slot) = self.slot(&door.service, client) else { return };
+        let place = Place::new(slot, &self.metrics);
+        let (listener, door) = (Arc::clone(self), door.clone());
         self.tasks.spawn(async move {
-            listener.metrics.connections.inc();
-            if tls {
-                Arc::clone(&listener).serve_tls(stream, client, service, worker).await;
-            } else {
-                let connection = connection(client, None, None, worker);
-                let served = Served { listener: Arc::clone(&listener), connection, service };
-                served.http1(stream).await;
+            if let Err(error) = tune(&stream) {
+                debug!(%client, error = cause(&error), "cannot set the options of a connection");
             }
-            listener.metrics.connections.dec();
-            drop(place);
+            listener.serve(stream, client, door, place).await;
         });
     }
 
-    async fn serve_tls(
-        self: Arc<Self>,
-        stream: TcpStream,
-        client: SocketAddr,
-        service: Service,
-        worker: usize,
-    ) {
-        let handshake = tokio::time::timeout(self.config.handshake_timeout.0, self.tls.accept(stream)).await;
-        let result = match &handshake {
-            Ok(Ok(_)) => "ok",
-            Ok(Err(_)) => "failed",
-            Err(_) => "timeout",
+    fn slot(&self, service: &Service, client: SocketAddr) -> Option<Slot> {
+        let slots = match service {
+            Service::Public(_) | Service::Redirect(_) => &self.public,
+            Service::HubApi(_) => &self.containers,
+            Service::Operations(_) => &self.operations,
+        };
+        match slots.take(client.ip()) {
+            Ok(slot) => return Some(slot),
+            Err(Full::Client) => {
+                debug!(%client, "too many connections from one client");
+                self.metrics.refusals.get_or_create(&Kind { kind: "connections_per_client" }).inc();
+            }
+            Err(Full::All) => {
+                self.metrics.refusals.get_or_create(&Kind { kind: "connections" }).inc();
+                let mut said = self.said_full.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.is_none_or(|said| said.elapsed() > FULL_PAUSE) {
+                    *said = Some(Instant::now());
+                    warn!("too many connections: new ones are closed until others end");
+                }
+            }
+        }
+        None
+    }
+
+    async fn serve(&self, stream: TcpStream, client: SocketAddr, door: Door, place: Place) {
+        let mut connection = Connection {
+            client,
+            client_value: address_value(client),
+            server_name: None,
+            tls: None,
+            worker: door.worker,
+        };
+        if !door.tls {
+            let io = Held::new(TokioIo::new(stream), place);
+            return self.protocols.http1(io, connection, door.service).await;
+        }
+        let Some(stream) = self.handshake(stream, client).await else { return };
+        let (_, session) = stream.get_ref();
+        connection.server_name = session.server_name().map(Arc::from);
+        connection.tls = session.protocol_version().map(version);
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let io = Held::new(TokioIo::new(stream), place);
+        if http2 {
+            self.protocols.http2(io, connection, door.service).await;
+        } else {
+            self.protocols.http1(io, connection, door.service).await;
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, client: SocketAddr) -> Option<TlsStream<TcpStream>> {
+        let handshake = async {
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+                turn_away(stream).await?;
+                return Ok(None);
+            }
+            self.tls.accept(stream).await.map(Some)
+        };
+        let (stream, result) = match timeout(self.handshake_timeout, handshake).await {
+            Ok(Ok(Some(stream))) => (Some(stream), "ok"),
+            Ok(Ok(None)) => (None, "not_tls"),
+            Ok(Err(error)) => {
+                debug!(%client, error = cause(&error), "TLS handshake failed");
+                (None, "failed")
+            }
+            Err(_elapsed) => (None, "timeout"),
         };
         self.metrics.tls_handshakes.get_or_create(&Outcome { result }).inc();
-        let stream = match handshake {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                debug!(%client, error = &error as &dyn std::error::Error, "TLS handshake failed");
-                return;
-            }
-            Err(_late) => return,
-        };
-        let (_, session) = stream.get_ref();
-        let http2 = session.alpn_protocol() == Some(b"h2");
-        let version = match session.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        };
-        let connection = connection(client, session.server_name().map(Into::into), Some(version), worker);
-        let served = Served { listener: self, connection, service };
-        if http2 { served.http2(stream).await } else { served.http1(stream).await }
-    }
-}
-
-impl Served {
-    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { listener, connection, .. } = &self;
-        let (connection, config) = (connection.clone(), listener.config.clone());
-        let stopping = listener.tasks.stopping();
-        let limit = usize::try_from(config.header_size.0).unwrap_or(usize::MAX);
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout.0.min(config.idle_timeout.0))
-            .max_buf_size(limit.max(8192))
-            .max_headers(config.header_count);
-        let served = Arc::new(self);
-        let answer = service_fn(move |request| Arc::clone(&served).answer(request));
-        let serving = builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
-        tokio::pin!(serving);
-        let outcome = tokio::select! {
-            outcome = serving.as_mut() => outcome,
-            () = stopping.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        log_end(&connection, outcome);
-    }
-
-    async fn http2(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { listener, connection, .. } = &self;
-        let (connection, config) = (connection.clone(), listener.config.clone());
-        let stopping = listener.tasks.stopping();
-        let limit = u32::try_from(config.header_size.0).unwrap_or(u32::MAX);
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_header_list_size(limit)
-            .max_concurrent_streams(128)
-            .initial_stream_window_size(256 * 1024)
-            .initial_connection_window_size(1024 * 1024)
-            .max_send_buf_size(128 * 1024)
-            // Resets in numbers are an attack (CVE-2023-44487, CVE-2025-8671).
-            .max_pending_accept_reset_streams(20)
-            .max_local_error_reset_streams(64)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20));
-        let served = Arc::new(self);
-        let answer = service_fn(move |request| Arc::clone(&served).answer(request));
-        let serving = builder.serve_connection(TokioIo::new(stream), answer);
-        tokio::pin!(serving);
-        let outcome = tokio::select! {
-            outcome = serving.as_mut() => outcome,
-            () = stopping.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        log_end(&connection, outcome);
-    }
-
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let Self { listener, connection, service } = &*self;
-        if request.headers().len() > listener.config.header_count {
-            let mut response = Response::new(Body::full("Too many header fields.\n"));
-            *response.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Ok(response);
-        }
-        let mut response = match service {
-            Service::Public(gateway) => gateway.handle(connection, request).await,
-            Service::HubApi(gateway) => gateway.handle_hub_api(connection, request).await,
-            Service::Redirect(redirect) => redirect.handle(&request),
-            Service::Operations(admin) => admin.handle(&request).await,
-        };
-        if let (Some(_), Some(hsts)) = (connection.tls, &listener.hsts) {
-            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
-        }
-        Ok(response)
-    }
-}
-
-#[expect(clippy::expect_used, reason = "an IP address is visible ASCII")]
-fn connection(
-    client: SocketAddr,
-    server_name: Option<Arc<str>>,
-    tls: Option<&'static str>,
-    worker: usize,
-) -> Connection {
-    let ip = client.ip().to_canonical().to_string();
-    let client_value = HeaderValue::from_str(&ip).expect("an address that fits a header");
-    Connection { client, client_value, server_name, tls, worker }
-}
-
-fn log_end(connection: &Connection, outcome: Result<(), hyper::Error>) {
-    if let Err(error) = outcome {
-        debug!(client = %connection.client, error = &error as &dyn std::error::Error, "connection ended early");
+        stream
     }
 }
 
@@ -265,3 +209,81 @@ impl fmt::Debug for Listener {
         f.write_str("Listener")
     }
 }
+
+/// The place that a connection takes, the tunnel that it becomes included.
+#[derive(Debug)]
+struct Place {
+    metrics: Metrics,
+    _slot: Slot,
+}
+
+impl Place {
+    fn new(slot: Slot, metrics: &Metrics) -> Self {
+        metrics.connections.inc();
+        Self { metrics: metrics.clone(), _slot: slot }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    [ConnectionAborted, ConnectionReset, Interrupted, TimedOut].contains(&error.kind())
+}
+
+/// The small frames of a websocket go at once; a peer that is gone, or takes nothing any more, is noticed.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15));
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(STALLED))
+}
+
+/// Says in plain HTTP that this is not the place for it, and reads a little of what comes: a socket that is closed
+/// with unread bytes resets the connection, and the client might never see the answer.
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(NOT_TLS).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    for _ in 0..64 {
+        if stream.read(&mut unread).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::expect_used, reason = "an IP address is visible ASCII")]
+fn address_value(client: SocketAddr) -> HeaderValue {
+    HeaderValue::from_str(&client.ip().to_string()).expect("an address that fits a header")
+}
+
+fn version(version: ProtocolVersion) -> &'static str {
+    if version == ProtocolVersion::TLSv1_2 { "TLSv1.2" } else { "TLSv1.3" }
+}
+
+/// The first byte of a TLS handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 29\r\n\
+    Connection: close\r\n\r\n\
+    This port speaks https only.\n";
+
+/// When descriptors run out, trying again at once only heats the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two warnings that there is no place left.
+const FULL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a client may leave what it is sent unacknowledged, or take none of it.
+const STALLED: Duration = Duration::from_mins(2);
+
+const OPERATIONS_CONNECTIONS: usize = 256;

@@ -1,8 +1,10 @@
 //! Log format and filter: lines on standard error, where systemd's journal reads them.
 
+use std::error::Error;
 use std::io::{IsTerminal, stderr};
 
 use thiserror::Error;
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::TryInitError;
@@ -56,5 +58,18 @@ pub fn start(format: Format, filter: &str, requests: bool) -> Result<(), LogErro
             lines.json().flatten_event(true).with_current_span(false).finish().try_init()?;
         }
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// An error as a field of a log line, which shows its causes too: `error = cause(&error)`.
+pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error
+}
+
+/// A panic ends one task, not the process: without a line nobody would know.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let message = panic.payload_as_str();
+    error!(event = "panic", place, message, "a task panicked; this is a bug in hubgate");
 }

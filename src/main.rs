@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hubgate::cli::{Cli, Command};
+use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::tls::Certificates;
 use hubgate::{app, demo};
@@ -17,14 +18,14 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => match usable(&config) {
-            Ok(config) => end(app::run(config), app::AppError::remedy),
+            Ok(config) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
             Err(code) => code,
         },
         Command::Check { config } => match usable(&config) {
             Ok(_) => say(&format!("{} is usable", config.display()), ExitCode::SUCCESS),
             Err(code) => code,
         },
-        Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy),
+        Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
 }
@@ -36,7 +37,12 @@ fn usable(path: &Path) -> Result<Config, ExitCode> {
             let findings = config::check(&loaded);
             if findings.is_empty() {
                 match Certificates::load(&loaded.config.certificate) {
-                    Ok(_) => return Ok(loaded.config),
+                    Ok(certificates) => {
+                        for dated in certificates.dated(Clock::system().now()) {
+                            write_error(&format!("warning: {dated}\n"));
+                        }
+                        return Ok(loaded.config);
+                    }
                     Err(error) => {
                         complain(&error, Some(error.remedy()));
                         return Err(ExitCode::from(EXIT_CONFIGURATION));
@@ -65,28 +71,27 @@ fn count(findings: usize) -> String {
     if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
 }
 
-fn end<E: Error>(outcome: Result<(), E>, remedy: impl Fn(&E) -> Option<&'static str>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error, remedy(&error));
-            ExitCode::FAILURE
-        }
-    }
+fn end<E: Error>(
+    outcome: Result<(), E>,
+    remedy: impl Fn(&E) -> Option<&'static str>,
+    is_configuration: impl Fn(&E) -> bool,
+) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    complain(&error, remedy(&error));
+    if is_configuration(&error) { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
 }
 
 /// The error, its causes, and what to do.
 fn complain(error: &dyn Error, remedy: Option<&str>) {
-    let mut text = format!("error: {error}\n");
+    write_error(&format!("error: {error}\n"));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  caused by: {error}\n"));
+        write_error(&format!("  caused by: {error}\n"));
         cause = error.source();
     }
     if let Some(remedy) = remedy {
-        text.push_str(&format!("  hint: {remedy}\n"));
+        write_error(&format!("  hint: {remedy}\n"));
     }
-    write_error(&text);
 }
 
 /// Whoever closed the pipe does not want to read it.

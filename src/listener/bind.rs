@@ -1,6 +1,8 @@
-//! Listening sockets: opened here, or handed over by systemd.
+//! Listening sockets: bound here, or handed over by systemd.
 
-use std::net::{SocketAddr, TcpListener};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -8,12 +10,12 @@ use thiserror::Error;
 
 use crate::config;
 
-/// The sockets of the configuration, listening.
-#[derive(Debug)]
+/// Every listening socket, by what it is for.
+#[derive(Debug, Default)]
 pub struct Listeners {
-    /// With TLS.
+    /// TLS.
     pub https: Vec<TcpListener>,
-    /// Only redirecting.
+    /// Redirects.
     pub http: Vec<TcpListener>,
     /// Health and metrics.
     pub operations: Option<TcpListener>,
@@ -21,92 +23,208 @@ pub struct Listeners {
     pub hub_api: Option<TcpListener>,
 }
 
-/// A socket cannot be had.
+/// Sockets that the service manager opened for us (`sd_listen_fds(3)`).
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+
+/// A listener cannot be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// It cannot be opened.
+    /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind {
-        /// Where.
+        /// Which.
         address: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// systemd handed over something that cannot be used.
-    #[error("a socket from systemd cannot be used")]
+    /// The service manager handed over something that is no listening TCP socket.
+    #[error("cannot use a socket from the service manager")]
     Inherited {
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// systemd handed over a socket that the configuration does not name.
-    #[error("systemd hands over a socket for {address}, which listen.https and listen.http do not name")]
-    Unwanted {
-        /// For where.
-        address: SocketAddr,
+    /// The service manager handed over what nobody asked for: it would accept, and never answer.
+    #[error("the service manager listens on {addresses}, which the configuration does not name")]
+    Left {
+        /// Which.
+        addresses: Addresses,
     },
 }
 
-const BACKLOG: i32 = 4096;
+/// Addresses, as people list them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses(pub Vec<SocketAddr>);
 
-/// Opens every listening socket of the configuration, or takes it from systemd: those are known by their address.
-pub fn bind(listen: &config::Listen, hub_api: &config::HubApi) -> Result<Listeners, ListenError> {
-    let mut inherited = inherited()?;
-    let mut take = |address: &SocketAddr| {
-        let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|local| is_same(local, *address));
-        match inherited.iter().position(same) {
-            Some(at) => Ok(inherited.swap_remove(at)),
-            None => open(*address, false),
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            write!(f, "{}{address}", if index == 0 { "" } else { ", " })?;
         }
-    };
-    let listeners = Listeners {
-        https: listen.https.iter().map(&mut take).collect::<Result<_, _>>()?,
-        http: listen.http.iter().map(&mut take).collect::<Result<_, _>>()?,
-        operations: listen.operations.as_ref().map(&mut take).transpose()?,
-        // The containers' network may be made later than we start.
-        hub_api: hub_api.listen.map(|address| open(address, true)).transpose()?,
-    };
-    match inherited.first() {
-        Some(listener) => {
-            let address = listener.local_addr().map_err(|source| ListenError::Inherited { source })?;
-            Err(ListenError::Unwanted { address })
-        }
-        None => Ok(listeners),
+        Ok(())
     }
 }
 
-fn inherited() -> Result<Vec<TcpListener>, ListenError> {
-    let mut sockets = ListenFd::from_env();
-    let mut listeners = Vec::new();
-    for at in 0..sockets.len() {
-        let listener = sockets.take_tcp_listener(at).map_err(|source| ListenError::Inherited { source })?;
-        if let Some(listener) = listener {
-            listener.set_nonblocking(true).map_err(|source| ListenError::Inherited { source })?;
-            listeners.push(listener);
+impl ListenError {
+    /// What an administrator can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE or a socket from systemd"
+            }
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "stop the program that listens there: ss -ltnp shows it"
+            }
+            Self::Bind { .. } => "name an address that this machine has in the listen section",
+            Self::Inherited { .. } => "give only ListenStream= addresses in the socket unit",
+            Self::Left { .. } => {
+                "name these addresses in the listen section, or take them out of the socket unit"
+            }
         }
     }
-    Ok(listeners)
 }
 
-/// systemd's `ListenStream=443` listens on `[::]:443` for both families.
-fn is_same(inherited: SocketAddr, wanted: SocketAddr) -> bool {
-    let anywhere = inherited.ip().is_unspecified() && wanted.ip().is_unspecified();
-    inherited.port() == wanted.port()
-        && (inherited.ip().to_canonical() == wanted.ip().to_canonical() || anywhere)
+impl Inherited {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What the environment tells of. It tells once.
+    pub fn from_environment() -> Result<Self, ListenError> {
+        let mut given = ListenFd::from_env();
+        let failed = |source| ListenError::Inherited { source };
+        let mut sockets = Vec::new();
+        for index in 0..given.len() {
+            if let Some(socket) = given.take_tcp_listener(index).map_err(failed)? {
+                socket.set_nonblocking(true).map_err(failed)?;
+                sockets.push((socket.local_addr().map_err(failed)?, socket));
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    fn take(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
+        let same = self.0.iter().position(|(address, _)| *address == wanted);
+        let covers = || self.0.iter().position(|(address, _)| covers(*address, wanted));
+        same.or_else(covers).map(|index| self.0.swap_remove(index).1)
+    }
 }
 
-fn open(address: SocketAddr, free: bool) -> Result<TcpListener, ListenError> {
-    let socket = || {
+/// `ListenStream=443` makes one socket for both families, which shows itself as `[::]:443`.
+fn covers(given: SocketAddr, wanted: SocketAddr) -> bool {
+    given.port() == wanted.port()
+        && given.is_ipv6()
+        && given.ip().is_unspecified()
+        && wanted.ip().is_unspecified()
+}
+
+/// Opens every listener that is configured; those from the service manager serve where their address is named.
+pub fn bind(
+    listen: &config::Listen,
+    hub_api: Option<SocketAddr>,
+    mut inherited: Inherited,
+) -> Result<Listeners, ListenError> {
+    let mut open = |address: &SocketAddr| inherited.take(*address).map_or_else(|| own(*address, false), Ok);
+    let mut sockets = Listeners {
+        https: listen.https.iter().map(&mut open).collect::<Result<_, _>>()?,
+        http: listen.http.iter().map(&mut open).collect::<Result<_, _>>()?,
+        operations: listen.operations.iter().map(&mut open).next().transpose()?,
+        hub_api: None,
+    };
+    if let Some(address) = hub_api {
+        sockets.hub_api = Some(inherited.take(address).map_or_else(|| own(address, true), Ok)?);
+    }
+    if inherited.0.is_empty() {
+        Ok(sockets)
+    } else {
+        let addresses = inherited.0.iter().map(|(address, _)| *address).collect();
+        Err(ListenError::Left { addresses: Addresses(addresses) })
+    }
+}
+
+/// A socket of our own. `early`: the address need not exist yet; the network of containers comes up later.
+fn own(address: SocketAddr, early: bool) -> Result<TcpListener, ListenError> {
+    let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A restart must not wait for the last connections of the process before.
         socket.set_reuse_address(true)?;
-        if free {
-            socket.set_freebind_v4(true)?;
+        match address.ip() {
+            IpAddr::V4(_) if early => socket.set_freebind_v4(true)?,
+            IpAddr::V4(_) => {}
+            IpAddr::V6(_) => {
+                // `0.0.0.0:443` and `[::]:443` may stand side by side.
+                socket.set_only_v6(true)?;
+                if early {
+                    socket.set_freebind_v6(true)?;
+                }
+            }
         }
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    socket().map_err(|source| ListenError::Bind { address, source })
+    open().map_err(|source| ListenError::Bind { address, source })
+}
+
+/// Connections that wait to be accepted; the kernel's `net.core.somaxconn` limits it further.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening() -> (SocketAddr, TcpListener) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        (socket.local_addr().unwrap(), socket)
+    }
+
+    fn listen(https: Vec<SocketAddr>) -> config::Listen {
+        config::Listen { https, http: Vec::new(), operations: None, ..config::Listen::default() }
+    }
+
+    #[test]
+    fn a_socket_from_the_service_manager_serves_its_address() {
+        let (address, socket) = listening();
+        let inherited = Inherited(vec![(address, socket)]);
+        let sockets = bind(&listen(vec![address]), None, inherited).unwrap();
+        assert_eq!(sockets.https[0].local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_asked_for_is_an_error_that_names_it() {
+        let (address, socket) = listening();
+        let error = bind(&listen(Vec::new()), None, Inherited(vec![(address, socket)])).unwrap_err();
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_socket_of_both_families_serves_any_address_of_its_port() {
+        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(covers(of("[::]:443"), of("0.0.0.0:443")));
+        for (given, wanted) in [
+            ("[::]:443", "0.0.0.0:80"),
+            ("[::]:443", "127.0.0.1:443"),
+            ("0.0.0.0:443", "[::]:443"),
+            ("[::1]:443", "0.0.0.0:443"),
+        ] {
+            assert!(!covers(of(given), of(wanted)), "{given} {wanted}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error_with_a_remedy() {
+        let (address, _socket) = listening();
+        let error = bind(&listen(vec![address]), None, Inherited::none()).unwrap_err();
+        assert!(error.remedy().contains("ss -ltnp"), "{error}");
+    }
+
+    #[test]
+    fn the_hub_api_listens_on_an_address_that_comes_later() {
+        // TEST-NET-1 (RFC 5737): no machine has it.
+        let later = "192.0.2.1:0".parse().unwrap();
+        assert!(bind(&listen(vec![later]), None, Inherited::none()).is_err());
+        assert!(bind(&listen(Vec::new()), Some(later), Inherited::none()).unwrap().hub_api.is_some());
+    }
 }

@@ -1,83 +1,145 @@
-//! How many connections at once: in all, and from one address.
+//! How many connections there may be: all together, and from one client.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The connections that are open.
-#[derive(Debug, Clone)]
-pub(super) struct Clients(Arc<Shared>);
+use foldhash::fast::RandomState;
 
+/// Places for connections.
 #[derive(Debug)]
-struct Shared {
-    most: usize,
-    most_each: usize,
-    open: Mutex<Open>,
+pub(super) struct Slots {
+    limit: usize,
+    limit_per_client: usize,
+    taken: AtomicUsize,
+    clients: [Mutex<HashMap<IpAddr, usize, RandomState>>; SHARDS],
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    each: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place among them, given back when it is dropped.
+/// The place of one connection; free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    clients: Clients,
-    address: IpAddr,
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    client: IpAddr,
 }
 
-impl Clients {
-    pub(super) fn new(most: usize, most_each: usize) -> Self {
-        Self(Arc::new(Shared { most, most_each, open: Mutex::default() }))
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// For nobody.
+    All,
+    /// For this client.
+    Client,
+}
+
+impl Slots {
+    pub(super) fn new(limit: usize, limit_per_client: usize) -> Self {
+        Self { limit, limit_per_client, taken: AtomicUsize::new(0), clients: Default::default() }
     }
 
-    /// A place for one more connection from `address`, if there is one.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<Place> {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Open { all, each } = &mut *open;
-        let count = each.entry(address).or_default();
-        if *all >= self.0.most || *count >= self.0.most_each {
-            if *count == 0 {
-                each.remove(&address);
-            }
-            return None;
+    pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Result<Slot, Full> {
+        if self.taken.fetch_add(1, Ordering::AcqRel) >= self.limit {
+            self.taken.fetch_sub(1, Ordering::AcqRel);
+            return Err(Full::All);
         }
-        *all += 1;
+        let client = one(client);
+        let mut shard = self.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shard.entry(client).or_insert(0);
+        if *count >= self.limit_per_client {
+            self.taken.fetch_sub(1, Ordering::AcqRel);
+            return Err(Full::Client);
+        }
         *count += 1;
-        Some(Place { clients: self.clone(), address })
+        drop(shard);
+        Ok(Slot { slots: Arc::clone(self), client })
+    }
+
+    fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize, RandomState>> {
+        let last = match client {
+            IpAddr::V4(address) => address.octets()[3],
+            // Its network: the last octet that `one` leaves.
+            IpAddr::V6(address) => address.octets()[7],
+        };
+        let [first, ..] = &self.clients;
+        self.clients.get(usize::from(last) % SHARDS).unwrap_or(first)
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut open = self.clients.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all = open.all.saturating_sub(1);
-        if let Some(count) = open.each.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.each.remove(&self.address);
+        let mut shard = self.slots.shard(self.client).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = shard.entry(self.client) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
+        drop(shard);
+        self.slots.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+/// What counts as one client: an address, or with IPv6 the network of 64 bits that any subscriber has to itself.
+fn one(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+const SHARDS: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn nobody_takes_more_places_than_there_are() {
-        let clients = Clients::new(3, 2);
-        let [a, b] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        let first = clients.admit(a).unwrap();
-        let _second = clients.admit(a).unwrap();
-        assert!(clients.admit(a).is_none(), "two from one address");
-        let _third = clients.admit(b).unwrap();
-        assert!(clients.admit(b).is_none(), "three in all");
+    fn a_place_is_free_again_when_its_connection_ends() {
+        let slots = Arc::new(Slots::new(2, 8));
+        let first = slots.take(ip("192.0.2.1")).unwrap();
+        let _second = slots.take(ip("192.0.2.2")).unwrap();
+        assert_eq!(slots.take(ip("192.0.2.3")).unwrap_err(), Full::All);
         drop(first);
-        assert!(clients.admit(b).is_some());
-        assert_eq!(clients.0.open.lock().unwrap().each.len(), 2, "nothing is kept of who left");
+        let _third = slots.take(ip("192.0.2.3")).unwrap();
+    }
+
+    #[test]
+    fn one_client_cannot_take_the_places_of_others() {
+        let slots = Arc::new(Slots::new(8, 1));
+        let held = slots.take(ip("192.0.2.1")).unwrap();
+        assert_eq!(slots.take(ip("192.0.2.1")).unwrap_err(), Full::Client);
+        assert_eq!(
+            slots.take(ip("::ffff:192.0.2.1")).unwrap_err(),
+            Full::Client,
+            "the same, as IPv6 writes it"
+        );
+        let _other = slots.take(ip("192.0.2.17")).unwrap();
+        drop(held);
+        let _again = slots.take(ip("192.0.2.1")).unwrap();
+    }
+
+    #[test]
+    fn one_network_of_ipv6_is_one_client() {
+        let slots = Arc::new(Slots::new(8, 1));
+        let _held = slots.take(ip("2001:db8:0:1::1")).unwrap();
+        assert_eq!(slots.take(ip("2001:db8:0:1:ffff::2")).unwrap_err(), Full::Client);
+        let _other = slots.take(ip("2001:db8:0:2::1")).unwrap();
+    }
+
+    #[test]
+    fn refusals_leave_nothing_behind() {
+        let slots = Arc::new(Slots::new(1, 1));
+        let held = slots.take(ip("192.0.2.1")).unwrap();
+        for _ in 0..100 {
+            assert!(slots.take(ip("192.0.2.1")).is_err());
+        }
+        drop(held);
+        assert_eq!(slots.taken.load(Ordering::SeqCst), 0);
+        assert!(slots.clients.iter().all(|shard| shard.lock().unwrap().is_empty()));
     }
 }

@@ -152,9 +152,8 @@ fn described(chain: &[CertificateDer<'static>], path: &Path) -> Result<(Vec<Stri
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| not_a_certificate(path, error))?;
     let alternatives = leaf.subject_alternative_name().map_err(|error| not_a_certificate(path, error))?;
     let alternatives = alternatives.into_iter().flat_map(|extension| &extension.value.general_names);
-    let names = alternatives.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
+    let names = alternatives.filter_map(|name| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
     });
     let validity = leaf.validity();
     let seconds = |time: x509_parser::time::ASN1Time| Timestamp::try_from(time.timestamp()).unwrap_or(0);

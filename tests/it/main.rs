@@ -1,6 +1,8 @@
 //! What hubgate does, seen from outside.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
+mod attacks;
+mod config;
 mod forwarding;
 mod oidc;
 mod session;

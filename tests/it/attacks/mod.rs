@@ -3,3 +3,6 @@
 mod headers;
 mod paths;
 mod redirects;
+
+/// What is attacked.
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");

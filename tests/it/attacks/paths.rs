@@ -2,6 +2,8 @@
 
 use support::hub::Hub;
 
+use super::BINARY;
+
 const REFUSED: &[&str] = &[
     "/user/alice/../bob/tree",
     "/user/alice/..%2fbob/",
@@ -42,16 +44,23 @@ const REFUSED: &[&str] = &[
 
 #[tokio::test]
 async fn no_spelling_of_a_path_reaches_another_users_workspace() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     hub.run_workspace("bob").await;
     let mut alice = hub.signed_in("alice").await;
-    let before = hub.connections();
+    let before = hub.traffic();
     for path in REFUSED {
         let answer = alice.fetch("GET", path, b"").await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
     }
-    for path in ["/user/bob/", "/user/bob", "/user/bob/api/contents", "/user/bob/lab?x=/user/alice/", "/user/alic/", "/user/alice2/"] {
+    for path in [
+        "/user/bob/",
+        "/user/bob",
+        "/user/bob/api/contents",
+        "/user/bob/lab?x=/user/alice/",
+        "/user/alic/",
+        "/user/alice2/",
+    ] {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
             let answer = alice.fetch(method, path, b"").await;
             assert_eq!(answer.status, 403, "{method} {path}");
@@ -62,15 +71,15 @@ async fn no_spelling_of_a_path_reaches_another_users_workspace() {
         let answer = raw(&hub, &alice.cookies(), "GET", path, &format!("Host: {}\r\n", hub.host())).await;
         assert_eq!(answer, 400, "{path}");
     }
-    assert_eq!(hub.connections(), before, "nothing of it opened a connection");
+    assert_eq!(hub.traffic(), before, "nothing of it reached a workspace");
 }
 
 #[tokio::test]
 async fn a_request_has_one_authority_and_it_is_ours() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     let alice = hub.signed_in("alice").await;
-    let before = hub.connections();
+    let before = hub.traffic();
     let ours = format!("Host: {}\r\n", hub.host());
     for (method, target, hosts, status) in [
         ("GET", "https://other.example/user/alice/", ours.as_str(), 400),
@@ -86,7 +95,11 @@ async fn a_request_has_one_authority_and_it_is_ours() {
         ("get", "/user/alice/", ours.as_str(), 405),
         ("FOO", "/user/alice/", ours.as_str(), 405),
     ] {
-        assert_eq!(raw(&hub, &alice.cookies(), method, target, hosts).await, status, "{method} {target} {hosts:?}");
+        assert_eq!(
+            raw(&hub, &alice.cookies(), method, target, hosts).await,
+            status,
+            "{method} {target} {hosts:?}"
+        );
     }
     let connect = raw(&hub, &alice.cookies(), "CONNECT", "evil:80", "Host: evil:80\r\n").await;
     assert!([400, 405, 421].contains(&connect), "{connect}");
@@ -95,12 +108,12 @@ async fn a_request_has_one_authority_and_it_is_ours() {
     assert!([400, 414, 431].contains(&answer), "{answer}");
     assert!([0, 400].contains(&raw(&hub, "", "GET", "", &ours).await));
     assert!([0, 400].contains(&raw(&hub, "", "GET", "user/alice/", &ours).await));
-    assert_eq!(hub.connections(), before, "nothing of it opened a connection");
+    assert_eq!(hub.traffic(), before, "nothing of it reached a workspace");
 }
 
 #[tokio::test]
 async fn a_name_that_must_be_escaped_is_one_user_in_both_forms() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     for (user, forms) in [
         ("a@b.c", &["/user/a@b.c/x", "/user/a%40b.c/x"] as &[&str]),
         ("a b", &["/user/a%20b/x"]),
@@ -118,7 +131,7 @@ async fn a_name_that_must_be_escaped_is_one_user_in_both_forms() {
 
 #[tokio::test]
 async fn a_path_is_forwarded_byte_for_byte() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     let mut alice = hub.signed_in("alice").await;
     for target in [
@@ -142,6 +155,7 @@ async fn a_path_is_forwarded_byte_for_byte() {
 
 /// The status of one request made of these bytes.
 async fn raw(hub: &Hub, cookies: &str, method: &str, target: &str, hosts: &str) -> u16 {
-    let request = format!("{method} {target} HTTP/1.1\r\n{hosts}Cookie: {cookies}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {target} HTTP/1.1\r\n{hosts}Cookie: {cookies}\r\nConnection: close\r\n\r\n");
     hub.client().raw(request.as_bytes()).await.status
 }

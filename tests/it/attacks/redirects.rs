@@ -4,6 +4,8 @@ use support::client::{Answer, Client};
 use support::hub::Hub;
 use url::Url;
 
+use super::BINARY;
+
 /// Every way that is known to have fooled somebody, as the value of `next` before it is encoded.
 const TARGETS: &[&str] = &[
     "/\\evil.com",
@@ -62,7 +64,7 @@ const TARGETS: &[&str] = &[
 ];
 
 fn stays_here(hub: &Hub, answer: &Answer, why: &str) {
-    let base = Url::parse(hub.origin()).unwrap();
+    let base = Url::parse(&hub.origin()).unwrap();
     for location in answer.all("location") {
         let resolved = base.join(location).unwrap_or_else(|_| panic!("{why}: {location:?} is no address"));
         assert_eq!(resolved.origin(), base.origin(), "{why}: {location:?}");
@@ -84,7 +86,7 @@ async fn after_login(hub: &Hub, client: &mut Client, next: &str) -> Answer {
 
 #[tokio::test]
 async fn a_login_ends_on_this_hub_wherever_next_points() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     for target in TARGETS {
         let mut client = hub.client();
         let answer = after_login(&hub, &mut client, target).await;
@@ -100,7 +102,7 @@ async fn a_login_ends_on_this_hub_wherever_next_points() {
 
 #[tokio::test]
 async fn a_deep_link_is_kept_through_a_login() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     for target in ["/user/alice/lab/tree/a%20b.ipynb?x=1&y=%2F%2Fz", "/hub/home"] {
         let answer = after_login(&hub, &mut hub.client(), target).await;
         assert_eq!(answer.header("location"), Some(target));
@@ -109,7 +111,7 @@ async fn a_deep_link_is_kept_through_a_login() {
 
 #[tokio::test]
 async fn a_logout_names_no_other_place() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     let mut client = hub.signed_in("alice").await;
     for target in TARGETS {
         for name in ["next", "logout", "post_logout_redirect_uri", "rd"] {
@@ -125,7 +127,7 @@ async fn a_logout_names_no_other_place() {
 
 #[tokio::test]
 async fn a_third_party_cannot_choose_where_a_login_ends() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     let issuer = encoded(&hub.provider().issuer());
     let start = format!("/hub/login?iss={issuer}&target_link_uri=https%3A%2F%2Fevil.com%2F");
     let answer = hub.sign_in_at(&mut hub.client(), "alice", &start).await;
@@ -134,7 +136,7 @@ async fn a_third_party_cannot_choose_where_a_login_ends() {
 
 #[tokio::test]
 async fn the_requested_path_itself_is_no_redirect() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     for target in TARGETS.iter().filter(|target| target.starts_with('/')) {
         let printable = target.bytes().all(|b| b.is_ascii_graphic());
         let line = if printable { (*target).to_owned() } else { continue };
@@ -152,7 +154,7 @@ async fn the_requested_path_itself_is_no_redirect() {
 
 #[tokio::test]
 async fn a_changed_login_cookie_is_refused() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     let mut client = hub.client();
     let answer = client.open("/hub/login?next=/hub/home").await;
     let (name, value) = {
@@ -175,7 +177,7 @@ async fn a_changed_login_cookie_is_refused() {
 
 #[tokio::test]
 async fn the_login_page_never_repeats_a_post_elsewhere() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     let answer = hub.client().submit("/hub/login?next=/x", &[("a", "b")]).await;
     assert!(![307, 308].contains(&answer.status), "{}", answer.status);
     assert_eq!(answer.header("location"), None);
@@ -183,7 +185,7 @@ async fn the_login_page_never_repeats_a_post_elsewhere() {
 
 #[tokio::test]
 async fn a_forwarded_host_changes_no_address() {
-    let hub = Hub::start().await;
+    let hub = Hub::start(BINARY).await;
     let headers = [
         ("Accept", "text/html"),
         ("X-Forwarded-Host", "evil.com"),

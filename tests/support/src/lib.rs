@@ -10,6 +10,7 @@ pub mod certs;
 pub mod client;
 pub mod docker;
 pub mod eventually;
+pub mod hub;
 pub mod process;
 pub mod provider;
 pub mod upstream;
