@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
 mod attacks;
+mod door;
 mod forwarding;
+mod limits;
 mod oidc;
 mod session;
 mod store;
+mod tls;
