@@ -111,12 +111,6 @@ impl Folder {
         self.write("provider-port", &port.to_string())
     }
 
-    /// A user's home, for workspaces that are child processes.
-    pub(super) fn make_home(&self, user: &str) -> Result<(), DemoError> {
-        make_folder(&self.join("homes"))?;
-        make_folder(&self.join("homes").join(user))
-    }
-
     /// Writes `config.toml`, and says where it is.
     pub(super) fn write_config(&self, setting: &Setting<'_>) -> Result<PathBuf, DemoError> {
         self.write("config.toml", &config(&self.0, setting))?;

@@ -64,7 +64,7 @@ mod tests {
         for text in ["a=1&a=2", "a=1&%61=2", "a", "a=%", "a=%4", "a=%zz", "a=%ff", "a=%%20"] {
             assert!(Form::parse(text).is_none(), "{text}");
         }
-        let many: String = (0..=MAX_FIELDS).map(|n| format!("f{n}=1&")).collect();
-        assert!(Form::parse(&many).is_none());
+        let many: Vec<_> = (0..=MAX_FIELDS).map(|n| format!("f{n}=1")).collect();
+        assert!(Form::parse(&many.join("&")).is_none());
     }
 }

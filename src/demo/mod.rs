@@ -31,7 +31,7 @@ use workspace::Workspace;
 /// What the demo is made of.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Options {
-    /// The port of https://localhost
+    /// The port on localhost that browsers open
     #[arg(long, value_name = "PORT", default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
     /// Where certificate, config.toml, users' homes and state are kept [default: ~/.cache/hubgate-demo]
@@ -43,7 +43,7 @@ pub struct Options {
     /// The image of users' containers; Docker fetches it when it is not there
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
-    /// A program in place of JupyterLab, as a child process; {port}, {base_url} and {username} are filled in
+    /// A program in place of JupyterLab, as a child process, which listens on {port}
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "image")]
     pub command: Vec<String>,
 }
@@ -126,7 +126,7 @@ pub fn run(options: Options) -> Result<(), DemoError> {
         None => env::home_dir().ok_or(DemoError::Home)?.join(".cache").join("hubgate-demo"),
     };
     let folder = Folder::open(&path)?;
-    let workspace = Workspace::choose(&options, &folder.join("homes"))?;
+    let workspace = Workspace::choose(&options)?;
     folder.certificate(&clock)?;
     // The port of the last time, while it is free: then sessions of the last time go on.
     let door = Door::bind(folder.provider_port()).or_else(|_taken| Door::bind(None));
@@ -135,14 +135,8 @@ pub fn run(options: Options) -> Result<(), DemoError> {
     folder.keep_provider_port(port)?;
 
     let people = people();
-    for person in &people {
-        folder.make_home(person.name)?;
-    }
     let issuer = format!("http://127.0.0.1:{port}");
-    let callback = format!("https://localhost:{}/hub/oauth_callback", options.port);
-    #[expect(clippy::expect_used, reason = "a port between constants makes a URL")]
-    let callback = Url::parse(&callback).expect("a URL");
-    let client = Client { id: CLIENT, secret: folder.client_secret()?, callback };
+    let client = Client { id: CLIENT, secret: folder.client_secret()?, callback: callback(options.port) };
     let provider = Provider::new(issuer.clone(), client, people.clone(), clock);
     let provider = provider.map_err(|_unspecified| DemoError::Key)?;
 
@@ -164,6 +158,11 @@ pub fn run(options: Options) -> Result<(), DemoError> {
 
 /// hubgate's name at the provider.
 const CLIENT: &str = "hubgate-demo";
+
+#[expect(clippy::expect_used, reason = "a number between constants leaves them a URL")]
+fn callback(port: u16) -> Url {
+    Url::parse(&format!("https://localhost:{port}/hub/oauth_callback")).expect("a URL")
+}
 
 /// An administrator, and a user.
 fn people() -> Vec<Person> {
@@ -187,10 +186,10 @@ fn password() -> Secret {
 }
 
 fn welcome(people: &[Person], port: u16, provider: u16, config: &str, workspace: &Workspace) -> String {
-    let mut users = String::new();
-    for (person, role) in people.iter().zip(["administrator", "user"]) {
-        users.push_str(&format!("      {:<8}{}   ({role})\n", person.name, person.password.expose()));
-    }
+    let line = |(person, role): (&Person, &str)| {
+        format!("      {:<8}{}   ({role})", person.name, person.password.expose())
+    };
+    let users = people.iter().zip(["administrator", "user"]).map(line).collect::<Vec<_>>().join("\n");
     let workspace = match workspace {
         Workspace::Container { image } => format!("containers of {image}"),
         Workspace::Process { .. } => {
@@ -208,6 +207,7 @@ fn welcome(people: &[Person], port: u16, provider: u16, config: &str, workspace:
 
     Sign in as
 {users}
+
     Notebooks run as {workspace}.
     Configuration   {config}
     Metrics         http://127.0.0.1:{metrics}/metrics

@@ -29,10 +29,10 @@ use crate::seal;
 use crate::secret::Secret;
 
 /// How long a code can be turned into tokens.
-const CODE_AGE: Duration = Duration::from_secs(60);
+const CODE_AGE: Duration = Duration::from_mins(1);
 
 /// How long an access token opens userinfo, and an ID token is good.
-const TOKEN_AGE: Duration = Duration::from_secs(300);
+const TOKEN_AGE: Duration = Duration::from_mins(5);
 
 /// Codes and access tokens kept at once; far more than two users need.
 const MAX_GRANTS: usize = 1024;

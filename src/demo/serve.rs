@@ -1,6 +1,7 @@
 //! Gives the provider a thread, a port on loopback, and HTTP/1.1.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -52,7 +53,8 @@ impl Door {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             if let Err(error) = runtime.block_on(accept(self.0, Arc::new(provider))) {
-                warn!(error = &error as &dyn std::error::Error, "the demo's provider is gone");
+                let error: &dyn Error = &error;
+                warn!(error, "the demo's provider is gone");
             }
         };
         thread::Builder::new().name("demo-provider".to_owned()).spawn(work)?;
@@ -75,7 +77,8 @@ async fn accept(listener: TcpListener, provider: Arc<Provider>) -> io::Result<()
                 });
             }
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
+                let error: &dyn Error = &error;
+                warn!(error, "cannot accept a connection");
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -90,7 +93,8 @@ async fn serve(stream: TcpStream, provider: Arc<Provider>) {
         .header_read_timeout(DEADLINE)
         .serve_connection(TokioIo::new(stream), answer);
     if let Err(error) = connection.await {
-        debug!(error = &error as &dyn std::error::Error, "a connection to the demo's provider broke");
+        let error: &dyn Error = &error;
+        debug!(error, "a connection to the demo's provider broke");
     }
 }
 
@@ -99,13 +103,12 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let response = match timeout(DEADLINE, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => provider.respond(&Request::from_parts(head, body.to_bytes())),
-        Ok(Err(_)) | Err(_) => {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            response
-        }
+    let response = if let Ok(Ok(body)) = timeout(DEADLINE, Limited::new(body, MAX_BODY).collect()).await {
+        provider.respond(&Request::from_parts(head, body.to_bytes()))
+    } else {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response
     };
     Ok(response)
 }

@@ -86,10 +86,11 @@ mod tests {
         let token = signer.sign(&claims).unwrap();
         assert_eq!(signer.open(&token), Some(claims));
         assert_eq!(other.open(&token), None);
-        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (content, signature) = token.rsplit_once('.').unwrap();
         let forged = BASE64.encode(json!({"sub": "bob"}).to_string());
-        let header = signed.split_once('.').unwrap().0;
-        for wrong in ["", ".", "..", signed, &format!("{header}.{forged}.{signature}"), &format!("{signed}.")]
+        let header = content.split_once('.').unwrap().0;
+        for wrong in
+            ["", ".", "..", content, &format!("{header}.{forged}.{signature}"), &format!("{content}.")]
         {
             assert_eq!(signer.open(wrong), None, "{wrong}");
         }
@@ -103,8 +104,8 @@ mod tests {
         let part = |name: &str| BASE64.decode(key[name].as_str().unwrap()).unwrap();
         let public = PublicKeyComponents { n: part("n"), e: part("e") };
         let token = signer.sign(&json!({})).unwrap();
-        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (content, signature) = token.rsplit_once('.').unwrap();
         let signature = BASE64.decode(signature).unwrap();
-        assert!(public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).is_ok());
+        assert!(public.verify(&RSA_PKCS1_2048_8192_SHA256, content.as_bytes(), &signature).is_ok());
     }
 }

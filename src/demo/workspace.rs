@@ -1,6 +1,6 @@
 //! What the demo's users get: a container where Docker is, else a child process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -24,16 +24,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) enum Workspace {
     /// A container of this image.
     Container { image: String },
-    /// A child process: `JupyterLab`, or a command of the caller's.
-    Process { command: Vec<String> },
+    /// A child process: `JupyterLab`, or a command of the caller's; with a folder of programs for its terminals.
+    Process { command: Vec<String>, programs: Option<PathBuf> },
 }
 
 impl Workspace {
     /// What the options say, or else the safest that this machine has.
-    /// `homes` holds a folder for each user.
-    pub(super) fn choose(options: &Options, homes: &Path) -> Result<Self, DemoError> {
+    pub(super) fn choose(options: &Options) -> Result<Self, DemoError> {
         if !options.command.is_empty() {
-            return Ok(Self::Process { command: options.command.clone() });
+            return Ok(Self::Process { command: options.command.clone(), programs: None });
         }
         if let Some(image) = &options.image {
             return Ok(Self::Container { image: image.clone() });
@@ -42,7 +41,7 @@ impl Workspace {
             return Ok(Self::Container { image });
         }
         let folder = options.jupyter.as_deref().ok_or(DemoError::Nothing)?;
-        Ok(Self::Process { command: jupyter(folder, homes)? })
+        jupyter(folder)
     }
 
     /// Its part of `config.toml`.
@@ -66,8 +65,12 @@ target = "/home/jovyan"
 "#,
                 quoted(image)
             ),
-            Self::Process { command } => {
+            Self::Process { command, programs } => {
                 let command = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+                let path = programs.as_ref().map_or_else(String::new, |programs| {
+                    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
+                    format!("environment = {{ PATH = {} }}\n", quoted(&path))
+                });
                 let home = quoted(&format!("{}/{{username}}", homes.display()));
                 format!(
                     r#"[spawner]
@@ -78,7 +81,10 @@ name = "lab"
 title = "JupyterLab"
 mode = "token"
 command = [{command}]
-environment = {{ HOME = {home} }}
+{path}
+[[profile.volume]]              # the first one is the home
+source = {home}
+target = "/home"
 "#
                 )
             }
@@ -87,18 +93,17 @@ environment = {{ HOME = {home} }}
 }
 
 /// `JupyterLab` of a virtual environment.
-fn jupyter(folder: &Path, homes: &Path) -> Result<Vec<String>, DemoError> {
-    let program = folder.join("bin").join("jupyter-lab");
-    let program = std::path::absolute(&program).unwrap_or(program);
+fn jupyter(folder: &Path) -> Result<Workspace, DemoError> {
+    let programs = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("bin");
+    let program = programs.join("jupyter-lab");
     if !program.is_file() {
         return Err(DemoError::Jupyter { path: program });
     }
-    let root = format!("--ServerApp.root_dir={}/{{username}}", homes.display());
-    let mut command = vec![program.display().to_string(), root];
+    let mut command = vec![program.display().to_string()];
     if rustix::process::geteuid().is_root() {
         command.push("--ServerApp.allow_root=True".to_owned());
     }
-    Ok(command)
+    Ok(Workspace::Process { command, programs: Some(programs) })
 }
 
 /// The first of [`IMAGES`] that Docker has; none when there is no Docker.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -133,6 +134,8 @@ impl Pool {
         let stream = connecting.await.map_err(io::Error::from).and_then(|made| made).map_err(failed)?;
         // A keystroke in a terminal must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true).map_err(failed)?;
+        // A container's network can vanish without a word; a websocket or a stream of events would wait for ever.
+        SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(failed)?;
         Ok(Socket { stream, heard: Arc::default() })
     }
 
@@ -151,7 +154,7 @@ impl Pool {
 
     /// Closes what was idle for too long, as long as there is something idle.
     async fn sweep(pool: Weak<Self>, worker: usize, closed: CancellationToken, every: Duration) {
-        let Some(stopping) = pool.upgrade().map(|pool| pool.settings.tasks.stopping()) else { return };
+        let Some(stopping) = pool.upgrade().map(|pool| pool.settings.stopping.clone()) else { return };
         let mut wake = Instant::now() + every;
         loop {
             let stop = tokio::select! {
@@ -210,6 +213,9 @@ impl Lease {
         }
     }
 }
+
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15));
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     // Whoever panicked did so between whole steps: a list of connections is never half made.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::head::Head;
+use super::local_path::LocalPath;
 use super::refusal::Refusal;
 use crate::routes::{Endpoint, Route};
 use crate::session::Session;
@@ -75,7 +76,7 @@ fn check_site(head: &Head<'_>) -> Result<(), Refusal> {
 }
 
 fn login_required(head: &Head<'_>) -> Refusal {
-    Refusal::LoginRequired { navigation: head.navigation }
+    Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
 }
 
 fn needs_session(endpoint: Endpoint<'_>) -> bool {

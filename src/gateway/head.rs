@@ -42,6 +42,8 @@ pub(super) struct Public {
 #[derive(Debug)]
 pub(super) struct Head<'a> {
     pub route: Route<'a>,
+    /// Path and query, as they came.
+    pub target: &'a str,
     pub method: &'a Method,
     /// A person opens a page: the only thing that may begin a login or a start.
     pub navigation: bool,
@@ -96,6 +98,7 @@ impl<'a> Head<'a> {
         let upgrade = headers.contains_key(UPGRADE) && lists_upgrade(headers);
         Ok(Self {
             route,
+            target: request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
             method: request.method(),
             navigation: !upgrade && is_navigation(request.method(), headers),
             upgrade,

@@ -19,8 +19,8 @@ use crate::workspace::State;
 
 impl Gateway {
     /// `/`: straight to the workspace if there is nothing to choose.
-    pub(super) fn root(&self, permit: &Permit, navigation: bool) -> Result<Response<Body>, Refusal> {
-        let session = signed_in(permit, navigation)?;
+    pub(super) fn root(&self, permit: &Permit) -> Result<Response<Body>, Refusal> {
+        let session = signed_in(permit)?;
         let state = self.0.workspaces.state(&self.0.workspaces.id(&session.user.name));
         let profile = match &state {
             Some(State::Ready(ready)) => self.0.workspaces.profile(&ready.profile),
@@ -40,7 +40,7 @@ impl Gateway {
         request: Request<Incoming>,
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
-        let session = signed_in(permit, true)?;
+        let session = signed_in(permit)?;
         let id = self.0.workspaces.id(&session.user.name);
         match *request.method() {
             Method::GET => Ok(self.home_page(session)),
@@ -97,7 +97,7 @@ impl Gateway {
         permit: &Permit,
         whose: &str,
     ) -> Result<Response<Body>, Refusal> {
-        let session = signed_in(permit, true)?;
+        let session = signed_in(permit)?;
         let whose = whose.trim_end_matches('/');
         if !whose.is_empty() && UserName::from_path_segment(whose).ok().as_ref() != Some(&session.user.name) {
             return Err(Refusal::NotYours);
@@ -145,7 +145,7 @@ impl Gateway {
         permit: &Permit,
         rest: &str,
     ) -> Result<Response<Body>, Refusal> {
-        let session = signed_in(permit, true)?;
+        let session = signed_in(permit)?;
         let path = format!("{}{rest}", base(&session.user.name));
         Route::find(&path).map_err(|_bad| Refusal::BadPath)?;
         Ok(see_other(&with_query(&path, request)))
@@ -211,8 +211,8 @@ impl Gateway {
     }
 }
 
-fn signed_in(permit: &Permit, navigation: bool) -> Result<&Arc<Session>, Refusal> {
-    permit.session().ok_or(Refusal::LoginRequired { navigation })
+fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
+    permit.session().ok_or(Refusal::LoginRequired { next: None })
 }
 
 fn base(user: &UserName) -> String {

@@ -92,7 +92,7 @@ impl Gateway {
         request: &Request<Incoming>,
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
-        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { navigation: true }) };
+        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
         let query = Form::of_query(request.uri());
         let user = session.user.name.path_segment();
         // The user's own container and nobody else's: another user's client is not theirs to enter.

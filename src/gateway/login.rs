@@ -53,7 +53,7 @@ impl Gateway {
         }
         // A picture or a script must not fill the browser with cookies of logins that nobody sees.
         if !navigation {
-            return Err(Refusal::LoginRequired { navigation });
+            return Err(Refusal::LoginRequired { next: None });
         }
         self.begin_login(&request.headers, &next, false).await
     }

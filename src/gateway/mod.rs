@@ -26,6 +26,7 @@ use url::Url;
 
 use self::authorize::{Permit, Target, authorize};
 use self::head::{Head, Public};
+use self::local_path::LocalPath;
 use self::page::Pages;
 use self::refusal::Refusal;
 use crate::clock::Clock;
@@ -173,7 +174,7 @@ impl Gateway {
             Endpoint::ApiRoot => Ok(jupyterhub::root()),
             Endpoint::ApiAuthorize => self.api_authorize(&request, permit),
             Endpoint::CspReport => Ok(empty(StatusCode::NO_CONTENT)),
-            Endpoint::Root => self.root(permit, navigation),
+            Endpoint::Root => self.root(permit),
             Endpoint::Home => self.home(request, permit).await,
             Endpoint::Spawn(user) => self.spawn(request, permit, user).await,
             Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
@@ -190,7 +191,7 @@ impl Gateway {
         permit: &Permit,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { navigation }) };
+        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
         let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
             Some(State::Ready(ready)) => ready,
             other => return self.not_ready(&request, session, other, navigation),
@@ -261,9 +262,7 @@ impl Gateway {
         log_refusal(seen, refusal);
         let status = refusal.status();
         let mut response = match refusal {
-            Refusal::LoginRequired { navigation: true } | Refusal::NotRunning if seen.html => {
-                self.1.pages.refusal(seen.id, status, refusal)
-            }
+            Refusal::LoginRequired { next: Some(next) } => to_login(next),
             _ if seen.html => self.1.pages.refusal(seen.id, status, refusal),
             _ => page::json(
                 status,
@@ -272,7 +271,7 @@ impl Gateway {
         };
         let headers = response.headers_mut();
         match refusal {
-            Refusal::LoginRequired { .. } => {
+            Refusal::LoginRequired { next: None } => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hubgate\""));
             }
             Refusal::Starting { .. } | Refusal::Stopping => {
@@ -328,6 +327,12 @@ fn see_other(location: &str) -> Response<Body> {
     response.headers_mut().insert(LOCATION, location);
     page::never_stored(response.headers_mut());
     response
+}
+
+/// On to the login, and back here after it.
+fn to_login(next: &LocalPath) -> Response<Body> {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_str().as_bytes()).collect();
+    see_other(&format!("/hub/login?next={next}"))
 }
 
 /// `path` with the query that came.

@@ -5,6 +5,7 @@ use http::StatusCode;
 use thiserror::Error;
 use tracing::Level;
 
+use super::local_path::LocalPath;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::OidcError;
@@ -28,7 +29,7 @@ pub(super) enum Refusal {
     #[error("the body is too large")]
     TooLarge,
     #[error("nobody is signed in")]
-    LoginRequired { navigation: bool },
+    LoginRequired { next: Option<LocalPath> },
     #[error("another site made the browser send this")]
     CrossSite,
     #[error("this belongs to somebody else")]

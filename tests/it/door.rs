@@ -122,6 +122,7 @@ where
 /// Sends a request in HTTP/1.1 and reads its answer; the connection stays open.
 pub async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     timeout(PATIENCE, read_answer(stream, false)).await.unwrap()
 }
 

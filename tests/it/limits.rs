@@ -199,4 +199,3 @@ async fn connections_end_when_shutdown_begins() {
     timeout(PATIENCE, door.tasks.ended()).await.unwrap();
     assert!(TcpStream::connect(door.address).await.is_err(), "nobody accepts any more");
 }
-

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
 mod attacks;
+mod config;
 mod door;
 mod forwarding;
 mod limits;
 mod oidc;
 mod session;
+mod spawning;
 mod store;
 mod tls;

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use support::certs::Authority;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -93,6 +93,7 @@ async fn a_pair_that_cannot_be_used_leaves_the_old_one_in_place() {
         assert!(!error.remedy().is_empty());
         assert_eq!(shown(&door.tls(&[]).await), good, "{what}");
     }
+    door.replace(0, &old);
     fs::remove_file(&key).unwrap();
     assert!(matches!(door.certificates.reload(), Err(TlsError::Read { .. })));
     assert_eq!(shown(&door.tls(&[]).await), good);
@@ -147,15 +148,24 @@ async fn a_client_that_knows_nothing_newer_than_tls_1_1_is_refused() {
         // A fatal alert (21, 2): protocol_version (70), RFC 8446 section 6.2.
         assert_eq!((answer[0], &answer[5..7]), (21, &[2, 70][..]), "{answer:?}");
     }
+    let mut stream = door.tcp().await;
+    stream.write_all(&client_hello(3)).await.unwrap();
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!((answer[0], answer[5]), (22, 2), "TLS 1.2 gets a ServerHello");
     assert_eq!(door.handshakes("failed"), 2);
 }
 
-/// A ClientHello of TLS 1.`minor - 1` without extensions, as RFC 4346 has it.
+/// A ClientHello of TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2).
 fn client_hello(minor: u8) -> Vec<u8> {
-    // version, random, no session, two suites, no compression
+    // version, random, no session, two suites (ECDHE with ECDSA), no compression
     let mut body = vec![3, minor];
     body.extend([7; 32]);
-    body.extend([0, 0, 4, 0xc0, 0x14, 0x00, 0x35, 1, 0]);
+    body.extend([0, 0, 4, 0xc0, 0x2b, 0xc0, 0x2c, 1, 0]);
+    // supported_groups: secp256r1, x25519; ec_point_formats: uncompressed; signature_algorithms: ECDSA, SHA-256
+    let extensions = [0, 10, 0, 6, 0, 4, 0, 23, 0, 29, 0, 11, 0, 2, 1, 0, 0, 13, 0, 4, 0, 2, 4, 3];
+    body.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    body.extend(extensions);
     let mut hello = vec![22, 3, 1, 0, u8::try_from(body.len() + 4).unwrap()];
     hello.extend([1, 0, 0, u8::try_from(body.len()).unwrap()]);
     hello.extend(body);
@@ -232,11 +242,8 @@ async fn the_protocol_is_what_the_client_offers() {
     ] {
         let mut stream = door.tls(offered).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
-        let status = if chosen == Some(b"h2") {
-            over_http2(stream).await
-        } else {
-            ask(&mut stream, GET).await.status
-        };
+        let status =
+            if chosen == Some(b"h2") { over_http2(stream).await } else { ask(&mut stream, GET).await.status };
         assert_eq!(status, 308, "{offered:?}");
     }
 }
@@ -268,7 +275,8 @@ async fn a_ticket_outlives_a_reload() {
 async fn plain_http_at_the_tls_port_is_told_so() {
     let door = Door::open(|_| {}).await;
     let mut stream = door.tcp().await;
-    let answer = ask(&mut stream, "POST /hub/login HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 9\r\n\r\n").await;
+    let answer =
+        ask(&mut stream, "POST /hub/login HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 9\r\n\r\n").await;
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("https"), "{}", answer.text());
     assert_eq!(answer.header("location"), None);

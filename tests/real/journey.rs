@@ -16,6 +16,8 @@ async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
     let hub = hub::start(BINARY, &profile(mode), port).await;
     let browser = Browser::start(hub.address().ip(), http).await;
     let lab = format!("{}/user/{user}/lab", hub.origin());
+    let mut keycloak = Keycloak::connect().await;
+    keycloak.end_sessions(user).await;
 
     browser.open(&lab).await;
     browser.sign_in(user, &format!("{user}-password")).await;
@@ -25,6 +27,7 @@ async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
     browser.until_output("42").await;
     protocol_is(&browser, http).await;
 
+    // An administrator's token lives for a minute only.
     let mut keycloak = Keycloak::connect().await;
     assert!(keycloak.sessions(user).await > 0);
     // A notebook that was changed asks before it lets go; nobody is here to answer.
@@ -69,7 +72,7 @@ async fn a_researcher_works_in_a_jupyterhub_image_over_http_1() {
 
 #[tokio::test]
 async fn a_researcher_works_in_a_jupyterhub_image_over_http_2() {
-    a_day("hub", Http::Two, "dave", 18084).await;
+    a_day("hub", Http::Two, "alice", 18084).await;
 }
 
 #[tokio::test]
@@ -77,8 +80,8 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     let port = 18085;
     let mut hub = hub::start(BINARY, &profile("token"), port).await;
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
-    browser.open(&format!("{}/user/erin/lab", hub.origin())).await;
-    browser.sign_in("erin", "erin-password").await;
+    browser.open(&format!("{}/user/bob/lab", hub.origin())).await;
+    browser.sign_in("bob", "bob-password").await;
     browser.new_notebook().await;
     // Counts the websockets that this page opens from now on.
     browser.script("window.opened = 0; const W = window.WebSocket; window.WebSocket = class extends W { constructor(...a) { super(...a); window.opened++; } }").await;
@@ -97,7 +100,7 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     browser.run("print(kept)").await;
     browser.until_output("42").await;
     assert!(
-        browser.address().await.contains("/user/erin/lab"),
+        browser.address().await.contains("/user/bob/lab"),
         "nobody signed in again: {}",
         browser.address().await
     );

@@ -67,14 +67,25 @@ impl Keycloak {
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
+    /// Ends all of a user's sessions: what an earlier test left.
+    pub(crate) async fn end_sessions(&mut self, user: &str) {
+        let id = self.id_of(user).await;
+        let answer = self.call("POST", &format!("/users/{id}/logout"), None).await;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
     /// How many sessions a user has.
     pub(crate) async fn sessions(&mut self, user: &str) -> usize {
-        let found = self.call("GET", &format!("/users?exact=true&username={user}"), None).await;
-        let users: Value = serde_json::from_slice(&found.body).unwrap();
-        let id = users[0]["id"].as_str().expect("the user in the realm").to_owned();
+        let id = self.id_of(user).await;
         let answer = self.call("GET", &format!("/users/{id}/sessions"), None).await;
         let sessions: Value = serde_json::from_slice(&answer.body).unwrap();
         sessions.as_array().map_or(0, Vec::len)
+    }
+
+    async fn id_of(&mut self, user: &str) -> String {
+        let found = self.call("GET", &format!("/users?exact=true&username={user}"), None).await;
+        let users: Value = serde_json::from_slice(&found.body).unwrap();
+        users[0]["id"].as_str().expect("the user in the realm").to_owned()
     }
 
     async fn call(&mut self, method: &str, path: &str, body: Option<Value>) -> Answer {

@@ -29,11 +29,11 @@ async fn without_an_engine_people_sign_in_and_read_what_is_wrong() {
     let hub = Process::start(BINARY, &sections, crate::keycloak::CLIENT_SECRET).await;
     crate::keycloak::Keycloak::connect().await.register(&hub.origin()).await;
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
-    browser.open(&format!("{}/user/frank/lab", hub.origin())).await;
-    browser.sign_in("frank", "frank-password").await;
+    browser.open(&format!("{}/user/carol/lab", hub.origin())).await;
+    browser.sign_in("carol", "carol-password").await;
     browser.until_text("The container service of this hub does not answer").await;
     browser.open(&format!("{}/hub/home", hub.origin())).await;
-    browser.until_text("Welcome, frank").await;
+    browser.until_text("Welcome, carol").await;
     hub.until_logged("start the container runtime, or correct spawner.docker.socket").await;
     browser.close().await;
 }
@@ -44,8 +44,8 @@ async fn an_image_that_is_not_there_is_named() {
     let missing = "[[profile]]\nname = \"lab\"\nimage = \"localhost:1/nobody/has-this:0\"\n";
     let hub = hub::start(BINARY, missing, port).await;
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
-    browser.open(&format!("{}/user/frank/lab", hub.origin())).await;
-    browser.sign_in("frank", "frank-password").await;
+    browser.open(&format!("{}/user/carol/lab", hub.origin())).await;
+    browser.sign_in("carol", "carol-password").await;
     browser.until_text("The image localhost:1/nobody/has-this:0 is not on this hub").await;
     hub.until_logged("pull or build the image by hand").await;
     browser.close().await;
@@ -64,11 +64,11 @@ async fn without_keycloak_a_page_says_so_until_it_is_back() {
     let hub = Process::start(BINARY, &sections, crate::keycloak::CLIENT_SECRET).await;
     assert_eq!(hub.operations("/readyz").await.0, 503);
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
-    browser.open(&format!("{}/user/frank/lab", hub.origin())).await;
+    browser.open(&format!("{}/user/carol/lab", hub.origin())).await;
     browser.until_text("Signing in is not possible right now").await;
     keycloak("start").await;
     eventually("the hub ready by itself", || async { hub.operations("/readyz").await.0 == 200 }).await;
-    browser.open(&format!("{}/user/frank/lab", hub.origin())).await;
+    browser.open(&format!("{}/user/carol/lab", hub.origin())).await;
     browser.find("#kc-login").await;
     browser.close().await;
 }

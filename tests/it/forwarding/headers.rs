@@ -157,7 +157,7 @@ async fn what_is_the_clients_to_say_goes_on_unchanged() {
         ("x-hub-signature-256", "sha256=1"),
         ("user-agent", "Mozilla/5.0 (é)"),
     ];
-    let fields: String = said.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields = said.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
     gate.ask(&format!("GET / HTTP/1.1\r\n{fields}\r\n")).await;
     let request = upstream.request();
     for (name, value) in said {

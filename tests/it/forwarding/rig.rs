@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hubgate::config::{self, Span};
 use hubgate::forward::{About, ForwardedBody, Forwarder, Pool};
-use hubgate::metrics::Metrics;
+use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
 use hubgate::upstream::Upstream as Address;
 use hyper::body::Incoming;
@@ -61,7 +61,23 @@ impl Gate {
         let (metrics, tasks) = (Metrics::new(), Tasks::default());
         let forwarder =
             Forwarder::new(&options.forward, options.body_timeout, 1, tasks.clone(), metrics.clone());
-        let pool = forwarder.pool(instance(upstream, "1"));
+        Self::around(forwarder, instance(upstream, "1"), tasks, metrics, &options).await
+    }
+
+    /// Another one, with the same forwarder.
+    pub(super) async fn beside(&self, address: Address) -> Self {
+        let (tasks, metrics) = (self.tasks.clone(), self.metrics.clone());
+        Self::around(self.forwarder.clone(), address, tasks, metrics, &Options::default()).await
+    }
+
+    async fn around(
+        forwarder: Forwarder,
+        address: Address,
+        tasks: Tasks,
+        metrics: Metrics,
+        options: &Options,
+    ) -> Self {
+        let pool = forwarder.pool(address);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (ended, errors) = (CancellationToken::new(), Arc::default());
@@ -80,6 +96,21 @@ impl Gate {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, buffer: BytesMut::new() }
+    }
+
+    /// Counted errors of that kind.
+    pub(super) fn counted(&self, kind: &'static str) -> u64 {
+        self.metrics.upstream_errors.get_or_create(&Kind { kind }).get()
+    }
+
+    /// Waits until the metric counts so many connections to workspaces.
+    pub(super) async fn wait_connections(&self, count: i64) {
+        let reached = async {
+            while self.metrics.upstream_connections.get() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(reached).await;
     }
 
     /// Sends one request on its own connection.
@@ -243,6 +274,11 @@ impl Client {
             assert!(self.fill().await > 0, "ended after {:?}", self.buffer);
         }
         self.buffer.split_to(count).to_vec()
+    }
+
+    /// How much was read and not asked for.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     /// What comes until the end; also until a reset.

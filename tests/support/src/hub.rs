@@ -18,6 +18,7 @@ use crate::provider::Provider;
 use crate::upstream::{Exchange, Recorded, Upstream};
 
 /// A hub.
+#[derive(Debug)]
 pub struct Hub {
     process: Process,
     provider: Provider,
@@ -26,6 +27,7 @@ pub struct Hub {
 }
 
 /// A recording upstream, and what it answers instead of echoing.
+#[derive(Debug)]
 struct Workspace {
     upstream: Arc<Upstream>,
     answer: Arc<Mutex<Option<Bytes>>>,
@@ -129,8 +131,8 @@ impl Hub {
     /// What the provider sends the browser back with, for this authorization URL: path and query.
     pub async fn answer_of_provider(&self, location: &str, user: &str) -> String {
         self.provider.user(user, json!({}));
-        let back = self.provider.sign_in(&Url::parse(location).unwrap()).await;
-        path_and_query(&back)
+        let back = self.provider.visit(&Url::parse(location).unwrap()).await.unwrap();
+        path_and_query(back.as_str())
     }
 
     /// Starts `user`'s workspace, as they would by opening it.

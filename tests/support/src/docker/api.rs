@@ -268,14 +268,21 @@ fn remove(shared: &Shared, found: &Container, request: &Request) -> Answer {
             "You cannot remove a running container. Stop the container before attempting removal",
         );
     }
-    shared.end(&found.id, 137, false);
-    let last = shared.lock().find(&found.id);
-    shared.lock().containers.retain(|container| container.id != found.id);
-    shared.changes.send_modify(|count| *count += 1);
-    if let Some(last) = last {
-        shared.emit("destroy", &last);
-    }
+    take_away(shared, &found.id);
     empty(204)
+}
+
+/// Ends and removes a container, if it is there.
+pub(super) fn take_away(shared: &Shared, reference: &str) {
+    shared.end(reference, 137, false);
+    let removed = {
+        let mut state = shared.lock();
+        state.position(reference).map(|position| state.containers.remove(position))
+    };
+    shared.changes.send_modify(|count| *count += 1);
+    if let Some(removed) = removed {
+        shared.emit("destroy", &removed);
+    }
 }
 
 fn inspect(container: &Container) -> Value {

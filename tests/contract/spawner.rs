@@ -1,0 +1,200 @@
+//! What every spawner of containers must do, whatever is behind its socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use hubgate::config::{Escape, Mode};
+use hubgate::spawner::{
+    Ended, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId, container_name,
+};
+use hubgate::user::{Limits, UserName};
+use tokio::time::{Instant, sleep, timeout};
+
+/// An engine to try, and what only its own tools can do to a container.
+#[async_trait]
+pub(crate) trait Runtime: Send + Sync {
+    /// A spawner over the engine, as a hubgate that has just started has it.
+    fn spawner(&self) -> Arc<dyn Spawner>;
+    /// Begins the names of its containers.
+    fn prefix(&self) -> &str;
+    /// An image that is there.
+    fn image(&self) -> &str;
+    /// What makes its containers wait for [`Runtime::exit`] and [`Runtime::exhaust_memory`].
+    fn command(&self) -> Option<Vec<String>>;
+    /// The container's program writes `leaving with <its JUPYTER_TOKEN>` and returns `code`.
+    async fn exit(&self, container: &str, code: i64);
+    /// The container's program uses more memory than it may.
+    async fn exhaust_memory(&self, container: &str);
+    /// Somebody else starts a container of this name.
+    async fn add_foreign(&self, container: &str);
+    /// Whether a container of this name runs; any container.
+    async fn runs(&self, container: &str) -> bool;
+    /// Ends and removes a container, whoever made it.
+    async fn remove(&self, container: &str);
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// Passes if the spawner is one.
+pub(crate) async fn contract(runtime: &dyn Runtime) {
+    let ids = [id("anna@epfl.ch", ""), id("anna@epfl.ch", "gpu 1"), id("jan.müller", ""), id("bob", "")];
+    for id in &ids {
+        runtime.remove(&name(runtime, id)).await;
+    }
+    runtime.spawner().ping().await.unwrap();
+    a_start_finds_what_runs_already(runtime, &ids).await;
+    another_hubgate_finds_them_again(runtime, &ids).await;
+    stopping_ends_one_and_no_other(runtime, &ids).await;
+    an_end_is_told_with_its_reason(runtime, &ids[3]).await;
+    too_much_memory_is_told(runtime, &ids[3]).await;
+    a_foreign_container_is_left_alone(runtime, &ids[3]).await;
+    an_image_that_nobody_has_is_named(runtime, &ids[3]).await;
+}
+
+async fn a_start_finds_what_runs_already(runtime: &dyn Runtime, ids: &[WorkspaceId]) {
+    let spawner = runtime.spawner();
+    for id in ids {
+        assert_eq!(spawner.status(id).await.unwrap(), Status::Absent, "{id}");
+        let first = start(&*spawner, &spec(runtime, id, "first")).await.unwrap();
+        assert_eq!((&first.id, &*first.instance), (id, "first"));
+        assert_eq!((&*first.profile, first.mode, first.address.port()), ("lab", Mode::Token, 8888));
+        assert!(!first.address.ip().is_unspecified());
+        let again = start(&*spawner, &spec(runtime, id, "second")).await.unwrap();
+        assert_eq!(again, first, "the second start of {id}");
+        assert_eq!(spawner.status(id).await.unwrap(), Status::Running(first));
+    }
+}
+
+async fn another_hubgate_finds_them_again(runtime: &dyn Runtime, ids: &[WorkspaceId]) {
+    let spawner = runtime.spawner();
+    let listed = ours(&*spawner, ids).await;
+    assert_eq!(listed.len(), ids.len());
+    for running in listed {
+        assert_eq!(&*running.instance, "first");
+        assert_eq!(spawner.status(&running.id).await.unwrap(), Status::Running(running));
+    }
+}
+
+async fn stopping_ends_one_and_no_other(runtime: &dyn Runtime, ids: &[WorkspaceId]) {
+    let spawner = runtime.spawner();
+    let patience = Duration::from_secs(5);
+    for (stopped, id) in ids.iter().enumerate() {
+        spawner.stop(id, patience).await.unwrap();
+        assert_eq!(spawner.status(id).await.unwrap(), Status::Absent, "{id}");
+        assert_eq!(ours(&*spawner, ids).await.len(), ids.len() - stopped - 1);
+        spawner.stop(id, patience).await.unwrap();
+    }
+}
+
+async fn an_end_is_told_with_its_reason(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    start(&*spawner, &spec(runtime, id, "third")).await.unwrap();
+    let mut events = spawner.events();
+    runtime.exit(&name(runtime, id), 3).await;
+    let told = async {
+        while let Some(event) = events.next().await {
+            if event.id == *id && &*event.instance == "third" {
+                return;
+            }
+        }
+        panic!("the events end");
+    };
+    timeout(DEADLINE, told).await.expect("an event tells of the end");
+    let ended = ended(&*spawner, id).await;
+    assert_eq!((ended.exit_code, ended.out_of_memory), (Some(3), false));
+    assert_eq!(ended.log.trim(), "leaving with [secret]");
+    assert!(ours(&*spawner, std::slice::from_ref(id)).await.is_empty(), "what has ended is not listed");
+    let next = start(&*spawner, &spec(runtime, id, "fourth")).await.unwrap();
+    assert_eq!(&*next.instance, "fourth");
+}
+
+async fn too_much_memory_is_told(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    runtime.exhaust_memory(&name(runtime, id)).await;
+    let ended = ended(&*spawner, id).await;
+    assert!(ended.out_of_memory, "{ended:?}");
+    spawner.stop(id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(spawner.status(id).await.unwrap(), Status::Absent, "what has ended can be taken away");
+}
+
+async fn a_foreign_container_is_left_alone(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    let name = name(runtime, id);
+    runtime.add_foreign(&name).await;
+    let refused = start(&*spawner, &spec(runtime, id, "fifth")).await;
+    let Err(SpawnError::Create { doing, .. }) = refused else { panic!("{refused:?}") };
+    assert!(doing.contains(&name), "{doing}");
+    assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+    assert!(ours(&*spawner, std::slice::from_ref(id)).await.is_empty());
+    spawner.stop(id, Duration::from_secs(1)).await.unwrap();
+    assert!(runtime.runs(&name).await, "somebody else's container was stopped");
+    runtime.remove(&name).await;
+}
+
+async fn an_image_that_nobody_has_is_named(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    // A registry that does not answer: the name is never looked up anywhere else.
+    let image = "127.0.0.1:9/hubgate-test/nobody-has-this:1";
+    let spec = Spec { image: image.to_owned(), ..spec(runtime, id, "sixth") };
+    let refused = start(&*spawner, &spec).await;
+    let Err(SpawnError::Pull { image: named, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(named, image);
+    assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+}
+
+/// How long anything may take that happens by itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn ended(spawner: &dyn Spawner, id: &WorkspaceId) -> Ended {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = spawner.status(id).await.unwrap();
+        if let Status::Ended(ended) = status {
+            return ended;
+        }
+        assert!(Instant::now() < deadline, "{id} does not end: {status:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Starts and tells nobody how far it is.
+pub(crate) async fn start(spawner: &dyn Spawner, spec: &Spec) -> Result<Running, SpawnError> {
+    spawner.start(spec, &Progress::new().0).await
+}
+
+async fn ours(spawner: &dyn Spawner, ids: &[WorkspaceId]) -> Vec<Running> {
+    let mut listed = spawner.list().await.unwrap();
+    listed.retain(|running| ids.contains(&running.id));
+    listed
+}
+
+/// The name of a workspace's container.
+pub(crate) fn name(runtime: &dyn Runtime, id: &WorkspaceId) -> String {
+    container_name(runtime.prefix(), id, Escape::Current)
+}
+
+/// A workspace.
+pub(crate) fn id(user: &str, server: &str) -> WorkspaceId {
+    WorkspaceId { user: UserName::parse(user).unwrap(), server: server.into() }
+}
+
+/// A small workspace.
+pub(crate) fn spec(runtime: &dyn Runtime, id: &WorkspaceId, instance: &str) -> Spec {
+    Spec {
+        id: id.clone(),
+        instance: instance.into(),
+        profile: "lab".into(),
+        mode: Mode::Token,
+        image: runtime.image().to_owned(),
+        command: runtime.command(),
+        environment: [("JUPYTER_TOKEN".to_owned(), TOKEN.to_owned())].into(),
+        port: 8888,
+        user: Some("1000:100".to_owned()),
+        mounts: Vec::new(),
+        limits: Limits { memory: Some(64 << 20), cpu: Some(0.5) },
+        pids: Some(64),
+        stop_timeout: Duration::from_secs(5),
+    }
+}

@@ -1,0 +1,404 @@
+//! Starting workspaces: in containers of an engine that is not real, and as child processes.
+
+#[path = "../contract/spawner.rs"]
+mod contract;
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use hubgate::config::{self, SpawnerKind};
+use hubgate::metrics::Metrics;
+use hubgate::spawner::{self, Mount, Phase, Progress, SpawnError, Spawner, Spec, Status};
+use hubgate::user::Limits;
+use serde_json::json;
+use support::docker::{Engine, Image, State};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::contract::{Runtime, id, name, spec, start};
+
+const PREFIX: &str = "hubgate";
+const IMAGE: &str = "lab:1";
+
+struct Fake {
+    engine: Engine,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let engine = Engine::start();
+        engine.add_image(IMAGE, Image { user: "1000".to_owned(), ..Image::default() });
+        Self { engine }
+    }
+
+    fn open(&self, prefix: &str, metrics: Metrics) -> Arc<dyn Spawner> {
+        open(self.engine.socket(), prefix, metrics)
+    }
+}
+
+fn open(socket: &Path, prefix: &str, metrics: Metrics) -> Arc<dyn Spawner> {
+    let docker =
+        config::Docker { socket: socket.to_owned(), prefix: prefix.to_owned(), ..config::Docker::default() };
+    spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, metrics).unwrap()
+}
+
+#[async_trait]
+impl Runtime for Fake {
+    fn spawner(&self) -> Arc<dyn Spawner> {
+        self.open(PREFIX, Metrics::new())
+    }
+    fn prefix(&self) -> &'static str {
+        PREFIX
+    }
+    fn image(&self) -> &'static str {
+        IMAGE
+    }
+    fn command(&self) -> Option<Vec<String>> {
+        None
+    }
+    async fn exit(&self, container: &str, code: i64) {
+        let token = self.engine.container(container).unwrap().environment["JUPYTER_TOKEN"].clone();
+        self.engine.write_log(container, &format!("leaving with {token}\n"));
+        self.engine.die(container, code, false);
+    }
+    async fn exhaust_memory(&self, container: &str) {
+        self.engine.die(container, 137, true);
+    }
+    async fn add_foreign(&self, container: &str) {
+        self.engine.add_foreign(container, &[("org.example", "yes")]);
+    }
+    async fn runs(&self, container: &str) -> bool {
+        self.engine.container(container).is_some_and(|container| container.state == State::Running)
+    }
+    async fn remove(&self, container: &str) {
+        self.engine.remove(container);
+    }
+}
+
+#[tokio::test]
+async fn the_engine_of_the_tests_keeps_the_contract() {
+    contract::contract(&Fake::new()).await;
+}
+
+#[tokio::test]
+async fn a_container_may_do_nothing_it_was_not_given() {
+    let fake = Fake::new();
+    let id = id("alice", "");
+    start(&*fake.spawner(), &spec(&fake, &id, "i1")).await.unwrap();
+    let container = fake.engine.container(&name(&fake, &id)).unwrap();
+    for (key, value) in [
+        ("CapDrop", json!(["ALL"])),
+        ("SecurityOpt", json!(["no-new-privileges"])),
+        ("PidsLimit", json!(64)),
+        ("Memory", json!(64 << 20)),
+        ("MemorySwap", json!(64 << 20)),
+        ("CpuQuota", json!(50_000)),
+        ("Init", json!(true)),
+        ("NetworkMode", json!("hubgate")),
+        ("LogConfig", json!({ "Type": "json-file", "Config": { "max-size": "10m", "max-file": "3" } })),
+    ] {
+        assert_eq!(container.host_config(key), &value, "{key}");
+    }
+    assert_eq!(container.body["User"], "1000:100");
+    assert!(!format!("{:?}", container.labels).contains("0123456789abcdef"), "{:?}", container.labels);
+}
+
+#[tokio::test]
+async fn workspaces_on_the_network_do_not_reach_each_other() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    let specs = ["alice", "bob", "carol"].map(|user| spec(&fake, &id(user, ""), "i1"));
+    let [a, b, c] = &specs;
+    let (a, b, c) = tokio::join!(start(&*spawner, a), start(&*spawner, b), start(&*spawner, c));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    let network = fake.engine.network("hubgate").unwrap();
+    assert_eq!(network["Options"]["com.docker.network.bridge.enable_icc"], "false");
+    assert_eq!(fake.engine.count("POST", "/networks/create"), 1);
+}
+
+#[tokio::test]
+async fn a_new_volume_gets_its_owner_once() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    let id = id("anna@epfl.ch", "");
+    let volume = Mount {
+        source: "home-anna".to_owned(),
+        target: "/home/jovyan".to_owned(),
+        owner: (1000, 100),
+        read_only: false,
+    };
+    let spec = Spec { mounts: vec![volume], ..spec(&fake, &id, "i1") };
+    start(&*spawner, &spec).await.unwrap();
+    assert_eq!(fake.engine.volumes(), ["home-anna"]);
+    let helpers = || {
+        let requests = fake.engine.requests().into_iter();
+        requests.filter(|r| r.path == "/containers/create" && r.query["name"].ends_with(".folders")).collect()
+    };
+    let made: Vec<_> = helpers();
+    assert_eq!(made.len(), 1);
+    let body = &made[0].body;
+    assert_eq!(body["User"], "0:0");
+    assert_eq!(body["HostConfig"]["NetworkMode"], "none");
+    assert_eq!(body["HostConfig"]["Binds"], json!(["home-anna:/home/jovyan"]));
+    assert_eq!(body["Cmd"], json!(["folders", "1000:100", "/home/jovyan", "new"]));
+    assert_eq!(fake.engine.containers().len(), 1, "the helper is gone");
+
+    spawner.stop(&id, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(fake.engine.volumes(), ["home-anna"], "a volume outlives its workspace");
+    start(&*spawner, &spec).await.unwrap();
+    assert_eq!(helpers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_volume_whose_owner_was_not_given_is_tried_again() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    let volume = Mount {
+        source: "home".to_owned(),
+        target: "/home/jovyan".to_owned(),
+        owner: (1000, 100),
+        read_only: false,
+    };
+    let spec = Spec { mounts: vec![volume], ..spec(&fake, &id("alice", ""), "i1") };
+    fake.engine.refuse_next("/start", 500, "no space left on device");
+    assert!(matches!(start(&*spawner, &spec).await, Err(SpawnError::Create { .. })));
+    start(&*spawner, &spec).await.unwrap();
+    let helpers = fake.engine.requests().into_iter().filter(|r| r.path == "/containers/create");
+    assert_eq!(helpers.filter(|r| r.query["name"].ends_with(".folders")).count(), 2);
+    assert_eq!(fake.engine.containers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_folder_of_the_host_is_made_and_an_existing_one_is_not_touched() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |name: &str| Mount {
+        source: folder.path().join(name).to_str().unwrap().to_owned(),
+        target: format!("/mnt/{name}"),
+        owner: (1000, 100),
+        read_only: false,
+    };
+    std::fs::create_dir(folder.path().join("old")).unwrap();
+    let spec = Spec { mounts: vec![mount("new"), mount("old")], ..spec(&fake, &id("alice", ""), "i1") };
+    start(&*spawner, &spec).await.unwrap();
+    assert!(folder.path().join("new").is_dir());
+    let helper = fake.engine.requests().into_iter().find(|r| r.path == "/containers/create").unwrap();
+    assert_eq!(helper.body["Cmd"], json!(["folders", "1000:100", "/mnt/new", "old"]));
+}
+
+#[tokio::test]
+async fn a_volume_cannot_be_named_so_that_it_means_something_else() {
+    let fake = Fake::new();
+    for source in ["anna@epfl.ch", "../x", "a b", ""] {
+        let mount = Mount {
+            source: source.to_owned(),
+            target: "/home".to_owned(),
+            owner: (1000, 100),
+            read_only: false,
+        };
+        let spec = Spec { mounts: vec![mount], ..spec(&fake, &id("anna", ""), "i1") };
+        assert!(matches!(start(&*fake.spawner(), &spec).await, Err(SpawnError::Create { .. })), "{source}");
+    }
+}
+
+#[tokio::test]
+async fn a_pull_tells_how_far_it_is() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    fake.engine.publish_image("big:1", Image { command: vec!["lab".to_owned()], ..Image::default() });
+    fake.engine.hold("/images/create");
+    let (progress, mut phases) = Progress::new();
+    let pulling = spawner.image("big:1", &progress);
+    let watching = async {
+        let half = Phase::Pulling { done: 400, total: 1000 };
+        phases.wait_for(|phase| *phase == half).await.unwrap();
+        fake.engine.release("/images/create");
+    };
+    let (image, ()) = tokio::join!(pulling, watching);
+    assert_eq!(image.unwrap().command, ["lab"]);
+    assert_eq!(*phases.borrow(), Phase::Pulling { done: 1000, total: 1000 });
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_is_named_and_found_again() {
+    let fake = Fake::new();
+    let metrics = Metrics::new();
+    let spawner = fake.open(PREFIX, metrics.clone());
+    start(&*spawner, &spec(&fake, &id("alice", ""), "i1")).await.unwrap();
+    let mut events = spawner.events();
+    fake.engine.die("hubgate-alice", 0, false);
+    assert!(timeout(Duration::from_secs(5), events.next()).await.unwrap().is_some());
+    fake.engine.stop();
+    assert_eq!(timeout(Duration::from_secs(5), events.next()).await.unwrap(), None);
+    let error = spawner.list().await.unwrap_err();
+    assert!(matches!(error, SpawnError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains(fake.engine.socket().to_str().unwrap()), "{error}");
+    assert!(error.source().is_some());
+    fake.engine.restart();
+    spawner.ping().await.unwrap();
+    assert_eq!(spawner.list().await.unwrap(), []);
+    let text = metrics.encode().unwrap();
+    assert!(text.contains(r#"spawner_calls_total{call="list",result="unreachable"} 1"#), "{text}");
+    assert!(text.contains(r#"spawner_calls_total{call="start",result="ok"} 1"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_start_is_not_left_behind() {
+    let fake = Fake::new();
+    fake.engine.refuse_next("/start", 400, "exec: \"lab\": executable file not found in $PATH");
+    let refused = start(&*fake.spawner(), &spec(&fake, &id("alice", ""), "i1")).await;
+    let Err(error @ SpawnError::Create { .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.to_string(), "cannot start container hubgate-alice");
+    assert!(error.source().unwrap().to_string().contains("executable file not found"));
+    assert_eq!(fake.engine.containers().len(), 0);
+}
+
+#[tokio::test]
+async fn two_hubs_on_one_engine_do_not_see_each_other() {
+    let fake = Fake::new();
+    let (one, other) = (fake.spawner(), fake.open("other", Metrics::new()));
+    let id = id("alice", "");
+    start(&*one, &spec(&fake, &id, "i1")).await.unwrap();
+    assert_eq!(other.list().await.unwrap(), []);
+    assert_eq!(other.status(&id).await.unwrap(), Status::Absent);
+    other.stop(&id, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(one.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_engine_that_says_nothing_does_not_hold_a_caller_for_ever() {
+    let fake = Fake::new();
+    let spawner = fake.spawner();
+    spawner.ping().await.unwrap();
+    fake.engine.hold("/_ping");
+    let asked = Instant::now();
+    let error = spawner.ping().await.unwrap_err();
+    assert!(matches!(error, SpawnError::Unreachable { .. }), "{error:?}");
+    assert!(asked.elapsed() < Duration::from_secs(10));
+}
+
+fn processes() -> Arc<dyn Spawner> {
+    let config = config::Spawner { kind: SpawnerKind::InsecureProcess, ..config::Spawner::default() };
+    spawner::open(&config, Metrics::new()).unwrap()
+}
+
+fn process(home: &Path, script: &str) -> Spec {
+    Spec {
+        command: Some(["/bin/sh", "-c", script].map(str::to_owned).to_vec()),
+        environment: [("API_TOKEN".to_owned(), "0123456789abcdef".to_owned())].into(),
+        port: 0,
+        user: None,
+        mounts: vec![Mount {
+            source: home.to_str().unwrap().to_owned(),
+            target: "/home".to_owned(),
+            owner: (1000, 100),
+            read_only: false,
+        }],
+        limits: Limits::default(),
+        ..spec(&Fake::new(), &id("alice", ""), "i1")
+    }
+}
+
+async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_starts_once_and_has_a_home_and_a_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("alice");
+    let spawner = processes();
+    let mut spec =
+        process(&home, r#"echo "{port} $PORT $HOME $PWD $PATH ${CARGO_HOME-none}" > said; exec sleep 600"#);
+    spec.environment.insert("PORT".to_owned(), "{port}".to_owned());
+    let running = start(&*spawner, &spec).await.unwrap();
+    assert!(running.address.ip().is_loopback() && running.address.port() != 0);
+    let again = start(&*spawner, &Spec { instance: "i2".into(), ..spec.clone() }).await.unwrap();
+    assert_eq!(again, running);
+    assert_eq!(spawner.list().await.unwrap(), std::slice::from_ref(&running));
+    let said = eventually("it says where it is", || async {
+        std::fs::read_to_string(home.join("said")).ok().filter(|said| said.ends_with('\n'))
+    });
+    let (port, home) = (running.address.port(), home.display());
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(said.await, format!("{port} {port} {home} {home} {path} none\n"));
+    spawner.stop(&spec.id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(spawner.status(&spec.id).await.unwrap(), Status::Absent);
+    spawner.stop(&spec.id, Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_ends_is_told_with_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let spawner = processes();
+    let mut events = spawner.events();
+    let spec = process(folder.path(), "echo one; echo $API_TOKEN >&2; exit 3");
+    start(&*spawner, &spec).await.unwrap();
+    let event = timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap();
+    assert_eq!((&event.id, &*event.instance), (&spec.id, "i1"));
+    let Status::Ended(ended) = spawner.status(&spec.id).await.unwrap() else { panic!() };
+    assert_eq!((ended.exit_code, ended.out_of_memory), (Some(3), false));
+    let mut log: Vec<_> = ended.log.lines().collect();
+    log.sort_unstable();
+    assert_eq!(log, ["[secret]", "one"]);
+    assert_eq!(spawner.list().await.unwrap(), []);
+    let again = Spec { instance: "i2".into(), ..process(folder.path(), "exec sleep 600") };
+    assert_eq!(&*start(&*spawner, &again).await.unwrap().instance, "i2");
+}
+
+#[tokio::test]
+async fn what_a_process_started_ends_with_it_even_when_it_does_not_want_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Both ignore the polite signal; the grandchild holds a connection that closes when it is gone.
+    let script = format!(
+        "trap '' TERM; bash -c \"trap '' TERM; exec 3<>/dev/tcp/127.0.0.1/{port}; echo here >&3; sleep 600\" & sleep 600"
+    );
+    for dropped in [false, true] {
+        let spawner = processes();
+        let spec = process(folder.path(), &script);
+        start(&*spawner, &spec).await.unwrap();
+        let (mut connection, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
+        let mut here = [0; 5];
+        connection.read_exact(&mut here).await.unwrap();
+        connection.write_all(b"x").await.unwrap();
+        if dropped {
+            drop(spawner);
+        } else {
+            spawner.stop(&spec.id, Duration::from_millis(100)).await.unwrap();
+        }
+        let mut rest = Vec::new();
+        let closed = timeout(Duration::from_secs(20), connection.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "the grandchild lives on");
+    }
+}
+
+#[tokio::test]
+async fn a_process_without_a_command_or_with_a_volume_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let spawner = processes();
+    let spec = process(folder.path(), "true");
+    let no_command = Spec { command: None, ..spec.clone() };
+    let mut volume = spec.clone();
+    volume.mounts[0].source = "home-alice".to_owned();
+    let no_program = Spec { command: Some(vec!["/no/such/program".to_owned()]), ..spec };
+    for spec in [no_command, volume, no_program] {
+        let refused = start(&*spawner, &spec).await;
+        assert!(matches!(refused, Err(SpawnError::Create { .. })), "{refused:?}");
+    }
+    assert_eq!(spawner.list().await.unwrap(), []);
+}
