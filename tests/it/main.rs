@@ -3,8 +3,11 @@
 
 mod attacks;
 mod config;
+mod door;
 mod forwarding;
+mod limits;
 mod oidc;
 mod session;
 mod spawning;
 mod store;
+mod tls;
