@@ -52,7 +52,6 @@ $(VENV)/ready:
 .PHONY: test
 test: cc ## Run all tests, with Keycloak, Docker and Chromium (installs what is missing)
 	tests/parts/install
-	tests/parts/images
 	$(CARGO) test --locked --workspace
 	tests/parts/with $(CARGO) test --locked --features real-tests --test real
 
