@@ -21,7 +21,7 @@ use crate::oidc::{OidcError, Provider};
 use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::Sessions;
-use crate::spawner::{self, SpawnError, Spawner};
+use crate::spawner::{self, SpawnError};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
@@ -152,7 +152,7 @@ async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App
     });
     let admin = Arc::new(Admin {
         provider: provider.clone(),
-        spawner: Arc::clone(&spawner) as Arc<dyn Spawner>,
+        spawner: Arc::clone(&spawner),
         store,
         tasks: tasks.clone(),
         metrics: metrics.clone(),

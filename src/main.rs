@@ -83,16 +83,15 @@ fn end<E: Error>(
 
 /// The error, its causes, and what to do.
 fn complain(error: &dyn Error, remedy: Option<&str>) {
-    let mut text = format!("error: {error}\n");
+    write_error(&format!("error: {error}\n"));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  caused by: {error}\n"));
+        write_error(&format!("  caused by: {error}\n"));
         cause = error.source();
     }
     if let Some(remedy) = remedy {
-        text.push_str(&format!("  hint: {remedy}\n"));
+        write_error(&format!("  hint: {remedy}\n"));
     }
-    write_error(&text);
 }
 
 /// Whoever closed the pipe does not want to read it.

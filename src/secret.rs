@@ -69,7 +69,7 @@ pub enum SecretError {
         place: SecretSource,
     },
     /// systemd gave no credentials.
-    #[error("there is no {place}, because $CREDENTIALS_DIRECTORY is not set")]
+    #[error("{place} is nowhere, because $CREDENTIALS_DIRECTORY is not set")]
     NoCredentials {
         /// Which.
         place: SecretSource,
@@ -115,16 +115,11 @@ impl SecretSource {
 
     /// Reads the secret, without the newline that editors put at the end of a file.
     pub fn read(&self) -> Result<Secret, SecretError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that takes secrets from the environment"
-        )]
         self.read_with(|name| env::var_os(name))
     }
 
     /// The file it is in, when it is in one that can be found.
     pub fn path(&self) -> Option<PathBuf> {
-        #[expect(clippy::disallowed_methods, reason = "systemd names its folder so")]
         self.file(|name| env::var_os(name)).ok().flatten()
     }
 

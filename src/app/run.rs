@@ -114,10 +114,7 @@ fn start_timers(app: &App, reconcile: Duration) {
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
             if let Err(error) = sessions.sweep().await {
-                error!(
-                    error = cause(&error),
-                    "cannot write down when sessions were last used"
-                );
+                error!(error = cause(&error), "cannot write down when sessions were last used");
             }
         }
     });
@@ -125,11 +122,7 @@ fn start_timers(app: &App, reconcile: Duration) {
     app.tasks.spawn(async move {
         let mut pause = Duration::from_secs(1);
         while let Err(error) = provider.ready().await {
-            warn!(
-                error = cause(&error),
-                remedy = error.remedy(),
-                "the provider is not ready"
-            );
+            warn!(error = cause(&error), remedy = error.remedy(), "the provider is not ready");
             if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }

@@ -73,7 +73,7 @@ impl Workers {
             match stuck {
                 None => notify(&[NotifyState::Watchdog]),
                 Some(worker) => {
-                    error!(worker, "a worker is stuck; the service manager is not told that all is well")
+                    error!(worker, "a worker is stuck; the service manager is not told that all is well");
                 }
             }
             seen = now;

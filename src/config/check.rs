@@ -1,15 +1,23 @@
 //! What is wrong across sections: everything that can be known without a network.
 
-use std::fmt;
+mod files;
+mod workspaces;
 
-use super::Loaded;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::units::{Limit, Size, Span};
+use super::{Config, Loaded};
 
 /// One thing that is wrong, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The file.
     pub path: String,
-    /// The line it stands on, from 1; none where the key is missing altogether.
+    /// The line it stands on, from 1; where the key is missing, the line of its section; none where that is too.
     pub line: Option<usize>,
     /// The key: `provider.client_secret`.
     pub key: String,
@@ -29,11 +37,294 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is wrong with a configuration that parses.
-pub fn check(_loaded: &Loaded) -> Vec<Finding> {
-    Vec::new()
+/// Everything that is wrong with a configuration that parses, the files and secrets it names included.
+pub fn check(loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = Findings { loaded, list: Vec::new() };
+    all_rules(&mut findings, &loaded.config);
+    files::check(&mut findings, &loaded.config);
+    findings.sorted()
 }
 
-pub(super) fn rules(_loaded: &super::Loaded) -> Vec<Finding> {
-    Vec::new()
+/// Everything that is wrong whatever the machine it runs on.
+pub(super) fn rules(loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = Findings { loaded, list: Vec::new() };
+    all_rules(&mut findings, &loaded.config);
+    findings.sorted()
 }
+
+fn all_rules(findings: &mut Findings<'_>, config: &Config) {
+    public(findings, config);
+    listen(findings, config);
+    addresses(findings, config);
+    provider(findings, config);
+    session(findings, config);
+    forward(findings, config);
+    log(findings, config);
+    workspaces::check(findings, config);
+}
+
+/// What was found so far.
+struct Findings<'l> {
+    loaded: &'l Loaded,
+    list: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.list.push(self.loaded.finding(key, what, remedy));
+    }
+
+    fn positive(&mut self, key: &str, span: Span) {
+        if span.0.is_zero() {
+            self.add(key, "no time at all", "write how long, for example \"30s\"");
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Finding> {
+        self.list.sort_by_key(|finding| finding.line);
+        self.list
+    }
+}
+
+fn public(findings: &mut Findings<'_>, config: &Config) {
+    let url = &config.public.url;
+    if url.scheme() != "https" || !url.has_host() {
+        findings.add(
+            "public.url",
+            "not an https URL",
+            "write \"https://hub.example.org\": browsers keep cookies and passkeys safe only with TLS",
+        );
+    }
+    let extra = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    if extra || !url.username().is_empty() || url.password().is_some() {
+        findings.add(
+            "public.url",
+            "more than an origin",
+            "write scheme, host and port only: \"https://hub.example.org\"",
+        );
+    }
+}
+
+fn listen(findings: &mut Findings<'_>, config: &Config) {
+    let listen = &config.listen;
+    if !listen.https.is_empty() && config.certificate.is_empty() {
+        findings.add(
+            "certificate",
+            "missing, and listen.https needs one",
+            "add [[certificate]] with chain and key",
+        );
+    }
+    if listen.workers.is_some_and(|workers| !WORKERS.contains(&workers)) {
+        findings.add("listen.workers", "out of range", "write 1 to 1024, or leave it out: one a core");
+    }
+    if listen.connections == 0 {
+        findings.add(
+            "listen.connections",
+            "nobody could connect",
+            "write how many at once, for example 16384",
+        );
+    }
+    if listen.connections_per_client == 0 || listen.connections_per_client > listen.connections {
+        findings.add("listen.connections_per_client", "out of range", "write 1 to listen.connections");
+    }
+    if !HEADER_SIZE.contains(&listen.header_size) {
+        findings.add("listen.header_size", "out of range", "write \"8KiB\" to \"1MiB\"");
+    }
+    if !HEADER_COUNT.contains(&listen.header_count) {
+        findings.add("listen.header_count", "out of range", "write 16 to 1000: browsers send about 20");
+    }
+    findings.positive("listen.handshake_timeout", listen.handshake_timeout);
+    findings.positive("listen.header_timeout", listen.header_timeout);
+    findings.positive("listen.idle_timeout", listen.idle_timeout);
+    findings.positive("listen.body_timeout", listen.body_timeout);
+}
+
+/// No two listeners may want one address. Port 0 is whatever is free.
+fn addresses(findings: &mut Findings<'_>, config: &Config) {
+    let listen = &config.listen;
+    let numbered = |name: &'static str, list: &[SocketAddr]| {
+        let key = move |(index, address): (usize, &SocketAddr)| (format!("listen.{name}[{index}]"), *address);
+        list.iter().enumerate().map(key).collect::<Vec<_>>()
+    };
+    let mut all = numbered("https", &listen.https);
+    all.extend(numbered("http", &listen.http));
+    all.extend(listen.operations.map(|address| ("listen.operations".to_owned(), address)));
+    all.extend(config.hub_api.listen.map(|address| ("hub_api.listen".to_owned(), address)));
+    for (at, (key, address)) in all.iter().enumerate() {
+        if let Some((other, _)) = all.iter().take(at).find(|(_, earlier)| overlap(*earlier, *address)) {
+            findings.add(
+                key,
+                format!("the same address as {other}"),
+                "give each listener an address or a port of its own",
+            );
+        }
+    }
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (any || one.ip() == other.ip())
+}
+
+fn provider(findings: &mut Findings<'_>, config: &Config) {
+    let provider = &config.provider;
+    endpoints(findings, config);
+    let with_issuer = provider.issuer.is_some();
+    if with_issuer && !provider.scopes.iter().any(|scope| scope == "openid") {
+        findings.add("provider.scopes", "without openid there is no ID token", "add \"openid\"");
+    }
+    // RFC 6749 section 3.3.
+    let token = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    for (index, scope) in provider.scopes.iter().enumerate() {
+        if scope.is_empty() || !scope.bytes().all(token) {
+            findings.add(
+                &format!("provider.scopes[{index}]"),
+                "not one scope",
+                "write each scope as an element of its own",
+            );
+        }
+    }
+    for (key, value) in [
+        ("provider.client_id", &provider.client_id),
+        ("provider.username_claim", &provider.username_claim),
+        ("provider.groups_claim", &provider.groups_claim),
+    ] {
+        if value.is_empty() {
+            findings.add(key, "empty", "write its name, or leave the key out if it has a default");
+        }
+    }
+    findings.positive("provider.timeout", provider.timeout);
+    if provider.clock_skew > MOST_SKEW {
+        findings.add(
+            "provider.clock_skew",
+            "so much would accept tokens long expired",
+            "write at most \"5min\", and run NTP",
+        );
+    }
+}
+
+/// Either the issuer, or the three URLs.
+fn endpoints(findings: &mut Findings<'_>, config: &Config) {
+    let provider = &config.provider;
+    let urls = [
+        ("provider.authorize_url", &provider.authorize_url),
+        ("provider.token_url", &provider.token_url),
+        ("provider.userdata_url", &provider.userdata_url),
+    ];
+    let given = urls.iter().filter(|(_, url)| url.is_some()).count();
+    match (&provider.issuer, given) {
+        (None, 0) => findings.add(
+            "provider.issuer",
+            "missing",
+            "add `issuer = \"https://keycloak.example.org/realms/lab\"`, or authorize_url, token_url and userdata_url",
+        ),
+        (Some(_), 1..) => findings.add(
+            "provider.issuer",
+            "given beside authorize_url, token_url or userdata_url",
+            "keep the issuer: the URLs are found from it",
+        ),
+        (None, 1..) => {
+            for (key, _) in urls.iter().filter(|(_, url)| url.is_none()) {
+                findings.add(key, "missing", "give all three URLs, or `issuer` in their place");
+            }
+        }
+        (Some(_), 0) => {}
+    }
+    let insecure = provider.insecure_http;
+    if let Some(issuer) = &provider.issuer {
+        match Url::parse(issuer) {
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+                findings.add(
+                    "provider.issuer",
+                    "an issuer has no query and no fragment",
+                    "write it as the provider does",
+                );
+            }
+            Ok(url) => endpoint(findings, "provider.issuer", &url, insecure),
+            Err(_) => {
+                findings.add(
+                    "provider.issuer",
+                    "not a URL",
+                    "write \"https://keycloak.example.org/realms/lab\"",
+                );
+            }
+        }
+    }
+    for (key, url) in urls.into_iter().chain([("provider.logout_url", &provider.logout_url)]) {
+        if let Some(url) = url {
+            endpoint(findings, key, url, insecure);
+        }
+    }
+}
+
+fn endpoint(findings: &mut Findings<'_>, key: &str, url: &Url, insecure_http: bool) {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback || insecure_http => {}
+        "http" => findings.add(
+            key,
+            "without TLS, anybody on the way could sign in as anybody",
+            "write https, and `ca_file` for a certificate of your own authority",
+        ),
+        _ => findings.add(key, "not an https URL", "write \"https://…\""),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        findings.add(
+            key,
+            "holds a user or a password",
+            "take it out: client_id and client_secret say who asks",
+        );
+    }
+}
+
+fn session(findings: &mut Findings<'_>, config: &Config) {
+    let session = &config.session;
+    findings.positive("session.idle_timeout", session.idle_timeout);
+    findings.positive("session.login_timeout", session.login_timeout);
+    if session.absolute_timeout < session.idle_timeout {
+        findings.add(
+            "session.absolute_timeout",
+            "shorter than session.idle_timeout, which then never applies",
+            "write at least as much as idle_timeout",
+        );
+    }
+    // Browsers keep no cookie longer (RFC 6265bis section 5.5).
+    if session.absolute_timeout > LONGEST_SESSION {
+        findings.add(
+            "session.absolute_timeout",
+            "longer than browsers keep a cookie",
+            "write at most \"400days\"",
+        );
+    }
+}
+
+fn forward(findings: &mut Findings<'_>, config: &Config) {
+    let forward = &config.forward;
+    findings.positive("forward.connect_timeout", forward.connect_timeout);
+    findings.positive("forward.response_timeout", forward.response_timeout);
+    findings.positive("forward.idle_timeout", forward.idle_timeout);
+    if let Limit::Value(span) = forward.tunnel_timeout {
+        findings.positive("forward.tunnel_timeout", span);
+    }
+}
+
+fn log(findings: &mut Findings<'_>, config: &Config) {
+    if tracing_subscriber::EnvFilter::builder().parse(&config.log.filter).is_err() {
+        findings.add("log.filter", "not a filter", "write \"info\", or \"info,hubgate::oidc=debug\"");
+    }
+}
+
+const WORKERS: std::ops::RangeInclusive<usize> = 1..=1024;
+const HEADER_SIZE: std::ops::RangeInclusive<Size> = Size::kibibytes(8)..=Size::kibibytes(1024);
+const HEADER_COUNT: std::ops::RangeInclusive<usize> = 16..=1000;
+const MOST_SKEW: Span = Span::seconds(300);
+const LONGEST_SESSION: Span = Span(Duration::from_hours(400 * 24));

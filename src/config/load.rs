@@ -97,6 +97,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     let mut table: Table =
         toml::from_str(text).map_err(|error| ConfigError::Findings(syntax(&lines, &path, &[error])))?;
     let mut reading = Reading { path, lines, found: Vec::new(), noted: BTreeSet::new() };
+    reading.refuse_lists(&mut table);
     let config = loop {
         match serde_path_to_error::deserialize(table.clone()) {
             Ok(config) => break Some(config),
@@ -127,6 +128,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// serde takes a list for a struct, its fields in order; nobody means that.
+    fn refuse_lists(&mut self, table: &mut Table) {
+        for section in message::SECTIONS {
+            if table.get(section).is_some_and(Value::is_array) {
+                table.remove(section);
+                let place = Place(vec![Step::Key(section.to_owned())]);
+                self.note(&place, message::NO_FIT, format!("write [{section}], once"));
+            }
+        }
+    }
+
     /// Notes the error and changes `table` so that it does not come again. False when that cannot be done.
     fn repair(&mut self, table: &mut Table, error: &serde_path_to_error::Error<toml::de::Error>) -> bool {
         let mut place = Place::of(error.path());
@@ -190,11 +202,11 @@ impl Place {
     }
 
     fn last_key(&self) -> &str {
-        let keys = self.0.iter().filter_map(|step| match step {
+        let mut keys = self.0.iter().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
         });
-        keys.last().unwrap_or_default()
+        keys.next_back().unwrap_or_default()
     }
 
     /// Takes the innermost key on the way out of its table: with a bad element goes the whole list.
@@ -266,14 +278,16 @@ fn syntax(lines: &Lines, path: &str, errors: &[toml::de::Error]) -> Vec<Finding>
 
 /// Whether `finding` may only be a consequence of what was `found` before: it is of a section that was not read whole.
 fn depends(finding: &Finding, found: &[Finding]) -> bool {
-    let about = |key: &str| match section(key) {
-        "certificate" => "listen".to_owned(),
-        "rule" | "spawner" | "hub_api" => "profile".to_owned(),
-        other => other.to_owned(),
+    let about = |key| match section(key) {
+        "certificate" => "listen",
+        "rule" | "spawner" | "hub_api" => "profile",
+        other => other,
     };
-    // An unknown section may be any, misspelt.
-    let unknown_section = |earlier: &Finding| section(&earlier.key) == earlier.key;
-    found.iter().any(|earlier| unknown_section(earlier) || about(&earlier.key) == about(&finding.key))
+    let group = about(&finding.key);
+    // An unknown section may be one that is missing, misspelt; and the profiles that rules name may be in it.
+    let misspelt = |earlier: &Finding| section(&earlier.key) == earlier.key;
+    let touched = finding.line.is_none() || group == "profile";
+    found.iter().any(|earlier| about(&earlier.key) == group || (touched && misspelt(earlier)))
 }
 
 fn section(key: &str) -> &str {

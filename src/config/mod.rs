@@ -5,9 +5,9 @@
 
 mod check;
 mod load;
+mod profile;
 mod units;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use url::Url;
 
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
+pub use profile::{Mode, Profile, Volume};
 pub use units::{Cpu, Limit, Size, Span};
 
 use crate::secret::SecretSource;
@@ -62,12 +63,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Options in force that relax a protection.
+    /// The options in force that relax a protection: for the log at start, and a metric.
     pub fn insecure_options(&self) -> Vec<&'static str> {
-        let http = self.provider.insecure_http.then_some("provider.insecure_http");
-        let process =
-            (self.spawner.kind == SpawnerKind::InsecureProcess).then_some("spawner.kind = insecure_process");
-        http.into_iter().chain(process).collect()
+        let process = self.spawner.kind == SpawnerKind::InsecureProcess;
+        let options = [
+            (self.provider.insecure_http, "provider.insecure_http"),
+            (process, "spawner.kind = insecure_process"),
+        ];
+        options.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
     }
 }
 
@@ -87,7 +90,7 @@ pub struct Public {
 
 impl Public {
     fn default_hsts() -> Span {
-        Span(Duration::from_secs(180 * 86_400))
+        Span(Duration::from_hours(180 * 24))
     }
 }
 
@@ -280,102 +283,6 @@ pub struct ClientRole {
     pub client: String,
     /// The role's name.
     pub role: String,
-}
-
-/// How a workspace and hubgate know each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// An ordinary Jupyter server (or any web program) behind a token that hubgate adds.
-    Token,
-    /// An image that expects a JupyterHub: it calls hubgate's hub API.
-    Hub,
-}
-
-/// `[[profile]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Profile {
-    /// Its name in rules, labels and URLs.
-    pub name: String,
-    /// What users read; default: the name.
-    pub title: Option<String>,
-    /// The image. With the process spawner it is not used.
-    #[serde(default)]
-    pub image: String,
-    /// In place of the image's command. `{base_url}`, `{port}`, `{username}` and `{default_url}` are filled in.
-    pub command: Option<Vec<String>>,
-    /// Added to the image's environment, with the same placeholders.
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-    /// Found from the image when not said.
-    pub mode: Option<Mode>,
-    /// The port its server listens on.
-    #[serde(default = "Profile::default_port")]
-    pub port: u16,
-    /// Where users land, under their own path: `/lab`.
-    #[serde(default = "Profile::default_url")]
-    pub default_url: String,
-    /// Who runs in the container (`uid:gid`), when not the image's own user.
-    pub user: Option<String>,
-    /// Home and other folders that outlive the container.
-    #[serde(default)]
-    pub volume: Vec<Volume>,
-    /// Memory of a workspace.
-    #[serde(default = "Limit::unlimited")]
-    pub memory: Limit<Size>,
-    /// Processors of a workspace.
-    #[serde(default = "Limit::unlimited")]
-    pub cpu: Limit<Cpu>,
-    /// Processes and threads in a workspace.
-    #[serde(default = "Profile::default_pids")]
-    pub pids: Limit<u64>,
-    /// How long a start may take, pulling the image included.
-    #[serde(default = "Profile::default_start_timeout")]
-    pub start_timeout: Span,
-    /// How long its programs have to end after the stop signal.
-    #[serde(default = "Profile::default_stop_timeout")]
-    pub stop_timeout: Span,
-}
-
-impl Profile {
-    fn default_port() -> u16 {
-        8888
-    }
-    fn default_url() -> String {
-        "/lab".to_owned()
-    }
-    fn default_pids() -> Limit<u64> {
-        Limit::Value(4096)
-    }
-    fn default_start_timeout() -> Span {
-        Span::seconds(180)
-    }
-    fn default_stop_timeout() -> Span {
-        Span::seconds(10)
-    }
-}
-
-/// `[[profile.volume]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// A volume's name or a path on the host, with `{username}` (escaped) or `{raw_username}`.
-    pub source: String,
-    /// Where the workspace sees it.
-    pub target: String,
-    /// `uid:gid` of a folder that hubgate makes.
-    #[serde(default = "Volume::default_owner")]
-    pub owner: String,
-    /// Cannot be written from the workspace.
-    #[serde(default)]
-    pub read_only: bool,
-}
-
-impl Volume {
-    fn default_owner() -> String {
-        "1000:100".to_owned()
-    }
 }
 
 /// `[spawner]`

@@ -207,7 +207,7 @@ where
         .map_err(|reason| E::custom(format_args!("{reason}, or \"unlimited\"")))
 }
 
-const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+const LONGEST: Duration = Duration::from_hours(3650 * 24);
 
 const SPAN: &str = "not a duration with its unit; write \"30s\", \"5min\", \"12h\" or \"7days\"";
 const SIZE: &str = "not a size with its unit; write \"512MiB\", \"4GiB\" or \"2GB\"";

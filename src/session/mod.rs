@@ -205,8 +205,9 @@ impl Sessions {
             }
         }
         self.count();
-        self.write(&seen).await?;
-        self.bury().await
+        let written = self.write(&seen).await;
+        self.bury().await?;
+        written
     }
 
     async fn write(&self, seen: &[Arc<Session>]) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::StoreError;
 use crate::seal;
 
-/// The database's file in `folder`, there and nobody else's to read. SQLite gives its journals the same mode.
+/// The database's file in `folder`, there and nobody else's to read. `SQLite` gives its journals the same mode.
 pub(super) fn database(folder: &Path) -> Result<PathBuf, StoreError> {
     let path = folder.join("hubgate.db");
     let open = || {
@@ -70,7 +70,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 fn refuse_readers(file: &File) -> io::Result<()> {
     let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 == 0 {
+    if mode & OTHERS == 0 {
         return Ok(());
     }
     let what = format!("its mode {:04o} lets others read it", mode & 0o7777);
@@ -83,3 +83,4 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
 }
 
 const PRIVATE: u32 = 0o600;
+const OTHERS: u32 = 0o077;

@@ -1,6 +1,6 @@
 //! What must survive a restart: users and sessions.
 //!
-//! One SQLite database in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
+//! One database (`SQLite`) in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
 //! The workspaces are not here: the container runtime is their record.
 
 mod files;
@@ -77,9 +77,7 @@ impl StoreError {
     /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NameTaken { .. } => {
-                "two accounts of the provider claim one name: rename one of them there, or remove the user it belongs to"
-            }
+            Self::NameTaken { .. } => "two accounts of the provider claim one name: rename one of them there",
             Self::File { .. } => {
                 "store.folder must be hubgate's own (mode 0700), and its files readable by nobody else (mode 0600)"
             }
@@ -249,7 +247,7 @@ fn timestamp(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
     Timestamp::try_from(row.try_get::<i64, _>(column)?).map_err(decode)
 }
 
-/// SQLite's integers have a sign; no clock of ours reaches it.
+/// The database's integers have a sign; no clock of ours reaches it.
 fn integer(time: Timestamp) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
 mod attacks;
+mod config;
 mod forwarding;
 mod oidc;
 mod session;

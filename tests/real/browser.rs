@@ -3,7 +3,7 @@
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
@@ -153,10 +153,18 @@ impl Browser {
 
     /// Waits until the notebook's kernel waits for work.
     pub(crate) async fn until_kernel_idle(&self) {
-        self.find(
-            ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']",
-        )
-        .await;
+        // The indicator is idle before there is a kernel at all; the status bar names the kernel, too.
+        let script = "const bar = document.querySelector('#jp-main-statusbar')?.innerText ?? ''; \
+                      const name = document.querySelector('.jp-Toolbar-kernelName')?.innerText ?? ''; \
+                      return name.includes('Python') && /Python[^|]*\\|\\s*Idle/.test(bar)";
+        let deadline = Instant::now() + PAGE;
+        while self.script(script).await != serde_json::Value::Bool(true) {
+            if Instant::now() > deadline {
+                let shot = self.screenshot("kernel").await;
+                panic!("the kernel is not idle; see {}", shot.display());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Runs code in the notebook's last cell.

@@ -85,13 +85,7 @@ pub(super) fn form(key: &str, remedy: String) -> String {
     match (remedy.as_str(), key) {
         (LIST, "certificate" | "rule" | "profile" | "volume") => format!("write [[…{key}]], once for each"),
         (LIST, _) => "write a list: [\"…\"]".to_owned(),
-        (
-            TABLE,
-            "public" | "listen" | "provider" | "session" | "store" | "spawner" | "hub_api" | "forward"
-            | "log",
-        ) => {
-            format!("write [{key}], once")
-        }
+        (TABLE, key) if SECTIONS.contains(&key) => format!("write [{key}], once"),
         (TABLE, _) => "write a table: { … = \"…\" }".to_owned(),
         _ => remedy,
     }
@@ -119,11 +113,9 @@ fn distance(one: &str, other: &str) -> usize {
     for (line, letter) in one.chars().take(LONGEST).enumerate() {
         let mut left = line + 1;
         let mut next = vec![left];
-        for (corner, (above, candidate)) in
-            row.iter().zip(row.iter().skip(1)).zip(&other).map(|((c, a), o)| (c, (a, o)))
-        {
-            let change = corner + usize::from(letter != *candidate);
-            left = change.min(above + 1).min(left + 1);
+        for (pair, candidate) in row.windows(2).zip(&other) {
+            let [corner, above] = pair else { continue };
+            left = (corner + usize::from(letter != *candidate)).min(above + 1).min(left + 1);
             next.push(left);
         }
         row = next;
@@ -132,7 +124,11 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 const LONGEST: usize = 64;
-const NO_FIT: &str = "not a value of the right kind";
+pub(super) const NO_FIT: &str = "not a value of the right kind";
+/// Sections that stand once.
+pub(super) const SECTIONS: [&str; 9] =
+    ["public", "listen", "provider", "session", "store", "spawner", "hub_api", "forward", "log"];
+
 const LIST: &str = "list";
 const TABLE: &str = "table";
 
