@@ -53,7 +53,7 @@ $(VENV)/ready:
 test: cc ## Run all tests, with Keycloak, Docker and Chromium (installs what is missing)
 	tests/parts/install
 	$(CARGO) test --locked --workspace
-	tests/parts/with $(CARGO) test --locked --features real-tests --test real
+	tests/parts/with $(CARGO) test --locked --features real-tests --test real -- --test-threads=1
 
 .PHONY: test-hermetic
 test-hermetic: cc ## Run the tests that need nothing but this repository

@@ -101,6 +101,7 @@ struct App {
     admin: Arc<Admin>,
     redirect: Arc<Redirect>,
     listener: Arc<Listener>,
+    watched: Arc<Listener>,
     sockets: Listeners,
 }
 
@@ -158,7 +159,10 @@ async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App
         metrics: metrics.clone(),
     });
     let tls = certificates.server_config();
-    let listener = Arc::new(Listener::new(&config.listen, tls, hsts, tasks.clone(), metrics.clone()));
+    let listener = |tasks| Listener::new(&config.listen, Arc::clone(&tls), hsts, tasks, metrics.clone());
+    // Its tasks are nobody's to wait for: operators watch the end, too.
+    let watched = Arc::new(listener(Tasks::default()));
+    let listener = Arc::new(listener(tasks.clone()));
     Ok(App {
         tasks,
         metrics,
@@ -171,6 +175,7 @@ async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App
         admin,
         redirect,
         listener,
+        watched,
         sockets,
     })
 }

@@ -91,6 +91,11 @@ impl Listener {
         }
     }
 
+    /// What its connections run in.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Accepts until shutdown; no error ends it. Connections go on in tasks of their own. With `tls`, whatever does
     /// not begin a handshake is turned away; `worker` is the runtime this runs on.
     pub async fn accept(self: Arc<Self>, socket: TcpListener, service: Service, tls: bool, worker: usize) {

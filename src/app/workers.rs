@@ -83,26 +83,25 @@ impl Workers {
 
 fn accept(app: &App, runtime: &Runtime, worker: usize) -> Result<(), AppError> {
     let sockets = &app.sockets;
-    let public = || Service::Public(app.gateway.clone());
-    let redirect = || Service::Redirect(Arc::clone(&app.redirect));
-    let operations = || Service::Operations(Arc::clone(&app.admin));
-    let hub_api = || Service::HubApi(app.gateway.clone());
-    let mut doors: Vec<(&Socket, Service, bool, &str)> = Vec::new();
-    doors.extend(sockets.https.iter().map(|socket| (socket, public(), true, "https")));
-    doors.extend(sockets.http.iter().map(|socket| (socket, redirect(), false, "http")));
-    if worker == 0 {
-        doors.extend(sockets.operations.iter().map(|socket| (socket, operations(), false, "operations")));
-        doors.extend(sockets.hub_api.iter().map(|socket| (socket, hub_api(), false, "hub_api")));
-    }
-    for (socket, service, tls, name) in doors {
+    let door = |socket: &Socket, service, tls| {
+        let socket = socket.try_clone().map_err(AppError::Runtime)?;
         if worker == 0 {
             let address = socket.local_addr().map_err(AppError::Runtime)?;
-            info!(event = "listening", listener = name, %address, "listening");
+            info!(event = "listening", %address, tls, "listening");
         }
-        let socket = socket.try_clone().map_err(AppError::Runtime)?;
+        let listener = if matches!(service, Service::Operations(_)) { &app.watched } else { &app.listener };
         let _context = runtime.enter();
         let socket = TcpListener::from_std(socket).map_err(AppError::Runtime)?;
-        app.tasks.spawn(Arc::clone(&app.listener).accept(socket, service, tls, worker));
+        listener.tasks().spawn(Arc::clone(listener).accept(socket, service, tls, worker));
+        Ok(())
+    };
+    sockets.https.iter().try_for_each(|socket| door(socket, Service::Public(app.gateway.clone()), true))?;
+    let redirect = || Service::Redirect(Arc::clone(&app.redirect));
+    sockets.http.iter().try_for_each(|socket| door(socket, redirect(), false))?;
+    if worker > 0 {
+        return Ok(());
     }
-    Ok(())
+    let operations = || Service::Operations(Arc::clone(&app.admin));
+    sockets.operations.iter().try_for_each(|socket| door(socket, operations(), false))?;
+    sockets.hub_api.iter().try_for_each(|socket| door(socket, Service::HubApi(app.gateway.clone()), false))
 }

@@ -4,8 +4,11 @@
 mod architecture;
 mod attacks;
 mod config;
+mod door;
 mod forwarding;
+mod limits;
 mod oidc;
 mod session;
 mod spawning;
 mod store;
+mod tls;

@@ -1,5 +1,4 @@
-//! The real parts: Keycloak, a container engine, JupyterLab, Chromium. `tests/parts/with` starts them and says where
-//! they are; a part that is missing is a failure, never a skip.
+//! real
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,9 +6,4 @@
     reason = "a test that cannot go on has failed"
 )]
 
-mod browser;
-mod hub;
-mod journey;
-mod keycloak;
-mod parts;
-mod trouble;
+mod docker;
