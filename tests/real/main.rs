@@ -1,4 +1,5 @@
-//! real
+//! The real parts: Keycloak, container engines, JupyterLab, Chromium. `tests/parts/with` starts them and says where
+//! they are; a part that is missing is a failure, never a skip.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,4 +7,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod browser;
 mod docker;
+mod hub;
+mod journey;
+mod keycloak;
+mod parts;
+mod trouble;
