@@ -52,9 +52,8 @@ $(VENV)/ready:
 .PHONY: test
 test: cc ## Run all tests, with Keycloak, Docker and Chromium (installs what is missing)
 	tests/parts/install
-	tests/parts/images
 	$(CARGO) test --locked --workspace
-	tests/parts/with $(CARGO) test --locked --features real-tests --test real
+	tests/parts/with $(CARGO) test --locked --features real-tests --test real -- --test-threads=1
 
 .PHONY: test-hermetic
 test-hermetic: cc ## Run the tests that need nothing but this repository

@@ -55,7 +55,7 @@ fn header(cookie: &Cookie<'_>) -> HeaderValue {
 }
 
 /// Whether a cookie of this name is ours alone. Browsers compare the prefix without regard to case, so do we. A cookie
-/// without a name whose value begins so would be sent as if it had ours: see [`keep`].
+/// without a name whose value begins so would be sent as if it had ours: see `keep`.
 pub fn reserved(name: &str) -> bool {
     name.get(..RESERVED_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX))
 }

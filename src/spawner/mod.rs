@@ -280,3 +280,24 @@ pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawne
         config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// As clients wrap it.
+    #[derive(Debug, Error)]
+    #[error("client error (Connect)")]
+    struct Connect(#[source] io::Error);
+
+    #[test]
+    fn a_permission_that_is_missing_is_told_from_a_runtime_that_is_not_there() {
+        let unreachable = |kind: io::ErrorKind| SpawnError::Unreachable {
+            address: "/var/run/docker.sock".to_owned(),
+            source: Connect(io::Error::from(kind)).into(),
+        };
+        assert!(unreachable(io::ErrorKind::PermissionDenied).remedy().contains("group docker"));
+        assert!(unreachable(io::ErrorKind::NotFound).remedy().contains("start the container runtime"));
+    }
+}

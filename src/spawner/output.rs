@@ -64,7 +64,7 @@ mod tests {
         let text = tail.text([]);
         assert_eq!(text.lines().count(), LINES);
         assert!(text.starts_with("line 9950\n") && text.ends_with("line 9999"), "{text}");
-        tail.push(&[b'x'; 3 * BYTES]);
+        tail.push(&vec![b'x'; 3 * BYTES]);
         assert_eq!(tail.text([]).len(), BYTES);
     }
 

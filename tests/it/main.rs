@@ -1,6 +1,7 @@
 //! What hubgate does, seen from outside.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
 
+mod architecture;
 mod attacks;
 mod cli;
 mod config;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use hubgate::config::{self, SpawnerKind};
+use hubgate::config::{self, Escape, SpawnerKind};
 use hubgate::metrics::Metrics;
 use hubgate::spawner::{self, Mount, Phase, Progress, SpawnError, Spawner, Spec, Status};
 use hubgate::user::Limits;
@@ -246,6 +246,31 @@ async fn an_engine_that_goes_away_is_named_and_found_again() {
     let text = metrics.encode().unwrap();
     assert!(text.contains(r#"spawner_calls_total{call="list",result="unreachable"} 1"#), "{text}");
     assert!(text.contains(r#"spawner_calls_total{call="start",result="ok"} 1"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_user_whose_container_would_have_anothers_name_does_not_get_it() {
+    let fake = Fake::new();
+    let docker = config::Docker { socket: fake.engine.socket().to_owned(), ..config::Docker::default() };
+    let config = config::Spawner { docker, escape: Escape::Legacy, ..config::Spawner::default() };
+    let spawner = spawner::open(&config, Metrics::new()).unwrap();
+    let (anna, other) = (id("anna", "gpu"), id("anna--gpu", ""));
+    start(&*spawner, &spec(&fake, &anna, "i1")).await.unwrap();
+    let refused = start(&*spawner, &spec(&fake, &other, "i2")).await;
+    assert!(matches!(refused, Err(SpawnError::Create { .. })), "{refused:?}");
+    assert_eq!(spawner.status(&other).await.unwrap(), Status::Absent);
+    spawner.stop(&other, Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(spawner.status(&anna).await.unwrap(), Status::Running(_)));
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_there_is_said_to_be_the_reason() {
+    let spawner = open(Path::new("/nonexistent/docker.sock"), PREFIX, Metrics::new());
+    let error = spawner.ping().await.unwrap_err();
+    assert_eq!(error.to_string(), "the container runtime at /nonexistent/docker.sock does not answer");
+    assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+    assert!(error.remedy().starts_with("start the container runtime"), "{}", error.remedy());
+    assert_eq!(spawner.events().next().await, None);
 }
 
 #[tokio::test]

@@ -96,19 +96,34 @@ impl Browser {
 
     /// Waits for an element.
     pub(crate) async fn find(&self, css: &str) -> Element {
-        let found = self.client.wait().at_most(PAGE).for_element(Locator::Css(css)).await;
-        match found {
-            Ok(element) => element,
-            Err(error) => {
-                let shot = self.screenshot("missing").await;
-                panic!("no {css} at {}: {error}; see {}", self.address().await, shot.display())
+        let deadline = Instant::now() + PAGE;
+        loop {
+            if let Ok(element) = self.client.find(Locator::Css(css)).await {
+                return element;
             }
+            if Instant::now() > deadline {
+                let shot = self.screenshot("missing").await;
+                panic!("no {css} at {}; see {}", self.address().await, shot.display());
+            }
+            // The engine plugs a cable into this machine for each container that starts; Chromium drops what it was
+            // loading then. A person would press "Reload".
+            if self.text().await.contains("ERR_NETWORK_CHANGED") {
+                drop(self.client.refresh().await);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// Waits until the page's text has this in it.
     pub(crate) async fn until_text(&self, text: &str) {
-        eventually(&format!("{text:?} on the page"), || async { self.text().await.contains(text) }).await;
+        eventually(&format!("{text:?} on the page"), || async {
+            let shown = self.text().await;
+            if shown.contains("ERR_NETWORK_CHANGED") {
+                drop(self.client.refresh().await);
+            }
+            shown.contains(text)
+        })
+        .await;
     }
 
     /// The page's text.

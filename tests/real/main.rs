@@ -1,4 +1,4 @@
-//! The real parts: Keycloak, a container engine, JupyterLab, Chromium. `tests/parts/with` starts them and says where
+//! The real parts: Keycloak, container engines, JupyterLab, Chromium. `tests/parts/with` starts them and says where
 //! they are; a part that is missing is a failure, never a skip.
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 
 mod browser;
+mod docker;
 mod hub;
 mod journey;
 mod keycloak;

@@ -157,6 +157,12 @@ pub(super) fn refused_with(error: &SpawnError, status: u16) -> bool {
     )
 }
 
+/// An answer that is not what the API says.
+pub(super) fn is_unreadable(error: &SpawnError) -> bool {
+    let SpawnError::Create { source, .. } = error else { return false };
+    matches!(source.downcast_ref::<Error>(), Some(Error::JsonDataError { .. }))
+}
+
 fn is_connection(error: &Error) -> bool {
     matches!(
         error,

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use self::container::{INSTANCE, Labels, USER};
-use self::engine::{Connected, Engine, PROMPT, SLOW, refused_with};
+use self::engine::{Connected, Engine, PROMPT, SLOW, is_unreadable, refused_with};
 use super::output::{self, Tail};
 use super::{
     Ended, Event, Image, Phase, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
@@ -305,23 +305,29 @@ impl Spawner for Docker {
 
 /// Who asks whether the engine is there waits for the answer.
 const PING: Duration = Duration::from_secs(5);
+/// Events that end a workspace; `remove` is Podman's `destroy`.
+const ENDINGS: [&str; 4] = ["die", "destroy", "oom", "remove"];
 /// How much of a log is read for its last lines: a line may be long.
 const LOG_BYTES: usize = 1024 * 1024;
 
 fn watch(engine: &Connected, since: &str, names: Names) -> BoxStream<'static, Event> {
-    let filters = HashMap::from([
-        ("type", vec!["container"]),
-        ("label", vec![USER]),
-        // Health checks alone make several events a second; the engine keeps them to itself.
-        ("event", vec!["die", "destroy", "oom"]),
-    ]);
+    let mut filters = HashMap::from([("type", vec!["container"])]);
+    // Health checks alone make several events a second: Docker keeps them to itself. Podman compares with its own
+    // names of events, and knows no label without a value.
+    if !engine.podman {
+        filters.insert("label", vec![USER]);
+        filters.insert("event", ENDINGS.to_vec());
+    }
     let options = EventsOptionsBuilder::new().since(since).filters(&filters).build();
     let events = engine.client().events(Some(options));
     events
         .inspect_err(|error| debug!(%error, "events end"))
         .take_while(|event| std::future::ready(event.is_ok()))
         .filter_map(move |event| {
-            let attributes = event.ok().and_then(|event| event.actor).and_then(|actor| actor.attributes);
+            let event = event
+                .ok()
+                .filter(|event| event.action.as_deref().is_some_and(|action| ENDINGS.contains(&action)));
+            let attributes = event.and_then(|event| event.actor).and_then(|actor| actor.attributes);
             std::future::ready(attributes.and_then(|labels| {
                 let id = names.id_of(labels.get("name")?, &labels)?;
                 Some(Event { id, instance: labels.get(INSTANCE)?.as_str().into() })
@@ -332,7 +338,17 @@ fn watch(engine: &Connected, since: &str, names: Names) -> BoxStream<'static, Ev
 
 async fn inspect(engine: &Connected, name: &str) -> Result<Option<ContainerInspectResponse>, SpawnError> {
     let doing = format!("inspect container {name}");
-    engine.find(&doing, PROMPT, |client| client.inspect_container(name, None)).await
+    let deadline = Instant::now() + PROMPT;
+    loop {
+        let found = engine.find(&doing, PROMPT, |client| client.inspect_container(name, None)).await;
+        match found {
+            // Podman has states that Docker has not ("stopped", "configured"), on the way to one of Docker's.
+            Err(error) if engine.podman && is_unreadable(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            found => return found,
+        }
+    }
 }
 
 fn labels_of(found: &ContainerInspectResponse) -> Option<&Labels> {

@@ -157,6 +157,17 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "a test that fails prints what it saw")]
+            {
+                eprintln!("the hub's log:\n{}", self.log());
+            }
+        }
+    }
+}
+
 fn spawn(binary: &Path, folder: &Path, log: &Arc<Mutex<String>>) -> Child {
     let mut child = Command::new(binary)
         .args(["serve", "--config"])
