@@ -3,12 +3,20 @@
 
 mod architecture;
 mod attacks;
+mod cli;
 mod config;
 mod door;
 mod forwarding;
 mod limits;
 mod oidc;
+mod reload;
+mod service;
 mod session;
+mod shutdown;
+mod socket;
 mod spawning;
 mod store;
 mod tls;
+
+/// The program.
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
