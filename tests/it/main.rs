@@ -9,6 +9,7 @@ mod forwarding;
 mod limits;
 mod oidc;
 mod session;
+mod sites;
 mod spawning;
 mod store;
 mod tls;
