@@ -1,5 +1,12 @@
 //! What hubgate does, seen from outside.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod architecture;
 mod attacks;
@@ -13,6 +20,7 @@ mod reload;
 mod service;
 mod session;
 mod shutdown;
+mod sites;
 mod socket;
 mod spawning;
 mod store;
