@@ -149,7 +149,8 @@ fn no_module_goes_around_the_layers_by_super() {
 
 #[test]
 fn every_layer_names_modules_that_exist() {
-    let known: BTreeSet<_> = sources().into_iter().filter_map(|source| source.module.into_iter().next()).collect();
+    let known: BTreeSet<_> =
+        sources().into_iter().filter_map(|source| source.module.into_iter().next()).collect();
     for module in LAYERS.iter().copied().flatten() {
         assert!(known.contains(*module), "{module} is in the table, and nowhere else");
     }
@@ -182,7 +183,9 @@ fn quoted(markdown: &str) -> impl Iterator<Item = &str> {
 fn documents() -> Vec<PathBuf> {
     let mut paths = Vec::new();
     files(&root().join("docs"), &mut paths);
-    paths.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    paths.extend(
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root().join(name)),
+    );
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     paths
 }
@@ -229,7 +232,8 @@ fn every_test_that_a_document_names_exists() {
         let text = fs::read_to_string(&document).unwrap();
         // Names of tests are sentences: nothing else in backticks has so many underscores.
         let sentence = |text: &&str| {
-            text.matches('_').count() >= 4 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            text.matches('_').count() >= 4
+                && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
         for test in quoted(&text).filter(sentence).filter(|text| !text.starts_with("hubgate_")) {
             if !code.contains(&format!("fn {test}(")) {

@@ -59,7 +59,7 @@ impl Door {
         let (metrics, tasks) = (Metrics::new(), Tasks::default());
         let mut listen = Listen { drain_timeout: config::Span::seconds(1), ..Listen::default() };
         change(&mut listen);
-        let year = Duration::from_secs(31_536_000);
+        let year = Duration::from_hours(365 * 24);
         let settings = certificates.server_config();
         let listener = Listener::new(&listen, settings, year, tasks.clone(), metrics.clone());
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
