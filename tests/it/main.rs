@@ -12,6 +12,7 @@ mod attacks;
 mod cli;
 mod config;
 mod door;
+mod floods;
 mod forwarding;
 mod limits;
 mod oidc;
