@@ -13,6 +13,7 @@ mod attacks;
 mod cli;
 mod config;
 mod door;
+mod floods;
 mod forwarding;
 mod limits;
 mod oidc;
