@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::forward::Forwarder;
 use crate::gateway::{self, Gateway, Redirect};
-use crate::listener::{ListenError, Listener, Listeners};
+use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
 use crate::metrics::{Kind, Metrics};
@@ -102,12 +102,11 @@ struct App {
     redirect: Arc<Redirect>,
     listener: Arc<Listener>,
     watched: Arc<Listener>,
-    sockets: Listeners,
 }
 
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
-async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App, AppError> {
+async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
     let certificates = Certificates::load(&config.certificate)?;
@@ -176,7 +175,6 @@ async fn build(config: Config, sockets: Listeners, workers: usize) -> Result<App
         redirect,
         listener,
         watched,
-        sockets,
     })
 }
 

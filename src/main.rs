@@ -18,11 +18,16 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => match usable(&config) {
-            Ok(config) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
+            Ok((config, _)) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
             Err(code) => code,
         },
         Command::Check { config } => match usable(&config) {
-            Ok(_) => say(&format!("{} is usable", config.display()), ExitCode::SUCCESS),
+            Ok((_, certificates)) => {
+                for dated in certificates.dated(Clock::system().now()) {
+                    write_error(&format!("warning: {dated}\n"));
+                }
+                say(&format!("{} is usable", config.display()), ExitCode::SUCCESS)
+            }
             Err(code) => code,
         },
         Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
@@ -31,18 +36,13 @@ fn main() -> ExitCode {
 }
 
 /// The configuration, if nothing is wrong with it; else everything that is.
-fn usable(path: &Path) -> Result<Config, ExitCode> {
+fn usable(path: &Path) -> Result<(Config, Certificates), ExitCode> {
     let mut findings = match config::load(path) {
         Ok(loaded) => {
             let findings = config::check(&loaded);
             if findings.is_empty() {
                 match Certificates::load(&loaded.config.certificate) {
-                    Ok(certificates) => {
-                        for dated in certificates.dated(Clock::system().now()) {
-                            write_error(&format!("warning: {dated}\n"));
-                        }
-                        return Ok(loaded.config);
-                    }
+                    Ok(certificates) => return Ok((loaded.config, certificates)),
                     Err(error) => {
                         complain(&error, Some(error.remedy()));
                         return Err(ExitCode::from(EXIT_CONFIGURATION));

@@ -33,8 +33,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let control = control.map_err(AppError::Runtime)?;
     let drain = config.listen.drain_timeout.0;
     let reconcile = config.spawner.docker.reconcile_interval.0;
-    let app = control.block_on(build(config, sockets, workers))?;
-    let workers = Workers::start(&app, workers)?;
+    let app = control.block_on(build(config, workers))?;
+    // Whoever accepts has them now: a socket that were held here would take connections that nobody answers.
+    let workers = Workers::start(&app, sockets, workers)?;
     let outcome = control.block_on(async {
         tokio::select! {
             outcome = live(&app, reconcile, drain) => outcome,

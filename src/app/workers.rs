@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use super::run::notify;
 use super::{App, AppError};
-use crate::listener::Service;
+use crate::listener::{Listeners, Service};
 
 /// The workers of the process.
 pub(super) struct Workers {
@@ -30,12 +30,12 @@ pub(super) struct Workers {
 impl Workers {
     /// Starts `count` workers. Each drives the accept loops of all public sockets: whoever is free takes the next
     /// connection. The first has the other sockets too.
-    pub(super) fn start(app: &App, count: usize) -> Result<Self, AppError> {
+    pub(super) fn start(app: &App, sockets: Listeners, count: usize) -> Result<Self, AppError> {
         let watchdog = sd_notify::watchdog_enabled();
         let mut workers = Self { over: CancellationToken::new(), beats: Vec::new(), watchdog };
         for worker in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-            accept(app, &runtime, worker)?;
+            accept(app, &sockets, &runtime, worker)?;
             workers.drive(runtime, worker)?;
         }
         Ok(workers)
@@ -81,8 +81,7 @@ impl Workers {
     }
 }
 
-fn accept(app: &App, runtime: &Runtime, worker: usize) -> Result<(), AppError> {
-    let sockets = &app.sockets;
+fn accept(app: &App, sockets: &Listeners, runtime: &Runtime, worker: usize) -> Result<(), AppError> {
     let door = |socket: &Socket, service, tls| {
         let socket = socket.try_clone().map_err(AppError::Runtime)?;
         if worker == 0 {

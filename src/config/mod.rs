@@ -122,7 +122,8 @@ pub struct Listen {
     pub header_size: Size,
     /// Fields in a request's head.
     pub header_count: usize,
-    /// How long open requests and websockets may go on after SIGTERM.
+    /// How long open requests may go on after SIGTERM. Websockets are closed at once: meanwhile nobody could connect,
+    /// and browsers open them again by themselves.
     pub drain_timeout: Span,
 }
 

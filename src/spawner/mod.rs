@@ -42,7 +42,7 @@ impl fmt::Display for WorkspaceId {
 }
 
 /// Everything a runtime must know to start a workspace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Spec {
     /// Which workspace.
     pub id: WorkspaceId,
@@ -70,6 +70,20 @@ pub struct Spec {
     pub pids: Option<u64>,
     /// Between the stop signal and the end.
     pub stop_timeout: Duration,
+}
+
+// Its environment holds secrets.
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, instance, profile, mode, image, .. } = self;
+        f.debug_struct("Spec")
+            .field("id", id)
+            .field("instance", instance)
+            .field("profile", profile)
+            .field("mode", mode)
+            .field("image", image)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A folder that outlives a workspace.

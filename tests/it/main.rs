@@ -3,13 +3,21 @@
 
 mod architecture;
 mod attacks;
+mod cli;
 mod config;
 mod door;
 mod forwarding;
 mod limits;
 mod oidc;
+mod reload;
+mod service;
 mod session;
+mod shutdown;
 mod sites;
+mod socket;
 mod spawning;
 mod store;
 mod tls;
+
+/// The program.
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");

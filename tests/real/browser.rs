@@ -140,6 +140,22 @@ impl Browser {
 
     /// Fills in Keycloak's own login form.
     pub(crate) async fn sign_in(&self, user: &str, password: &str) {
+        self.fill_in(user, password).await;
+        // Where a reload had to repeat the form, Keycloak asks again.
+        eventually("the login done", || async {
+            let shown = self.text().await;
+            if shown.contains("ERR_NETWORK_CHANGED") {
+                drop(self.client.refresh().await);
+            }
+            shown.contains("Action expired") || !self.address().await.contains("/realms/")
+        })
+        .await;
+        if self.text().await.contains("Action expired") {
+            self.fill_in(user, password).await;
+        }
+    }
+
+    async fn fill_in(&self, user: &str, password: &str) {
         self.find("#username").await.send_keys(user).await.unwrap();
         self.find("#password").await.send_keys(password).await.unwrap();
         self.find("#kc-login").await.click().await.unwrap();
