@@ -36,7 +36,7 @@ const REDIRECT: u16 = 8080;
 
 impl Process {
     /// Starts the program with these sections beside `[public]`, `[listen]`, `[[certificate]]`, `[store]` and
-    /// `[log]`. `{folder}` in them is the hub's folder. The provider's secret is the file `secret`.
+    /// `[log]`. `{folder}` in them is the hub's folder, `{address}` its own loopback address. The provider's secret is the file `secret`.
     pub async fn start(binary: &str, sections: &str, secret: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let authority = Authority::new();
@@ -50,7 +50,7 @@ impl Process {
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
              [store]\nfolder = \"{here}/state\"\n\n[log]\nfilter = \"info,hubgate=debug\"\n\n{}",
-            sections.replace("{folder}", &here)
+            sections.replace("{folder}", &here).replace("{address}", &address.to_string())
         );
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
         let log = Arc::default();
