@@ -86,7 +86,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 }
 
 /// Parses `text`; `path` is for messages. The error holds everything that is wrong, and with it whatever
-/// [`check()`] finds in the sections that are read whole.
+/// [`super::check()`] finds in the sections that are read whole.
 pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     let path = path.display().to_string();
     let (document, errors) = DeTable::parse_recoverable(text);
