@@ -5,6 +5,7 @@ mod architecture;
 mod attacks;
 mod cli;
 mod config;
+mod demo;
 mod door;
 mod forwarding;
 mod limits;
