@@ -32,7 +32,7 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     pairs.filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
 }
 
-/// A `Set-Cookie` for us alone: Secure, HttpOnly, SameSite=Lax, for every path. Without an age it ends with the
+/// A `Set-Cookie` for us alone: Secure, `HttpOnly`, `SameSite=Lax`, for every path. Without an age it ends with the
 /// browser.
 pub fn set(name: &str, value: &str, age: Option<Duration>) -> HeaderValue {
     let mut cookie =

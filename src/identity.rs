@@ -63,7 +63,8 @@ mod tests {
         };
         assert_eq!(identity.strings(&["groups"]), ["/lab"]);
         assert_eq!(identity.strings(&["realm_access", "roles"]), ["hub-user"]);
-        for path in [&["flat"] as &[&str], &["map"], &["none"], &["flat", "roles"], &[]] {
+        let paths: [&[&str]; 5] = [&["flat"], &["map"], &["none"], &["flat", "roles"], &[]];
+        for path in paths {
             assert!(identity.strings(path).is_empty(), "{path:?}");
         }
     }

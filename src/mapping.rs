@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_client_role_is_of_its_client() {
-        let role = ClientRole { client: "hub.prod".into(), role: "admin".into() };
-        let rule = || config::Rule { client_roles: vec![role.clone()], admin: true, ..Default::default() };
+        let admin = ClientRole { client: "hub.prod".into(), role: "admin".into() };
+        let rule = || config::Rule { client_roles: vec![admin.clone()], admin: true, ..Default::default() };
         assert!(judge(rule(), json!({"resource_access": {"hub.prod": {"roles": ["admin"]}}})).unwrap().admin);
         for claims in [
             json!({"resource_access": {"other": {"roles": ["admin"]}}}),

@@ -17,6 +17,9 @@ pub struct Sealer {
 
 impl Sealer {
     /// From 32 random bytes.
+    ///
+    /// # Panics
+    /// Never: the key has the length that the cipher takes.
     pub fn new(key: &[u8; 32]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, key);
         let aead_key = hmac::sign(&root, b"hubgate seal v1");
@@ -27,6 +30,9 @@ impl Sealer {
     }
 
     /// Seals `plain` (AES-256-GCM, random nonce). It opens only under the same `context`: what it is and whose.
+    ///
+    /// # Panics
+    /// For a message of over 64 GiB.
     pub fn seal(&self, context: &str, plain: &[u8]) -> String {
         let mut sealed = plain.to_vec();
         let nonce = self.aead.seal_in_place_append_tag(Aad::from(context), &mut sealed);
@@ -65,6 +71,9 @@ impl fmt::Debug for Sealer {
 }
 
 /// `N` random bytes from the system.
+///
+/// # Panics
+/// If the system has none: nothing is safe then.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(clippy::expect_used, reason = "a machine without randomness must not go on")]
@@ -91,16 +100,16 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_only_unchanged_and_in_its_place() {
         let sealer = Sealer::new(&[7; 32]);
-        let sealed = sealer.seal("login a", b"state");
-        assert_eq!(sealer.open("login a", &sealed).as_deref(), Some(&b"state"[..]));
-        assert_eq!(sealer.open("login b", &sealed), None);
-        assert_eq!(Sealer::new(&[8; 32]).open("login a", &sealed), None);
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone().into_bytes();
+        let cookie = sealer.seal("login a", b"state");
+        assert_eq!(sealer.open("login a", &cookie).as_deref(), Some(&b"state"[..]));
+        assert_eq!(sealer.open("login b", &cookie), None);
+        assert_eq!(Sealer::new(&[8; 32]).open("login a", &cookie), None);
+        for at in 0..cookie.len() {
+            let mut changed = cookie.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             assert_eq!(sealer.open("login a", &String::from_utf8(changed).unwrap()), None, "byte {at}");
         }
-        for wrong in ["", "AAAA", "=", &sealed[..20]] {
+        for wrong in ["", "AAAA", "=", cookie.get(..20).unwrap()] {
             assert_eq!(sealer.open("login a", wrong), None);
         }
     }

@@ -142,7 +142,7 @@ impl Default for Listen {
             idle_timeout: Span::seconds(75),
             body_timeout: Span::seconds(60),
             header_size: Size::kibibytes(64),
-            header_count: 128,
+            header_count: 100,
             drain_timeout: Span::seconds(30),
         }
     }

@@ -39,6 +39,7 @@ pub(super) struct Public {
 }
 
 /// What a request is, as far as deciding about it goes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own about the request")]
 #[derive(Debug)]
 pub(super) struct Head<'a> {
     pub route: Route<'a>,
@@ -233,14 +234,15 @@ mod tests {
         };
         assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
         assert!(navigates(&[("accept", "text/html,*/*")]));
-        for headers in [
-            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")] as &[_],
+        let others: [&[(&str, &str)]; 6] = [
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
             &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
             &[("accept", "text/html"), ("x-requested-with", "XMLHttpRequest")],
             &[("accept", "text/html"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")],
             &[("accept", "application/json")],
             &[],
-        ] {
+        ];
+        for headers in others {
             assert!(!navigates(headers), "{headers:?}");
         }
     }

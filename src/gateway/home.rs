@@ -140,7 +140,6 @@ impl Gateway {
 
     /// Links for whoever is signed in (nbgitpuller's): on to the same path in their own workspace.
     pub(super) fn user_redirect(
-        &self,
         request: &Request<Incoming>,
         permit: &Permit,
         rest: &str,

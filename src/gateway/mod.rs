@@ -178,7 +178,7 @@ impl Gateway {
             Endpoint::Home => self.home(request, permit).await,
             Endpoint::Spawn(user) => self.spawn(request, permit, user).await,
             Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
-            Endpoint::UserRedirect(rest) => self.user_redirect(&request, permit, rest),
+            Endpoint::UserRedirect(rest) => Self::user_redirect(&request, permit, rest),
             // Only containers ask these, on their own listener.
             Endpoint::ApiToken | Endpoint::ApiUser | Endpoint::ApiUsers(_) => Err(Refusal::NotFound),
         }
@@ -261,26 +261,21 @@ impl Gateway {
         self.0.metrics.refusals.get_or_create(&Kind { kind: refusal.label() }).inc();
         log_refusal(seen, refusal);
         let status = refusal.status();
-        let mut response = match refusal {
-            Refusal::LoginRequired { next: Some(next) } => to_login(next),
-            _ if seen.html => self.1.pages.refusal(seen.id, status, refusal),
-            _ => page::json(
-                status,
-                &serde_json::json!({ "status": status.as_u16(), "message": refusal.words().title }),
-            ),
+        let mut response = if let Refusal::LoginRequired { next: Some(next) } = refusal {
+            to_login(next)
+        } else if seen.html {
+            self.1.pages.refusal(seen.id, status, refusal)
+        } else {
+            let words = serde_json::json!({ "status": status.as_u16(), "message": refusal.words().title });
+            page::json(status, &words)
         };
         let headers = response.headers_mut();
-        match refusal {
-            Refusal::LoginRequired { next: None } => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hubgate\""));
-            }
-            Refusal::Starting { .. } | Refusal::Stopping => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
-            }
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
-            }
-            _ => {}
+        if matches!(refusal, Refusal::LoginRequired { next: None }) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hubgate\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = matches!(refusal, Refusal::Starting { .. } | Refusal::Stopping);
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(if soon { "2" } else { "30" }));
         }
         response
     }

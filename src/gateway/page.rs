@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Body;
 use super::form::TOKEN;
 use super::refusal::Refusal;
+use crate::logging::cause;
 use crate::seal::sha256;
 use crate::session::Session;
 
@@ -98,19 +99,7 @@ impl Pages {
     pub(super) fn refusal(&self, request: u64, status: StatusCode, refusal: &Refusal) -> Response<Body> {
         let words = refusal.words();
         let starting = matches!(refusal, Refusal::Starting { .. } | Refusal::Stopping);
-        let actions = match refusal {
-            Refusal::Starting { .. } | Refusal::Stopping => vec![],
-            Refusal::LoginRequired { .. } | Refusal::LoginLost | Refusal::Oidc(_) => {
-                vec![Action::link("Sign in", "/hub/login")]
-            }
-            Refusal::Mapping(_) | Refusal::Store(_) => {
-                vec![Action::link("Sign in as somebody else", "/hub/logout")]
-            }
-            Refusal::Failing { .. } | Refusal::NotRunning | Refusal::Forward(_) => {
-                vec![Action::link("Your home page", "/hub/home")]
-            }
-            _ => vec![Action::link("Front page", "/")],
-        };
+        let actions = refusal.way_out().map(|(label, href)| Action::link(label, href)).into_iter().collect();
         let page = Page {
             title: words.title.to_owned(),
             paragraphs: vec![words.what, words.remedy.to_owned()],
@@ -130,7 +119,7 @@ impl Pages {
         let values = context! { page => Value::from(minijinja::value::Serde(page)), contact => &self.contact, style => Value::from_safe_string(STYLE.to_owned()) };
         let html = self.templates.get_template("page.html").and_then(|template| template.render(values));
         let html = html.unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a page cannot be rendered");
+            tracing::error!(error = cause(&error), "a page cannot be rendered");
             page.title.clone()
         });
         let mut response = Response::new(Body::full(html));

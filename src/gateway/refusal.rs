@@ -67,7 +67,11 @@ pub(super) struct Words {
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadPath | Self::BadHost | Self::BadRequest(_) | Self::LoginLost => StatusCode::BAD_REQUEST,
+            Self::BadPath
+            | Self::BadHost
+            | Self::BadRequest(_)
+            | Self::LoginLost
+            | Self::Forward(ForwardError::Client { .. }) => StatusCode::BAD_REQUEST,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -87,7 +91,6 @@ impl Refusal {
             // As JupyterHub since 2.0: JupyterLab offers to start the server again.
             Self::NotRunning => StatusCode::FAILED_DEPENDENCY,
             Self::Forward(ForwardError::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Forward(ForwardError::Client { .. }) => StatusCode::BAD_REQUEST,
             Self::Forward(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -157,10 +160,50 @@ impl Refusal {
                 "rename one of the accounts, or choose a provider.username_claim that is different for everybody",
             ),
             Self::Store(_) => Some("see to the database in store.folder: space, permissions"),
-            _ => None,
+            Self::BadPath
+            | Self::BadHost
+            | Self::WrongHost { .. }
+            | Self::Method
+            | Self::BadRequest(_)
+            | Self::TooLarge
+            | Self::LoginRequired { .. }
+            | Self::CrossSite
+            | Self::NotYours
+            | Self::NotFound
+            | Self::LoginLost
+            | Self::Starting { .. }
+            | Self::Stopping
+            | Self::NotRunning
+            | Self::Failing { .. }
+            | Self::Forward(_) => None,
         }
     }
 
+    /// Where to go from a page that shows this: the link's words and its address.
+    pub(super) fn way_out(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Starting { .. } | Self::Stopping => None,
+            Self::LoginRequired { .. }
+            | Self::LoginLost
+            | Self::Oidc(_)
+            | Self::Mapping(_)
+            | Self::Store(_) => Some(("Sign in", "/hub/login")),
+            Self::Failing { .. } | Self::NotRunning | Self::Forward(_) => {
+                Some(("Your home page", "/hub/home"))
+            }
+            Self::BadPath
+            | Self::BadHost
+            | Self::WrongHost { .. }
+            | Self::Method
+            | Self::BadRequest(_)
+            | Self::TooLarge
+            | Self::CrossSite
+            | Self::NotYours
+            | Self::NotFound => Some(("Front page", "/")),
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one table: the words of every refusal, side by side")]
     /// What happened and what to do, for whoever asked. Never a cause, a path or a container's name.
     pub(super) fn words(&self) -> Words {
         let words = |title, what: &str, remedy| Words { title, what: what.to_owned(), remedy };

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use crate::config;
@@ -25,7 +25,26 @@ pub struct Listeners {
 
 /// Sockets that the service manager opened for us (`sd_listen_fds(3)`).
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+pub struct Inherited {
+    sockets: Vec<(Local, TcpListener)>,
+    taken: Vec<Local>,
+}
+
+/// Where a socket listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Local {
+    address: SocketAddr,
+    /// IPv4 too, though the address is one of IPv6.
+    both: bool,
+}
+
+/// What the service manager has for an address.
+enum Found {
+    Socket(TcpListener),
+    /// A socket that was taken already serves it.
+    Served,
+    Nothing,
+}
 
 /// A listener cannot be opened.
 #[derive(Debug, Error)]
@@ -99,25 +118,40 @@ impl Inherited {
         for index in 0..given.len() {
             if let Some(socket) = given.take_tcp_listener(index).map_err(failed)? {
                 socket.set_nonblocking(true).map_err(failed)?;
-                sockets.push((socket.local_addr().map_err(failed)?, socket));
+                sockets.push((Local::of(&socket).map_err(failed)?, socket));
             }
         }
-        Ok(Self(sockets))
+        Ok(Self { sockets, taken: Vec::new() })
     }
 
-    fn take(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
-        let same = self.0.iter().position(|(address, _)| *address == wanted);
-        let covers = || self.0.iter().position(|(address, _)| covers(*address, wanted));
-        same.or_else(covers).map(|index| self.0.swap_remove(index).1)
+    fn find(&mut self, wanted: SocketAddr) -> Found {
+        let same = self.sockets.iter().position(|(local, _)| local.address == wanted);
+        let serves = || self.sockets.iter().position(|(local, _)| local.serves(wanted));
+        if let Some(index) = same.or_else(serves) {
+            let (local, socket) = self.sockets.swap_remove(index);
+            self.taken.push(local);
+            return Found::Socket(socket);
+        }
+        if self.taken.iter().any(|local| local.both && local.serves(wanted)) {
+            Found::Served
+        } else {
+            Found::Nothing
+        }
     }
 }
 
-/// `ListenStream=443` makes one socket for both families, which shows itself as `[::]:443`.
-fn covers(given: SocketAddr, wanted: SocketAddr) -> bool {
-    given.port() == wanted.port()
-        && given.is_ipv6()
-        && given.ip().is_unspecified()
-        && wanted.ip().is_unspecified()
+impl Local {
+    fn of(socket: &TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let both = address.is_ipv6() && address.ip().is_unspecified() && !SockRef::from(socket).only_v6()?;
+        Ok(Self { address, both })
+    }
+
+    /// `ListenStream=443` makes one socket for both families, which shows itself as `[::]:443`.
+    fn serves(self, wanted: SocketAddr) -> bool {
+        let anywhere = self.both && wanted.ip().is_unspecified();
+        self.address.port() == wanted.port() && (self.address == wanted || anywhere)
+    }
 }
 
 /// Opens every listener that is configured; those from the service manager serve where their address is named.
@@ -126,20 +160,21 @@ pub fn bind(
     hub_api: Option<SocketAddr>,
     mut inherited: Inherited,
 ) -> Result<Listeners, ListenError> {
-    let mut open = |address: &SocketAddr| inherited.take(*address).map_or_else(|| own(*address, false), Ok);
-    let mut sockets = Listeners {
-        https: listen.https.iter().map(&mut open).collect::<Result<_, _>>()?,
-        http: listen.http.iter().map(&mut open).collect::<Result<_, _>>()?,
-        operations: listen.operations.iter().map(&mut open).next().transpose()?,
-        hub_api: None,
+    let mut open = |address: SocketAddr, early| match inherited.find(address) {
+        Found::Socket(socket) => Some(Ok(socket)),
+        Found::Served => None,
+        Found::Nothing => Some(own(address, early)),
     };
-    if let Some(address) = hub_api {
-        sockets.hub_api = Some(inherited.take(address).map_or_else(|| own(address, true), Ok)?);
-    }
-    if inherited.0.is_empty() {
+    let sockets = Listeners {
+        https: listen.https.iter().filter_map(|address| open(*address, false)).collect::<Result<_, _>>()?,
+        http: listen.http.iter().filter_map(|address| open(*address, false)).collect::<Result<_, _>>()?,
+        operations: listen.operations.and_then(|address| open(address, false)).transpose()?,
+        hub_api: hub_api.and_then(|address| open(address, true)).transpose()?,
+    };
+    if inherited.sockets.is_empty() {
         Ok(sockets)
     } else {
-        let addresses = inherited.0.iter().map(|(address, _)| *address).collect();
+        let addresses = inherited.sockets.iter().map(|(local, _)| local.address).collect();
         Err(ListenError::Left { addresses: Addresses(addresses) })
     }
 }
@@ -175,48 +210,64 @@ const BACKLOG: i32 = 4096;
 mod tests {
     use super::*;
 
-    fn listening() -> (SocketAddr, TcpListener) {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn listening(address: &str) -> (SocketAddr, TcpListener) {
+        let socket = TcpListener::bind(address).unwrap();
         (socket.local_addr().unwrap(), socket)
     }
 
-    fn listen(https: Vec<SocketAddr>) -> config::Listen {
-        config::Listen { https, http: Vec::new(), operations: None, ..config::Listen::default() }
+    fn given(socket: TcpListener) -> Inherited {
+        Inherited { sockets: vec![(Local::of(&socket).unwrap(), socket)], taken: Vec::new() }
+    }
+
+    fn listen(https: &[SocketAddr]) -> config::Listen {
+        config::Listen {
+            https: https.to_vec(),
+            http: Vec::new(),
+            operations: None,
+            ..config::Listen::default()
+        }
     }
 
     #[test]
     fn a_socket_from_the_service_manager_serves_its_address() {
-        let (address, socket) = listening();
-        let inherited = Inherited(vec![(address, socket)]);
-        let sockets = bind(&listen(vec![address]), None, inherited).unwrap();
+        let (address, socket) = listening("127.0.0.1:0");
+        let sockets = bind(&listen(&[address]), None, given(socket)).unwrap();
         assert_eq!(sockets.https[0].local_addr().unwrap(), address);
     }
 
     #[test]
     fn a_socket_that_nobody_asked_for_is_an_error_that_names_it() {
-        let (address, socket) = listening();
-        let error = bind(&listen(Vec::new()), None, Inherited(vec![(address, socket)])).unwrap_err();
+        let (address, socket) = listening("127.0.0.1:0");
+        let error = bind(&listen(&[]), None, given(socket)).unwrap_err();
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 
     #[test]
-    fn a_socket_of_both_families_serves_any_address_of_its_port() {
+    fn a_socket_of_both_families_serves_both_addresses() {
+        let (address, socket) = listening("[::]:0");
+        let any = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        for wanted in [&[any][..], &[address], &[any, address], &[address, any]] {
+            let sockets = bind(&listen(wanted), None, given(socket.try_clone().unwrap())).unwrap();
+            assert_eq!(sockets.https.len(), 1, "{wanted:?}");
+        }
+        let loopback = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        assert!(bind(&listen(&[loopback]), None, given(socket)).is_err());
+    }
+
+    #[test]
+    fn a_socket_of_one_family_serves_that_one() {
         let of = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert!(covers(of("[::]:443"), of("0.0.0.0:443")));
-        for (given, wanted) in [
-            ("[::]:443", "0.0.0.0:80"),
-            ("[::]:443", "127.0.0.1:443"),
-            ("0.0.0.0:443", "[::]:443"),
-            ("[::1]:443", "0.0.0.0:443"),
-        ] {
-            assert!(!covers(of(given), of(wanted)), "{given} {wanted}");
+        for (address, wanted) in
+            [("[::]:443", "0.0.0.0:443"), ("0.0.0.0:443", "[::]:443"), ("[::]:443", "[::]:80")]
+        {
+            assert!(!Local { address: of(address), both: false }.serves(of(wanted)), "{address} {wanted}");
         }
     }
 
     #[test]
     fn an_address_in_use_is_an_error_with_a_remedy() {
-        let (address, _socket) = listening();
-        let error = bind(&listen(vec![address]), None, Inherited::none()).unwrap_err();
+        let (address, _socket) = listening("127.0.0.1:0");
+        let error = bind(&listen(&[address]), None, Inherited::none()).unwrap_err();
         assert!(error.remedy().contains("ss -ltnp"), "{error}");
     }
 
@@ -224,7 +275,7 @@ mod tests {
     fn the_hub_api_listens_on_an_address_that_comes_later() {
         // TEST-NET-1 (RFC 5737): no machine has it.
         let later = "192.0.2.1:0".parse().unwrap();
-        assert!(bind(&listen(vec![later]), None, Inherited::none()).is_err());
-        assert!(bind(&listen(Vec::new()), Some(later), Inherited::none()).unwrap().hub_api.is_some());
+        assert!(bind(&listen(&[later]), None, Inherited::none()).is_err());
+        assert!(bind(&listen(&[]), Some(later), Inherited::none()).unwrap().hub_api.is_some());
     }
 }

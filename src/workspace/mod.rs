@@ -21,6 +21,7 @@ use url::Url;
 use crate::clock::Timestamp;
 use crate::config::{self, Mode};
 use crate::forward::{Forwarder, Pool};
+use crate::logging::cause;
 use crate::metrics::{Metrics, State as StateLabel};
 use crate::seal::{Sealer, random_text};
 use crate::secret::Secret;
@@ -257,7 +258,7 @@ impl Workspaces {
         self.0.tasks.spawn(async move {
             match workspaces.0.spawner.stop(&id, timeout).await {
                 Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
-                Err(error) => warn!(workspace = %id, error = &error as &dyn std::error::Error, remedy = error.remedy(), "cannot stop workspace"),
+                Err(error) => warn!(workspace = %id, error = cause(&error), remedy = error.remedy(), "cannot stop workspace"),
             }
             workspaces.0.states.remove(&id);
             workspaces.count();
@@ -313,10 +314,10 @@ impl Workspaces {
                 self.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
             }
             Err(error) => {
-                self.report(&id, &profile, &error);
+                Self::report(&id, &profile, &error);
                 // What is left of it must not linger; it may not exist at all.
                 if let Err(error) = self.0.spawner.stop(&id, profile.stop_timeout.0).await {
-                    warn!(workspace = %id, error = &error as &dyn std::error::Error, "cannot clear a failed start");
+                    warn!(workspace = %id, error = cause(&error), "cannot clear a failed start");
                 }
                 let failure = Failure { profile: profile.name.as_str().into(), at: Instant::now(), error };
                 self.0.states.insert(id.clone(), State::Failing(Arc::new(failure)));
@@ -326,7 +327,7 @@ impl Workspaces {
         self.count();
     }
 
-    fn report(&self, id: &WorkspaceId, profile: &config::Profile, error: &StartError) {
+    fn report(id: &WorkspaceId, profile: &config::Profile, error: &StartError) {
         let log = match error {
             StartError::Spawn(SpawnError::Ended { log, .. }) => log.as_str(),
             StartError::Spawn(_)
@@ -339,7 +340,7 @@ impl Workspaces {
             workspace = %id,
             profile = profile.name,
             image = profile.image,
-            error = error as &dyn std::error::Error,
+            error = cause(error),
             remedy = error.remedy(),
             last_lines = log,
             "workspace did not start",

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use tracing::{info, warn};
 
 use super::{Starting, State, Workspaces};
+use crate::logging::cause;
 use crate::spawner::{Phase, Progress, Running, SpawnError, Status, WorkspaceId};
 
 impl Workspaces {
@@ -45,11 +46,7 @@ impl Workspaces {
             let mut events = self.0.spawner.events();
             // Compared after the events are followed: nothing falls between.
             if let Err(error) = self.reconcile().await {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    remedy = error.remedy(),
-                    "cannot list workspaces"
-                );
+                warn!(error = cause(&error), remedy = error.remedy(), "cannot list workspaces");
             }
             let until = tokio::time::sleep(interval);
             tokio::pin!(until);
@@ -86,7 +83,7 @@ impl Workspaces {
                 self.0.states.remove_if(id, |_, state| is_it(state));
             }
             Err(error) => {
-                warn!(workspace = %id, error = &error as &dyn std::error::Error, "cannot ask for a workspace")
+                warn!(workspace = %id, error = cause(&error), "cannot ask for a workspace");
             }
         }
         self.count();
@@ -113,17 +110,14 @@ impl Workspaces {
         let workspaces = self.clone();
         self.0.tasks.spawn(async move {
             let ready = workspaces.ready(running);
-            let limit = Duration::from_secs(60);
+            let limit = Duration::from_mins(1);
             let answered = tokio::time::timeout(limit, workspaces.until_it_answers(&ready)).await;
-            match answered {
-                Ok(Ok(())) => {
-                    info!(event = "workspace_adopted", workspace = %id, profile = %ready.profile, "workspace adopted");
-                    workspaces.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
-                }
-                Ok(Err(_)) | Err(_) => {
-                    warn!(workspace = %id, "a running workspace does not answer");
-                    workspaces.0.states.remove(&id);
-                }
+            if let Ok(Ok(())) = answered {
+                info!(event = "workspace_adopted", workspace = %id, profile = %ready.profile, "workspace adopted");
+                workspaces.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
+            } else {
+                warn!(workspace = %id, "a running workspace does not answer");
+                workspaces.0.states.remove(&id);
             }
             drop(progress);
             workspaces.forget_instance(&id);

@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A configuration that can be used, whose TLS port is `port`; `more` stands at its end.
-pub fn write(folder: &Path, port: u16, more: &str) -> String {
+pub(crate) fn write(folder: &Path, port: u16, more: &str) -> String {
     Authority::new().write_pair(folder, &["hub.example"]);
     write_secret(&folder.join("secret"), "canary-of-a-secret");
     let path = folder.join("config.toml");

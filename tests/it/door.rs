@@ -25,31 +25,31 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Where the redirects lead.
-pub const ORIGIN: &str = "https://hub.example";
+pub(crate) const ORIGIN: &str = "https://hub.example";
 
 /// A listener, and all that a test needs to judge it.
-pub struct Door {
-    pub address: SocketAddr,
-    pub authority: Authority,
-    pub certificates: Certificates,
-    pub metrics: Metrics,
-    pub tasks: Tasks,
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: Authority,
+    pub(crate) certificates: Certificates,
+    pub(crate) metrics: Metrics,
+    pub(crate) tasks: Tasks,
     folder: TempDir,
 }
 
 impl Door {
     /// With TLS, one certificate for `hub.example`, and limits changed by `change`.
-    pub async fn open(change: impl FnOnce(&mut Listen)) -> Self {
+    pub(crate) async fn open(change: impl FnOnce(&mut Listen)) -> Self {
         Self::with(&[&["hub.example"]], true, change).await
     }
 
     /// Without TLS.
-    pub async fn plain(change: impl FnOnce(&mut Listen)) -> Self {
+    pub(crate) async fn plain(change: impl FnOnce(&mut Listen)) -> Self {
         Self::with(&[&["hub.example"]], false, change).await
     }
 
     /// With a certificate for each of these lists of names.
-    pub async fn with(pairs: &[&[&str]], tls: bool, change: impl FnOnce(&mut Listen)) -> Self {
+    pub(crate) async fn with(pairs: &[&[&str]], tls: bool, change: impl FnOnce(&mut Listen)) -> Self {
         let (folder, authority) = (TempDir::new().unwrap(), Authority::new());
         let sources: Vec<Certificate> = (0..pairs.len()).map(|at| source(folder.path(), at)).collect();
         for (at, names) in pairs.iter().enumerate() {
@@ -59,7 +59,7 @@ impl Door {
         let (metrics, tasks) = (Metrics::new(), Tasks::default());
         let mut listen = Listen { drain_timeout: config::Span::seconds(1), ..Listen::default() };
         change(&mut listen);
-        let year = Duration::from_secs(31_536_000);
+        let year = Duration::from_hours(365 * 24);
         let settings = certificates.server_config();
         let listener = Listener::new(&listen, settings, year, tasks.clone(), metrics.clone());
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -70,31 +70,31 @@ impl Door {
     }
 
     /// Puts another pair in the place of one.
-    pub fn replace(&self, at: usize, pair: &(String, String)) {
+    pub(crate) fn replace(&self, at: usize, pair: &(String, String)) {
         write_pair(self.folder.path(), at, pair);
     }
 
     /// The files of a pair: certificate and key.
-    pub fn files(&self, at: usize) -> (PathBuf, PathBuf) {
+    pub(crate) fn files(&self, at: usize) -> (PathBuf, PathBuf) {
         let Certificate { chain, key } = source(self.folder.path(), at);
         (chain, key)
     }
 
     /// A connection, before TLS.
-    pub async fn tcp(&self) -> TcpStream {
+    pub(crate) async fn tcp(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
 
     /// A connection with TLS to `hub.example`, offering these protocols.
-    pub async fn tls(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
+    pub(crate) async fn tls(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
         let config = Arc::new(self.client_config(protocols));
         secure(&config, "hub.example", self.tcp().await).await.unwrap()
     }
 
     /// A client that trusts this listener's authority.
-    pub fn client_config(&self, protocols: &[&str]) -> ClientConfig {
+    pub(crate) fn client_config(&self, protocols: &[&str]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -105,13 +105,17 @@ impl Door {
     }
 
     /// How many handshakes ended so.
-    pub fn handshakes(&self, result: &'static str) -> u64 {
+    pub(crate) fn handshakes(&self, result: &'static str) -> u64 {
         self.metrics.tls_handshakes.get_or_create(&Outcome { result }).get()
     }
 }
 
 /// The handshake of a client, over any stream.
-pub async fn secure<S>(config: &Arc<ClientConfig>, name: &str, stream: S) -> std::io::Result<TlsStream<S>>
+pub(crate) async fn secure<S>(
+    config: &Arc<ClientConfig>,
+    name: &str,
+    stream: S,
+) -> std::io::Result<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -120,14 +124,14 @@ where
 }
 
 /// Sends a request in HTTP/1.1 and reads its answer; the connection stays open.
-pub async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> Answer {
+pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     timeout(PATIENCE, read_answer(stream, false)).await.unwrap()
 }
 
 /// Waits until the other side has closed; answers what it sent before.
-pub async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+pub(crate) async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Closed with an alert, a FIN or a reset: it is over in any case.
     drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an end in time"));
@@ -145,4 +149,4 @@ fn write_pair(folder: &Path, at: usize, (certificate, key): &(String, String)) {
 }
 
 /// A request that is answered with a redirect.
-pub const GET: &str = "GET /lab?a=1 HTTP/1.1\r\nHost: hub.example\r\n\r\n";
+pub(crate) const GET: &str = "GET /lab?a=1 HTTP/1.1\r\nHost: hub.example\r\n\r\n";

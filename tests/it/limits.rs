@@ -79,7 +79,8 @@ async fn an_idle_http2_connection_is_closed() {
 
 fn with_fields(count: usize, length: usize) -> String {
     let value = "x".repeat(length);
-    let fields: String = (0..count).map(|at| format!("X-{at}: {value}\r\n")).collect();
+    let fields: Vec<String> = (0..count).map(|at| format!("X-{at}: {value}\r\n")).collect();
+    let fields = fields.concat();
     format!("GET / HTTP/1.1\r\nHost: hub.example\r\n{fields}\r\n")
 }
 

@@ -1,5 +1,11 @@
 //! What hubgate does, seen from outside.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod architecture;
 mod attacks;
@@ -7,6 +13,7 @@ mod cli;
 mod config;
 mod demo;
 mod door;
+mod floods;
 mod forwarding;
 mod limits;
 mod oidc;

@@ -1,4 +1,4 @@
-//! As a service: what the service manager is told (sd_notify(3)).
+//! As a service: what the service manager is told (`sd_notify(3)`).
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};

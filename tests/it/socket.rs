@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 /// An open websocket to somebody's workspace, which sends every frame back.
-pub struct Socket(TlsStream<TcpStream>);
+pub(crate) struct Socket(TlsStream<TcpStream>);
 
 impl Socket {
     /// Signs in and opens it. The workspace runs already.
-    pub async fn open(hub: &Hub, user: &str) -> Self {
+    pub(crate) async fn open(hub: &Hub, user: &str) -> Self {
         let client = hub.signed_in(user).await;
         let mut stream = client.connect(&["http/1.1"]).await;
         let request = format!(
@@ -33,7 +33,7 @@ impl Socket {
     }
 
     /// Sends a text and waits for it to come back.
-    pub async fn echo(&mut self, text: &str) {
+    pub(crate) async fn echo(&mut self, text: &str) {
         // Masked with zeros.
         let mut sent = frame(0x81, text.as_bytes());
         sent[1] |= 0x80;
@@ -46,7 +46,7 @@ impl Socket {
     }
 
     /// Waits until the hub has closed it.
-    pub async fn until_closed(mut self) {
+    pub(crate) async fn until_closed(mut self) {
         let mut rest = Vec::new();
         drop(timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("an end in time"));
     }

@@ -76,12 +76,12 @@ async fn a_pair_that_cannot_be_used_leaves_the_old_one_in_place() {
     let (chain, key) = door.files(0);
     let old = (fs::read_to_string(&chain).unwrap(), fs::read_to_string(&key).unwrap());
     let other = door.authority.issue(&["hub.example"]);
-    let half = other.0[..other.0.len() / 2].to_owned();
+    let half = |text: &str| text.split_at(text.len() / 2).0.to_owned();
     let swapped = (old.1.clone(), old.0.clone());
     for (what, pair) in [
         ("another's key", (old.0.clone(), other.1.clone())),
-        ("half a certificate", (half, other.1.clone())),
-        ("half a key", (other.0.clone(), other.1[..other.1.len() / 2].to_owned())),
+        ("half a certificate", (half(&other.0), other.1.clone())),
+        ("half a key", (other.0.clone(), half(&other.1))),
         ("an empty file", (String::new(), other.1)),
         ("key and certificate swapped", swapped),
     ] {
@@ -156,7 +156,7 @@ async fn a_client_that_knows_nothing_newer_than_tls_1_1_is_refused() {
     assert_eq!(door.handshakes("failed"), 2);
 }
 
-/// A ClientHello of TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2).
+/// A `ClientHello` of TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2).
 fn client_hello(minor: u8) -> Vec<u8> {
     // version, random, no session, two suites (ECDHE with ECDSA), no compression
     let mut body = vec![3, minor];

@@ -1,4 +1,4 @@
-//! A real Chromium, driven over WebDriver as a person would drive it.
+//! A real Chromium, driven over `WebDriver` as a person would drive it.
 
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use crate::parts::part;
 
 /// How long a page may take: JupyterLab on two cores beside Keycloak is not quick.
-const PAGE: Duration = Duration::from_secs(120);
+const PAGE: Duration = Duration::from_mins(2);
 
 /// The protocol that the browser may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

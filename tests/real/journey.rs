@@ -83,8 +83,6 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     browser.open(&format!("{}/user/bob/lab", hub.origin())).await;
     browser.sign_in("bob", "bob-password").await;
     browser.new_notebook().await;
-    // Counts the websockets that this page opens from now on.
-    browser.script("window.opened = 0; const W = window.WebSocket; window.WebSocket = class extends W { constructor(...a) { super(...a); window.opened++; } }").await;
     browser.run("import time; kept = 41; time.sleep(8); kept += 1").await;
 
     hub.kill().await;
@@ -92,10 +90,8 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     hub.until_ready().await;
     hub.until_logged("workspace adopted").await;
     browser.until_kernel_idle().await;
-    eventually("the browser connected again", || async {
-        browser.script("return window.opened").await.as_i64().unwrap_or(0) > 0
-    })
-    .await;
+    eventually("the browser's websockets again", || async { hub.metric("hubgate_tunnels").await > 0.0 })
+        .await;
     browser.until_kernel_idle().await;
     browser.run("print(kept)").await;
     browser.until_output("42").await;
@@ -106,13 +102,16 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     );
 
     let before = certificate(&hub).await;
-    let sockets = browser.script("return window.opened").await;
+    let upgrades = "hubgate_requests_total{route=\"workspace\",status=\"1xx\"}";
+    let (open, opened) = (hub.metric("hubgate_tunnels").await, hub.metric(upgrades).await);
     hub.authority().write_pair(hub.folder(), &[NAME]);
     hub.signal(Signal::HUP);
     eventually("the new certificate", || async { certificate(&hub).await != before }).await;
     browser.run("print(kept + 1)").await;
     browser.until_output("43").await;
-    assert_eq!(browser.script("return window.opened").await, sockets, "the websocket stayed");
+    assert!(open > 0.0);
+    assert!((hub.metric("hubgate_tunnels").await - open).abs() < 0.5, "no websocket was closed");
+    assert!((hub.metric(upgrades).await - opened).abs() < 0.5, "and none was opened in place of another");
     browser.close().await;
     hub::remove_containers(port).await;
 }

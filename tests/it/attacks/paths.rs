@@ -114,11 +114,12 @@ async fn a_request_has_one_authority_and_it_is_ours() {
 #[tokio::test]
 async fn a_name_that_must_be_escaped_is_one_user_in_both_forms() {
     let hub = Hub::start(BINARY).await;
-    for (user, forms) in [
-        ("a@b.c", &["/user/a@b.c/x", "/user/a%40b.c/x"] as &[&str]),
+    let users: [(&str, &[&str]); 3] = [
+        ("a@b.c", &["/user/a@b.c/x", "/user/a%40b.c/x"]),
         ("a b", &["/user/a%20b/x"]),
         ("ü", &["/user/%C3%BC/x", "/user/%c3%bc/x"]),
-    ] {
+    ];
+    for (user, forms) in users {
         hub.run_workspace(user).await;
         let mut client = hub.signed_in(user).await;
         for form in forms {
