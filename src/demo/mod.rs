@@ -13,14 +13,14 @@ mod workspace;
 
 use std::env;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use url::Url;
 
 use crate::app::{self, AppError};
 use crate::clock::Clock;
-use crate::config::{self, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::seal;
 use crate::secret::Secret;
 use folder::{Folder, Setting};
@@ -148,12 +148,19 @@ pub fn run(options: Options) -> Result<(), DemoError> {
         workspace: &workspace,
     };
     let file = folder.write_config(&setting)?;
-    let config = config::load(&file)?.config;
+    let config = usable(&file)?;
     door.open(provider).map_err(DemoError::Provider)?;
     let text = welcome(&people, options.port, port, &file.display().to_string(), &workspace);
     // Whoever has closed the terminal has the demo without its words.
     io::stdout().lock().write_all(text.as_bytes()).unwrap_or_default();
     Ok(app::run(config)?)
+}
+
+/// The configuration, judged as anybody's.
+fn usable(file: &Path) -> Result<Config, ConfigError> {
+    let loaded = config::load(file)?;
+    let findings = config::check(&loaded);
+    if findings.is_empty() { Ok(loaded.config) } else { Err(ConfigError::Findings(findings)) }
 }
 
 /// hubgate's name at the provider.
@@ -190,10 +197,18 @@ fn welcome(people: &[Person], port: u16, provider: u16, config: &str, workspace:
         format!("      {:<8}{}   ({role})", person.name, person.password.expose())
     };
     let users = people.iter().zip(["administrator", "user"]).map(line).collect::<Vec<_>>().join("\n");
-    let workspace = match workspace {
-        Workspace::Container { image } => format!("containers of {image}"),
+    let (workspace, afterwards) = match workspace {
+        Workspace::Container { image } => {
+            let names: Vec<_> = people.iter().map(|person| format!("{CLIENT}-{}", person.name)).collect();
+            let remove = format!("docker rm -f {} (they run on until then)", names.join(" "));
+            (format!("containers of {image}"), remove)
+        }
         Workspace::Process { .. } => {
-            "child processes WITHOUT ANY PROTECTION between users or from them".to_owned()
+            let nothing = "nothing runs on, and the homes stay";
+            (
+                "child processes WITHOUT ANY PROTECTION between users or from them".to_owned(),
+                nothing.to_owned(),
+            )
         }
     };
     format!(
@@ -213,6 +228,7 @@ fn welcome(people: &[Person], port: u16, provider: u16, config: &str, workspace:
     Metrics         http://127.0.0.1:{metrics}/metrics
     From elsewhere  ssh -L {port}:localhost:{port} -L {provider}:127.0.0.1:{provider} THIS-MACHINE
     Stop            Ctrl-C
+    Afterwards      {afterwards}
 
 ",
         metrics = port.saturating_add(1),

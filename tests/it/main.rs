@@ -12,6 +12,7 @@ mod attacks;
 mod cli;
 mod config;
 mod day;
+mod demo;
 mod door;
 mod floods;
 mod forwarding;

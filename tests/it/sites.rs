@@ -3,7 +3,7 @@
 use support::client::Client;
 use support::hub::Hub;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
+use super::BINARY;
 
 /// Origins of other sites, however near they look to `https://HOST`.
 fn foreign(host: &str) -> Vec<String> {
