@@ -1,5 +1,11 @@
 //! Paths: what is judged is what is forwarded, and no reading of it is another user's.
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::client::Client;
 use support::hub::Hub;
 
 use super::BINARY;
@@ -159,4 +165,43 @@ async fn raw(hub: &Hub, cookies: &str, method: &str, target: &str, hosts: &str) 
     let request =
         format!("{method} {target} HTTP/1.1\r\n{hosts}Cookie: {cookies}\r\nConnection: close\r\n\r\n");
     hub.client().raw(request.as_bytes()).await.status
+}
+
+/// The status of a GET over HTTP/2, with this `:authority` and this `host`.
+async fn over_http2(client: &Client, authority: &str, host: Option<&str>, path: &str) -> u16 {
+    let stream = TokioIo::new(client.connect(&["h2"]).await);
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let mut request =
+        Request::builder().uri(format!("https://{authority}{path}")).header("cookie", client.cookies());
+    if let Some(host) = host {
+        request = request.header("host", host);
+    }
+    let sending = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+    tokio::select! {
+        answer = sending => answer.unwrap().status().as_u16(),
+        ended = connection => panic!("{authority}: the connection ended: {ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn over_http2_authority_and_host_are_one_and_ours() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    hub.run_workspace("bob").await;
+    let alice = hub.signed_in("alice").await;
+    let ours = hub.host();
+    assert_eq!(over_http2(&alice, &ours, None, "/user/alice/x").await, 200);
+    assert_eq!(hub.last_request("alice").header("host"), Some(ours.as_str()), "HTTP/1.1 needs it");
+    let before = hub.traffic();
+    for (authority, host, path, status) in [
+        (ours.as_str(), Some("other.example"), "/user/alice/x", 400),
+        ("other.example", Some(ours.as_str()), "/user/alice/x", 400),
+        ("other.example", None, "/user/alice/x", 421),
+        (ours.as_str(), None, "/user/bob/x", 403),
+        (ours.as_str(), None, "/user/alice/%2e%2e/bob/x", 400),
+        (ours.as_str(), None, "/USER/bob/x", 400),
+    ] {
+        assert_eq!(over_http2(&alice, authority, host, path).await, status, "{authority} {host:?} {path}");
+    }
+    assert_eq!(hub.traffic(), before, "nothing of it reached a workspace");
 }
