@@ -85,10 +85,6 @@ deny: cc ## Judge the dependencies: advisories, licences, duplicates, sources
 		$(TOOLS)/bin/cargo-deny check bans licenses sources; \
 	fi
 
-.PHONY: check-example
-check-example: build ## Check config.toml.example as an administrator would
-	target/debug/hubgate check --config config.toml.example
-
 .PHONY: bench-quick
 bench-quick: release ## Compare hubgate's cost of a request with nginx's (five minutes)
 	tests/bench/quick
