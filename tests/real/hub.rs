@@ -14,15 +14,15 @@ const SUBNET: &str = "172.30.77.0/24";
 /// Where containers reach the hub API. Several hubs share the network, each with a port.
 pub(crate) const GATEWAY: &str = "172.30.77.1";
 
-/// A profile of either mode, over the image made for it.
-pub(crate) fn profile(mode: &str) -> String {
+/// A profile of either mode, over the image made for it. Homes are this hub's own.
+pub(crate) fn profile(mode: &str, port: u16) -> String {
     let image = match mode {
         "hub" => part("HUBGATE_TEST_SINGLEUSER_IMAGE"),
         _ => part("HUBGATE_TEST_LAB_IMAGE"),
     };
     format!(
         "[[profile]]\nname = \"{mode}\"\ntitle = \"JupyterLab\"\nimage = \"{image}\"\nmemory = \"1GiB\"\ncpu = \"1 cpu\"\n\
-         [[profile.volume]]\nsource = \"hubgate-real-{mode}-{{username}}\"\ntarget = \"/home/jovyan\"\nowner = \"1000:100\"\n"
+         [[profile.volume]]\nsource = \"hubgate-real-{port}-{{username}}\"\ntarget = \"/home/jovyan\"\nowner = \"1000:100\"\n"
     )
 }
 
@@ -31,6 +31,8 @@ pub(crate) fn profile(mode: &str) -> String {
 /// `port` keeps the hub APIs and container names of hubs apart.
 pub(crate) async fn start(binary: &str, profiles: &str, port: u16) -> Process {
     make_network().await;
+    // JupyterLab opens what was open last: a home that an earlier run left shows no launcher.
+    clear(port).await;
     let mut keycloak = Keycloak::connect().await;
     let sections = format!(
         "[provider]\nissuer = \"{issuer}\"\nclient_id = \"hubgate\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
@@ -69,10 +71,15 @@ pub(crate) async fn docker(arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Takes a hub's containers away, when its test is over.
-pub(crate) async fn remove_containers(port: u16) {
-    let (_, list) = docker(&["ps", "-aq", "--filter", &format!("name=hubgate-real-{port}-")]).await;
+/// Takes a hub's containers and homes away, before its test and after it.
+pub(crate) async fn clear(port: u16) {
+    let filter = format!("name=hubgate-real-{port}-");
+    let (_, list) = docker(&["ps", "-aq", "--filter", &filter]).await;
     for id in list.split_whitespace() {
         docker(&["rm", "-f", id]).await;
+    }
+    let (_, list) = docker(&["volume", "ls", "-q", "--filter", &filter]).await;
+    for name in list.split_whitespace() {
+        docker(&["volume", "rm", name]).await;
     }
 }

@@ -13,7 +13,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
 
 /// Opens Lab signed out, signs in at Keycloak, computes, signs out; the next visit must sign in again.
 async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
-    let hub = hub::start(BINARY, &profile(mode), port).await;
+    let hub = hub::start(BINARY, &profile(mode, port), port).await;
     let browser = Browser::start(hub.address().ip(), http).await;
     let lab = format!("{}/user/{user}/lab", hub.origin());
     let mut keycloak = Keycloak::connect().await;
@@ -44,7 +44,7 @@ async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
     browser.open(&lab).await;
     browser.find("#kc-login").await;
     browser.close().await;
-    hub::remove_containers(port).await;
+    hub::clear(port).await;
 }
 
 /// What the page itself was loaded with.
@@ -78,7 +78,7 @@ async fn a_researcher_works_in_a_jupyterhub_image_over_http_2() {
 #[tokio::test]
 async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     let port = 18085;
-    let mut hub = hub::start(BINARY, &profile("token"), port).await;
+    let mut hub = hub::start(BINARY, &profile("token", port), port).await;
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
     browser.open(&format!("{}/user/bob/lab", hub.origin())).await;
     browser.sign_in("bob", "bob-password").await;
@@ -113,7 +113,7 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
     assert!((hub.metric("hubgate_tunnels").await - open).abs() < 0.5, "no websocket was closed");
     assert!((hub.metric(upgrades).await - opened).abs() < 0.5, "and none was opened in place of another");
     browser.close().await;
-    hub::remove_containers(port).await;
+    hub::clear(port).await;
 }
 
 /// The certificate that a new connection is shown.

@@ -25,7 +25,7 @@ fn provider() -> String {
 #[tokio::test]
 async fn without_an_engine_people_sign_in_and_read_what_is_wrong() {
     let sections =
-        format!("{}[spawner.docker]\nsocket = \"{{folder}}/none.sock\"\n{}", provider(), profile("token"));
+        format!("{}[spawner.docker]\nsocket = \"{{folder}}/none.sock\"\n{}", provider(), profile("token", 0));
     let hub = Process::start(BINARY, &sections, crate::keycloak::CLIENT_SECRET).await;
     crate::keycloak::Keycloak::connect().await.register(&hub.origin()).await;
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
@@ -59,7 +59,7 @@ async fn without_keycloak_a_page_says_so_until_it_is_back() {
         "{}\n[spawner.docker]\nsocket = \"{}\"\nprefix = \"hubgate-real-{port}\"\n{}",
         provider(),
         part("HUBGATE_TEST_DOCKER").trim_start_matches("unix://"),
-        profile("token"),
+        profile("token", port),
     );
     let hub = Process::start(BINARY, &sections, crate::keycloak::CLIENT_SECRET).await;
     assert_eq!(hub.operations("/readyz").await.0, 503);
