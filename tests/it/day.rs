@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use support::client::Client;
 use support::eventually::eventually;
-use support::hub::{EVERYONE, Hub, PROFILE, path_and_query};
+use support::hub::{EVERYONE, Hub, PROFILE, THREE_URLS, path_and_query};
+use support::process::JSON_LOG;
 use support::provider::Lie;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use url::Url;
@@ -385,4 +386,19 @@ async fn a_provider_that_comes_late_is_found_without_a_restart() {
     assert!(location.is_some_and(|location| location.starts_with(&hub.provider().issuer())));
     hub.provider().restart().await;
     hub.signed_in("alice").await;
+}
+
+#[tokio::test]
+async fn three_urls_describe_a_provider_as_well_and_the_log_can_be_json() {
+    let hub = Hub::with(BINARY, &format!("{THREE_URLS}{JSON_LOG}{EVERYONE}{PROFILE}")).await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    assert_eq!(alice.fetch("GET", "/user/alice/x?canary", b"").await.status, 200);
+    hub.process().until_logged("workspace ready").await;
+    let log = hub.process().log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let requests = lines.iter().filter(|line| line["target"] == "hubgate::access");
+    let of_alice = requests.filter(|line| line["user"] == "alice" && line["route"] == "workspace");
+    assert!(of_alice.count() > 0, "one object a request: {log}");
+    assert!(!log.contains("canary"));
 }

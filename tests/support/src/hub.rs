@@ -39,6 +39,9 @@ pub const PROFILE: &str = "[[profile]]\nname = \"lab\"\ntitle = \"JupyterLab\"\n
 /// Whoever the provider signs in may enter.
 pub const EVERYONE: &str = "[[rule]]\neveryone = true\n";
 
+/// In a hub's sections: the provider is described by its three URLs, as pyiron's hub does, not by its issuer.
+pub const THREE_URLS: &str = "# three URLs\n";
+
 impl Hub {
     /// With one profile, open to everybody.
     pub async fn start(binary: &str) -> Self {
@@ -60,10 +63,20 @@ impl Hub {
             engine.add_image(name, jupyter(&["tini", "--"], &["jupyter", "lab"]));
         }
         engine.add_image("hub:1", jupyter(&["tini", "--"], &["jupyterhub-singleuser"]));
+        // A test of another description of the provider brings its own.
+        let issuer = format!("issuer = \"{}\"\n", provider.issuer());
+        let urls = ["auth", "token", "userinfo"].map(|name| provider.endpoint(name).to_string());
+        let described = if sections.contains(THREE_URLS) {
+            format!(
+                "authorize_url = \"{}\"\ntoken_url = \"{}\"\nuserdata_url = \"{}\"\n",
+                urls[0], urls[1], urls[2]
+            )
+        } else {
+            issuer
+        };
         let all = format!(
-            "{sections}\n[provider]\nissuer = \"{}\"\nclient_id = \"{}\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
+            "{sections}\n[provider]\n{described}client_id = \"{}\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
              [spawner.docker]\nsocket = \"{}\"\n",
-            provider.issuer(),
             Provider::CLIENT_ID,
             engine.socket().display(),
         );

@@ -29,6 +29,9 @@ pub struct Process {
     log: Arc<Mutex<String>>,
 }
 
+/// In a hub's sections: its log is JSON.
+pub const JSON_LOG: &str = "# JSON log\n";
+
 /// The TLS port; the address is what differs between hubs.
 pub const PORT: u16 = 8443;
 const OPERATIONS: u16 = 9180;
@@ -49,7 +52,8 @@ impl Process {
              [listen]\nhttps = [\"{address}:{PORT}\"]\nhttp = [\"{address}:{REDIRECT}\"]\noperations = \"{address}:{OPERATIONS}\"\n\
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
-             [store]\nfolder = \"{here}/state\"\n\n[log]\nfilter = \"info,hubgate=debug\"\n\n{}",
+             [store]\nfolder = \"{here}/state\"\n\n[log]\nfilter = \"info,hubgate=debug\"\n{}\n{}",
+            if sections.contains(JSON_LOG) { "format = \"json\"\n" } else { "" },
             sections.replace("{folder}", &here).replace("{address}", &address.to_string())
         );
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
