@@ -115,7 +115,32 @@ async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, Oi
             source: Some(Detail(format!("it answers {}", response.status())).into()),
         });
     }
-    let metadata: Metadata = serde_json::from_slice(response.body()).map_err(|source| {
+    let (metadata, token) = read(response.body(), issuer, document, http)?;
+    let extra = metadata.additional_metadata();
+    let keys = Keys::fetch(metadata.jwks_uri().url().clone(), http).await?;
+    Ok(Known {
+        issuer: issuer.to_owned(),
+        authorize: metadata.authorization_endpoint().url().clone(),
+        token,
+        userinfo: metadata.userinfo_endpoint().map(|userinfo| userinfo.url().clone()),
+        logout: extra.end_session_endpoint.clone(),
+        iss: if extra.authorization_response_iss_parameter_supported {
+            Iss::Required
+        } else {
+            Iss::IfPresent
+        },
+        keys: Some(keys),
+    })
+}
+
+/// A description that can be used safely, and its token endpoint: it may lack one.
+pub(super) fn read(
+    body: &[u8],
+    issuer: &str,
+    document: &Url,
+    http: &Http,
+) -> Result<(Metadata, Url), OidcError> {
+    let metadata: Metadata = serde_json::from_slice(body).map_err(|source| {
         OidcError::settings(format!("{} is not the description of a provider", place(document)), source)
     })?;
     let found = metadata.issuer().as_str();
@@ -136,20 +161,8 @@ async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, Oi
     {
         url.map_or(Ok(()), |url| http.check(name, url))?;
     }
-    let keys = Keys::fetch(metadata.jwks_uri().url().clone(), http).await?;
-    Ok(Known {
-        issuer: issuer.to_owned(),
-        authorize: metadata.authorization_endpoint().url().clone(),
-        token: token.clone(),
-        userinfo: userinfo.cloned(),
-        logout: extra.end_session_endpoint.clone(),
-        iss: if extra.authorization_response_iss_parameter_supported {
-            Iss::Required
-        } else {
-            Iss::IfPresent
-        },
-        keys: Some(keys),
-    })
+    let token = token.clone();
+    Ok((metadata, token))
 }
 
 /// RFC 9700 section 2.1.1. Whoever lists nothing may well support it: S256 is sent in any case.
@@ -171,7 +184,7 @@ fn unusable(what: impl Into<String>) -> OidcError {
     OidcError::Settings { what: what.into(), source: None }
 }
 
-type Metadata = ProviderMetadata<
+pub(super) type Metadata = ProviderMetadata<
     Extra,
     CoreAuthDisplay,
     CoreClientAuthMethod,
@@ -188,7 +201,7 @@ type Metadata = ProviderMetadata<
 
 /// What openidconnect does not know of.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-struct Extra {
+pub(super) struct Extra {
     /// RFC 8414.
     code_challenge_methods_supported: Option<Vec<String>>,
     /// RFC 9207.
