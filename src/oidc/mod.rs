@@ -5,12 +5,15 @@
 
 mod answer;
 mod claims;
+mod client;
 mod discovery;
+mod exchange;
 mod http;
 mod jwt;
 mod keys;
 mod login;
 mod logout;
+mod person;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +31,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::secret::Secret;
 
+use self::client::Client;
 use self::discovery::{Description, Known};
 use self::http::Http;
 
@@ -53,15 +57,6 @@ struct Shared {
     skew: u64,
     known: ArcSwapOption<Known>,
     search: Search,
-}
-
-/// What we are at the provider.
-#[derive(Debug)]
-struct Client {
-    id: String,
-    secret: Secret,
-    callback: Url,
-    scopes: Vec<String>,
 }
 
 /// One search for the provider at a time; whoever waited for one that failed shares its failure. Else many people who

@@ -1,0 +1,131 @@
+//! Who it is: the ID token, with what userinfo and the access token add.
+
+use http::header::{AUTHORIZATION, HeaderValue};
+use serde_json::{Map, Value};
+use tracing::debug;
+use url::Url;
+
+use super::claims::{Expected, Nonce, check_access_token, merge, subject};
+use super::discovery::Known;
+use super::exchange::refusal;
+use super::http::{media_type, place};
+use super::jwt::Jwt;
+use super::keys::Keys;
+use super::{OidcError, Provider, get};
+use crate::identity::Identity;
+
+impl Provider {
+    /// Who the ID token says it is, with what userinfo and the access token add.
+    pub(super) async fn identity(
+        &self,
+        known: &Known,
+        keys: &Keys,
+        nonce: Nonce<'_>,
+        id_token: &str,
+        access_token: &str,
+    ) -> Result<Identity, OidcError> {
+        let expected = self.expected(known);
+        let jwt = Jwt::parse(id_token)?;
+        // `logout+jwt` and `at+jwt` are signed by the same keys.
+        if !matches!(jwt.media_type().as_deref(), None | Some("jwt")) {
+            return Err(OidcError::untrusted("its ID token is a token of another kind", jwt.media_type()));
+        }
+        let verified = keys.verify(&jwt, &self.0.http, &self.0.clock).await?;
+        expected.check(&verified.claims)?;
+        nonce.check(&verified.claims)?;
+        check_access_token(&verified, access_token)?;
+        let subject = subject(&verified.claims)?.to_owned();
+        let sid = verified.claims.get("sid").and_then(Value::as_str).map(str::to_owned);
+        let mut claims = verified.claims;
+        if let Some(userinfo) = &known.userinfo {
+            let userinfo = self.userinfo(userinfo, access_token).await?;
+            // Section 5.3.2: else one person's profile could be put under another's name.
+            if userinfo.get("sub").and_then(Value::as_str) != Some(&subject) {
+                return Err(OidcError::untrusted("its userinfo is about somebody else", None));
+            }
+            claims = merge(claims, userinfo);
+        }
+        for (name, value) in keycloak_roles(&expected, keys, access_token, &subject) {
+            claims.entry(name).or_insert(value);
+        }
+        Ok(Identity { issuer: known.issuer.clone(), subject, sid, claims })
+    }
+
+    /// OAuth 2.0 without OpenID Connect: whose access token it is, is all there is to know.
+    pub(super) async fn identity_by_userinfo(
+        &self,
+        known: &Known,
+        access_token: &str,
+    ) -> Result<Identity, OidcError> {
+        let claims = match &known.userinfo {
+            Some(userinfo) => self.userinfo(userinfo, access_token).await?,
+            None => Map::new(),
+        };
+        let subject = subject(&claims)?.to_owned();
+        Ok(Identity { issuer: known.issuer.clone(), subject, sid: None, claims })
+    }
+
+    /// What a token of this provider is compared with.
+    pub(super) fn expected<'a>(&'a self, known: &'a Known) -> Expected<'a> {
+        Expected {
+            issuer: &known.issuer,
+            client: &self.0.client.id,
+            now: self.0.clock.now(),
+            skew: self.0.skew,
+        }
+    }
+
+    async fn userinfo(&self, url: &Url, access_token: &str) -> Result<Map<String, Value>, OidcError> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {access_token}"))
+            .map_err(|_private| OidcError::untrusted("its access token is malformed", None))?;
+        bearer.set_sensitive(true);
+        let mut request = get(url)?;
+        request.headers_mut().insert(AUTHORIZATION, bearer);
+        let response = self.0.http.call(request).await?;
+        let body = response.body();
+        if !response.status().is_success() {
+            let fields = serde_json::from_slice(body).ok();
+            return Err(fields.as_ref().and_then(refusal).unwrap_or(OidcError::Refused {
+                error: "userinfo".to_owned(),
+                description: Some(format!("it answers {}", response.status())),
+            }));
+        }
+        if media_type(&response).as_deref() == Some("application/jwt") {
+            return Err(OidcError::Settings {
+                what: "userinfo is signed (application/jwt); let the client get it as plain JSON (Keycloak: user info signed response algorithm)".to_owned(),
+                source: None,
+            });
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(claims)) => Ok(claims),
+            Ok(_) => Err(OidcError::untrusted("its userinfo is not a JSON object", None)),
+            Err(source) => Err(OidcError::unreachable(place(url), source)),
+        }
+    }
+}
+
+/// Keycloak writes roles into the access token only, unless it is told otherwise. They count if the token is signed by
+/// the same keys, for us, about the same person. Anything else is another service's business.
+fn keycloak_roles(
+    expected: &Expected<'_>,
+    keys: &Keys,
+    access_token: &str,
+    subject: &str,
+) -> impl Iterator<Item = (String, Value)> {
+    let ours = |claims: &Map<String, Value>| {
+        let is = |name: &str, wanted: &str| claims.get(name).and_then(Value::as_str) == Some(wanted);
+        is("typ", "Bearer")
+            && is("azp", expected.client)
+            // Lightweight tokens have no `sub`.
+            && (is("sub", subject) || !claims.contains_key("sub"))
+            && expected.check_issuer(claims).is_ok()
+            && expected.check_time(claims).is_ok()
+    };
+    let claims =
+        Jwt::parse(access_token).ok().and_then(|jwt| keys.verify_now(&jwt)).map(|verified| verified.claims);
+    let claims = claims.filter(ours);
+    if claims.is_none() {
+        debug!("the access token says nothing about roles");
+    }
+    claims.into_iter().flatten().filter(|(name, _)| name == "realm_access" || name == "resource_access")
+}
