@@ -43,7 +43,7 @@ pub enum AppError {
     #[error("cannot watch for signals")]
     Signals(#[source] std::io::Error),
     /// A secret that cannot be had.
-    #[error("cannot read provider.client_secret")]
+    #[error("cannot read what proves to the provider who we are")]
     Secret(#[from] SecretError),
     /// Certificates.
     #[error("cannot use the certificates")]
@@ -113,10 +113,10 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     tell_validity(&certificates, &clock, &metrics);
     let store = Store::open(&config.store.folder).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
-    let secret = config.provider.client_secret.read()?;
+    let credential = config.provider.credential()?;
     let mut callback = config.public.url.clone();
     callback.set_path("/hub/oauth_callback");
-    let provider = Provider::new(&config.provider, callback, secret, clock.clone())?;
+    let provider = Provider::new(&config.provider, callback, credential, clock.clone())?;
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
     let body_timeout = config.listen.body_timeout.0;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());

@@ -54,6 +54,12 @@ pub enum SecretSource {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SecretError {
+    /// The configuration names no place.
+    #[error("{key} is missing")]
+    Missing {
+        /// The key that would.
+        key: &'static str,
+    },
     /// The file, or systemd's, cannot be read.
     #[error("cannot read {place}")]
     Read {
@@ -98,6 +104,7 @@ impl SecretError {
     /// What an operator can do.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Missing { .. } => "add it: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }",
             Self::Read { .. } => "see that it exists and that hubgate's user may read it",
             Self::Unset { .. } => "set it in the environment of the service",
             Self::NoCredentials { .. } | Self::Name { .. } => {

@@ -1,13 +1,12 @@
 //! What is wrong across sections: everything that can be known without a network.
 
 mod files;
+mod provider;
 mod workspaces;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use url::{Host, Url};
 
 use super::units::{Limit, Size, Span};
 use super::{Config, Loaded};
@@ -56,7 +55,7 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     public(findings, config);
     listen(findings, config);
     addresses(findings, config);
-    provider(findings, config);
+    provider::check(findings, config);
     session(findings, config);
     forward(findings, config);
     log(findings, config);
@@ -169,123 +168,6 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (any || one.ip() == other.ip())
 }
 
-fn provider(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
-    endpoints(findings, config);
-    let with_issuer = provider.issuer.is_some();
-    if with_issuer && !provider.scopes.iter().any(|scope| scope == "openid") {
-        findings.add("provider.scopes", "without openid there is no ID token", "add \"openid\"");
-    }
-    // RFC 6749 section 3.3.
-    let token = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    for (index, scope) in provider.scopes.iter().enumerate() {
-        if scope.is_empty() || !scope.bytes().all(token) {
-            findings.add(
-                &format!("provider.scopes[{index}]"),
-                "not one scope",
-                "write each scope as an element of its own",
-            );
-        }
-    }
-    for (key, value) in [
-        ("provider.client_id", &provider.client_id),
-        ("provider.username_claim", &provider.username_claim),
-        ("provider.groups_claim", &provider.groups_claim),
-    ] {
-        if value.is_empty() {
-            findings.add(key, "empty", "write its name, or leave the key out if it has a default");
-        }
-    }
-    findings.positive("provider.timeout", provider.timeout);
-    if provider.clock_skew > MOST_SKEW {
-        findings.add(
-            "provider.clock_skew",
-            "so much would accept tokens long expired",
-            "write at most \"5min\", and run NTP",
-        );
-    }
-}
-
-/// Either the issuer, or the three URLs.
-fn endpoints(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
-    let urls = [
-        ("provider.authorize_url", &provider.authorize_url),
-        ("provider.token_url", &provider.token_url),
-        ("provider.userdata_url", &provider.userdata_url),
-    ];
-    let given = urls.iter().filter(|(_, url)| url.is_some()).count();
-    match (&provider.issuer, given) {
-        (None, 0) => findings.add(
-            "provider.issuer",
-            "missing",
-            "add `issuer = \"https://keycloak.example.org/realms/lab\"`, or authorize_url, token_url and userdata_url",
-        ),
-        (Some(_), 1..) => findings.add(
-            "provider.issuer",
-            "given beside authorize_url, token_url or userdata_url",
-            "keep the issuer: the URLs are found from it",
-        ),
-        (None, 1..) => {
-            for (key, _) in urls.iter().filter(|(_, url)| url.is_none()) {
-                findings.add(key, "missing", "give all three URLs, or `issuer` in their place");
-            }
-        }
-        (Some(_), 0) => {}
-    }
-    let insecure = provider.insecure_http;
-    if let Some(issuer) = &provider.issuer {
-        match Url::parse(issuer) {
-            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-                findings.add(
-                    "provider.issuer",
-                    "an issuer has no query and no fragment",
-                    "write it as the provider does",
-                );
-            }
-            Ok(url) => endpoint(findings, "provider.issuer", &url, insecure),
-            Err(_) => {
-                findings.add(
-                    "provider.issuer",
-                    "not a URL",
-                    "write \"https://keycloak.example.org/realms/lab\"",
-                );
-            }
-        }
-    }
-    for (key, url) in urls.into_iter().chain([("provider.logout_url", &provider.logout_url)]) {
-        if let Some(url) = url {
-            endpoint(findings, key, url, insecure);
-        }
-    }
-}
-
-fn endpoint(findings: &mut Findings<'_>, key: &str, url: &Url, insecure_http: bool) {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if loopback || insecure_http => {}
-        "http" => findings.add(
-            key,
-            "without TLS, anybody on the way could sign in as anybody",
-            "write https, and `ca_file` for a certificate of your own authority",
-        ),
-        _ => findings.add(key, "not an https URL", "write \"https://…\""),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        findings.add(
-            key,
-            "holds a user or a password",
-            "take it out: client_id and client_secret say who asks",
-        );
-    }
-}
-
 fn session(findings: &mut Findings<'_>, config: &Config) {
     let session = &config.session;
     findings.positive("session.idle_timeout", session.idle_timeout);
@@ -326,5 +208,4 @@ fn log(findings: &mut Findings<'_>, config: &Config) {
 const WORKERS: std::ops::RangeInclusive<usize> = 1..=1024;
 const HEADER_SIZE: std::ops::RangeInclusive<Size> = Size::kibibytes(8)..=Size::kibibytes(1024);
 const HEADER_COUNT: std::ops::RangeInclusive<usize> = 16..=1000;
-const MOST_SKEW: Span = Span::seconds(300);
 const LONGEST_SESSION: Span = Span(Duration::from_hours(400 * 24));

@@ -194,7 +194,7 @@ impl Place {
                 Segment::Enum { .. } | Segment::Unknown => {}
             }
             // Below such a key a secret may stand, even as a key.
-            if matches!(segment, Segment::Map { key } if key.ends_with("_secret")) {
+            if matches!(segment, Segment::Map { key } if key.ends_with("_secret") || key == "client_key") {
                 break;
             }
         }

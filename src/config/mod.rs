@@ -6,6 +6,7 @@
 mod check;
 mod load;
 mod profile;
+mod provider;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,9 +19,8 @@ use url::Url;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
 pub use profile::{Mode, Profile, Volume};
+pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
 pub use units::{Cpu, Limit, Size, Span};
-
-use crate::secret::SecretSource;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -156,64 +156,6 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// PEM: its private key. Only its owner may read it.
     pub key: PathBuf,
-}
-
-/// `[provider]`: either `issuer`, or the three URLs.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// Everything else is found from it (OpenID Connect Discovery 1.0).
-    pub issuer: Option<String>,
-    /// Where browsers sign in.
-    pub authorize_url: Option<Url>,
-    /// Where codes become tokens.
-    pub token_url: Option<Url>,
-    /// Where the claims are.
-    pub userdata_url: Option<Url>,
-    /// Where browsers sign out; with `issuer` it is found.
-    pub logout_url: Option<Url>,
-    /// This hub's name at the provider.
-    pub client_id: String,
-    /// Its secret there.
-    pub client_secret: SecretSource,
-    /// The authorities that the provider's certificate may come from, in place of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// What is asked for. With `issuer`, `openid` must be among them.
-    #[serde(default = "Provider::default_scopes")]
-    pub scopes: Vec<String>,
-    /// The claim that names the user.
-    #[serde(default = "Provider::default_username_claim")]
-    pub username_claim: String,
-    /// The claim with the user's groups.
-    #[serde(default = "Provider::default_groups_claim")]
-    pub groups_claim: String,
-    /// How far the provider's clock may be from ours.
-    #[serde(default = "Provider::default_clock_skew")]
-    pub clock_skew: Span,
-    /// How long one call to the provider may take.
-    #[serde(default = "Provider::default_timeout")]
-    pub timeout: Span,
-    /// Allows a provider without TLS that is not on this machine.
-    #[serde(default)]
-    pub insecure_http: bool,
-}
-
-impl Provider {
-    fn default_scopes() -> Vec<String> {
-        ["openid", "profile", "email"].map(str::to_owned).to_vec()
-    }
-    fn default_username_claim() -> String {
-        "preferred_username".to_owned()
-    }
-    fn default_groups_claim() -> String {
-        "groups".to_owned()
-    }
-    fn default_clock_skew() -> Span {
-        Span::seconds(30)
-    }
-    fn default_timeout() -> Span {
-        Span::seconds(10)
-    }
 }
 
 /// `[session]`

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Outcome;
-use crate::oidc::{self, Answer, OidcError, Tokens};
+use crate::oidc::{self, Answer, OidcError, Tokens, Want};
 use crate::session::Session;
 use crate::user::User;
 
@@ -64,7 +64,7 @@ impl Gateway {
         next: &LocalPath,
         again: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let (url, login) = self.0.provider.begin().await?;
+        let (url, login) = self.0.provider.begin(&Want::default()).await?;
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
         let name = attempt_cookie(&login.state);

@@ -17,6 +17,28 @@ use super::discovery::{Iss, Known};
 use super::{Client, OidcError, Provider, Tokens};
 use crate::identity::Identity;
 
+/// What is wanted of a login; by default, an ordinary one.
+#[derive(Debug, Clone, Default)]
+pub struct Want {
+    /// The provider may show no page: whoever is not signed in there already is refused.
+    pub prompt_none: bool,
+    /// A stronger or fresher proof than an ordinary login's.
+    pub step_up: Option<StepUp>,
+    /// The identity provider behind Keycloak to go to. One that the configuration does not list is left out.
+    pub idp_hint: Option<String>,
+    /// Whom the login page may suggest.
+    pub login_hint: Option<String>,
+}
+
+/// How a person must be authenticated for what they are about to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepUp {
+    /// One of these must have been reached, the best first. Empty: those of the configuration.
+    pub acr_values: Vec<String>,
+    /// So many seconds ago at most. `None`: as the configuration says.
+    pub max_age: Option<u64>,
+}
+
 /// What a login attempt must remember, sealed in the browser's cookie.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Login {
@@ -32,7 +54,7 @@ pub struct Login {
 
 impl Provider {
     /// Begins a login: where to send the browser, and what must come back with it.
-    pub async fn begin(&self) -> Result<(Url, Login), OidcError> {
+    pub async fn begin(&self, _want: &Want) -> Result<(Url, Login), OidcError> {
         let known = self.known().await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let nonce = Random::new_random_len(RANDOM_BYTES);

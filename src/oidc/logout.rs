@@ -28,30 +28,21 @@ const LONGEST: usize = 4000;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{self, Span};
+    use crate::config;
     use crate::secret::SecretSource;
 
     fn provider(logout_url: Option<&str>) -> Provider {
         let url = |text: &str| Url::parse(text).unwrap();
+        let secret = SecretSource::Env("NONE".to_owned());
         let config = config::Provider {
             issuer: None,
             authorize_url: Some(url("https://kc.example/auth")),
             token_url: Some(url("https://kc.example/token")),
             userdata_url: Some(url("https://kc.example/me")),
             logout_url: logout_url.map(url),
-            client_id: "hub & co".to_owned(),
-            client_secret: SecretSource::Env("NONE".to_owned()),
-            ca_file: None,
-            scopes: Vec::new(),
-            username_claim: String::new(),
-            groups_claim: String::new(),
-            clock_skew: Span(Duration::ZERO),
-            timeout: Span::seconds(1),
-            insecure_http: false,
+            ..config::Provider::of_issuer("", "hub & co", secret)
         };
         Provider::new(&config, url("https://hub.example/cb"), Secret::new("s"), Clock::manual(0)).unwrap()
     }

@@ -36,7 +36,7 @@ use self::discovery::{Description, Known};
 use self::http::Http;
 
 pub use self::answer::Answer;
-pub use self::login::Login;
+pub use self::login::{Login, StepUp, Want};
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

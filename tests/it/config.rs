@@ -10,8 +10,11 @@ use std::path::Path;
 use hubgate::config::{self, Config, ConfigError, Finding};
 
 const EXAMPLE: &str = include_str!("../../config.toml.example");
-const DEFINITION: &str =
-    concat!(include_str!("../../src/config/mod.rs"), include_str!("../../src/config/profile.rs"),);
+const DEFINITION: &str = concat!(
+    include_str!("../../src/config/mod.rs"),
+    include_str!("../../src/config/profile.rs"),
+    include_str!("../../src/config/provider.rs"),
+);
 
 /// As little as it takes; every line is changed by some test.
 const SMALL: &str = r#"
@@ -182,6 +185,10 @@ fn a_literal_secret_is_refused_and_not_repeated() {
         let said = format!("{error} {error:?} {}", lines(error.findings()));
         assert!(!said.contains("4711") && !said.contains("47.11"), "{said}");
         assert!(said.contains("{ file = "), "{said}");
+        let text = small_but("client_secret = { env = \"PATH\" }", &format!("client_key = {literal}"));
+        assert_eq!(keys(&text), ["provider.client_key"], "{literal}");
+        let said = format!("{:?}", findings(&text));
+        assert!(!said.contains("4711") && !said.contains("47.11"), "{said}");
     }
 }
 
@@ -252,8 +259,7 @@ fn a_section_of_the_wrong_shape_is_told_how_to_be_written() {
 
 #[test]
 fn what_is_missing_is_told_key_by_key() {
-    let all =
-        ["public.url", "provider.client_id", "provider.client_secret", "certificate", "rule", "profile"];
+    let all = ["public.url", "provider.client_id", "certificate", "rule", "profile"];
     assert_eq!(keys(""), all);
     assert_eq!(keys("public.url = \"https://hub.example.org\""), all[1..]);
 }
@@ -319,6 +325,31 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("client_id", "timeout = \"0s\"\nclient_id", "provider.timeout"),
     ("client_id", "clock_skew = \"1h\"\nclient_id", "provider.clock_skew"),
     ("client_id", "ca_file = \"/nonexistent\"\nclient_id", "provider.ca_file"),
+    ("client_secret = { env = \"PATH\" }", "", "provider.client_secret"),
+    (
+        "client_secret = { env = \"PATH\" }",
+        "client_authentication = \"private_key_jwt\"",
+        "provider.client_key",
+    ),
+    ("client_secret", "client_key = { env = \"PATH\" }\nclient_secret", "provider.client_key"),
+    ("client_secret", "client_key_id = \"a\"\nclient_secret", "provider.client_key_id"),
+    ("client_secret", "client_key_algorithm = \"PS256\"\nclient_secret", "provider.client_key_algorithm"),
+    (
+        "client_secret",
+        "client_authentication = \"private_key_jwt\"\nclient_key = { env = \"PATH\" }\nclient_secret",
+        "provider.client_secret",
+    ),
+    (
+        "client_secret",
+        "client_authentication = \"private_key_jwt\"\nclient_key_algorithm = \"ES384\"\nclient_key",
+        "provider.client_key_algorithm",
+    ),
+    ("client_id", "discovery_url = \"http://k.example/\"\nclient_id", "provider.discovery_url"),
+    ("client_id", "acr_values = [\"a b\"]\nclient_id", "provider.acr_values[0]"),
+    ("client_id", "identity_provider_hints = [\"\"]\nclient_id", "provider.identity_provider_hints[0]"),
+    ("client_id", "signing_algorithms = []\nclient_id", "provider.signing_algorithms"),
+    ("client_id", "trusted_audiences = [\"\"]\nclient_id", "provider.trusted_audiences[0]"),
+    ("client_id", "api_clients = [\"\"]\nclient_id", "provider.api_clients[0]"),
     ("{ env = \"PATH\" }", "{ env = \"HUBGATE_TEST_IS_NOT_SET\" }", "provider.client_secret"),
     ("{ env = \"PATH\" }", "{ file = \"/nonexistent\" }", "provider.client_secret"),
     ("{ env = \"PATH\" }", "{ file = \"/dev/null\" }", "provider.client_secret"),
@@ -435,6 +466,10 @@ fn what_is_unusual_but_right_is_not_found() {
         ("https://keycloak.example.org", "http://127.0.0.1:8080"),
         ("https://keycloak.example.org", "http://[::1]:8080"),
         ("issuer = \"https://keycloak.example.org/realms/lab\"", urls),
+        ("client_secret", "client_authentication = \"private_key_jwt\"\nclient_key_id = \"a\"\nclient_key"),
+        ("client_secret", "client_authentication = \"client_secret_post\"\nclient_secret"),
+        ("client_id", "trusted_audiences = [\"the other\"]\nclient_id"),
+        ("client_id", "discovery_url = \"http://localhost:8080/x\"\nclient_id"),
         ("listen.https = []", "listen.https = []\nlisten.http = [\"0.0.0.0:80\", \"[::]:80\"]"),
         ("listen.https = []", "listen.https = []\nlisten.http = [\"127.0.0.1:0\", \"127.0.0.1:0\"]"),
         ("listen.https = []", "listen.https = []\nlisten.drain_timeout = \"0s\"\npublic.hsts = \"0s\""),
@@ -519,7 +554,15 @@ fn the_example_is_read_with_every_line_in_force() {
     let found = config::check(&loaded);
     let wrong: Vec<_> = found.iter().filter(|finding| !finding.what.starts_with("cannot read")).collect();
     let told: Vec<_> = wrong.iter().map(|finding| finding.key.as_str()).collect();
-    assert_eq!(told, ["provider.issuer", "provider.client_secret"], "{}", lines(&found));
+    let alternatives = [
+        "provider.issuer",
+        "provider.client_secret",
+        "provider.client_key",
+        "provider.client_key",
+        "provider.client_key_id",
+        "provider.client_key_algorithm",
+    ];
+    assert_eq!(told, alternatives, "{}", lines(&found));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hubgate::clock::Clock;
 use hubgate::config::{self, Span};
 use hubgate::identity::Identity;
-use hubgate::oidc::{Answer, Login, OidcError, Provider, Tokens};
+use hubgate::oidc::{Answer, Login, OidcError, Provider, Tokens, Want};
 use hubgate::secret::{Secret, SecretSource};
 use serde_json::json;
 use support::provider::{Lie, Provider as Fake};
@@ -61,27 +61,16 @@ impl Pair {
 
     /// A login up to the callback, and its query.
     async fn sign_in(&self) -> (Login, String) {
-        let (url, login) = self.provider.begin().await.unwrap();
+        let (url, login) = self.provider.begin(&Want::default()).await.unwrap();
         (login, self.fake.sign_in(&url).await)
     }
 }
 
 fn by_issuer(issuer: &str) -> config::Provider {
+    let secret = SecretSource::Env("NOT_READ_HERE".to_owned());
     config::Provider {
-        issuer: Some(issuer.to_owned()),
-        authorize_url: None,
-        token_url: None,
-        userdata_url: None,
-        logout_url: None,
-        client_id: Fake::CLIENT_ID.to_owned(),
-        client_secret: SecretSource::Env("NOT_READ_HERE".to_owned()),
-        ca_file: None,
-        scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
-        username_claim: "preferred_username".to_owned(),
-        groups_claim: "groups".to_owned(),
-        clock_skew: Span::seconds(30),
         timeout: Span::seconds(5),
-        insecure_http: false,
+        ..config::Provider::of_issuer(issuer, Fake::CLIENT_ID, secret)
     }
 }
 
@@ -126,7 +115,7 @@ async fn a_login_says_who_it_is() {
 #[tokio::test]
 async fn the_browser_is_sent_with_everything_that_protects_the_login() {
     let pair = Pair::start().await;
-    let (url, login) = pair.provider.begin().await.unwrap();
+    let (url, login) = pair.provider.begin(&Want::default()).await.unwrap();
     let parameter = |name: &str| {
         let mut values =
             url.query_pairs().filter(|(known, _)| known == name).map(|(_, value)| value.into_owned());
@@ -144,7 +133,7 @@ async fn the_browser_is_sent_with_everything_that_protects_the_login() {
     assert_eq!((parameter("state"), parameter("nonce")), (login.state.clone(), login.nonce.clone()));
     assert_eq!(login.issuer, pair.fake.issuer());
     assert!(!url.as_str().contains(&login.verifier));
-    let (_, other) = pair.provider.begin().await.unwrap();
+    let (_, other) = pair.provider.begin(&Want::default()).await.unwrap();
     for (one, two) in
         [(&login.state, &other.state), (&login.nonce, &other.nonce), (&login.verifier, &other.verifier)]
     {
@@ -293,7 +282,7 @@ async fn a_wrong_client_secret_has_a_remedy() {
     let secret = Secret::new("se-canary");
     let provider =
         Provider::new(&by_issuer(&fake.issuer()), Url::parse(CALLBACK).unwrap(), secret, clock).unwrap();
-    let (url, login) = provider.begin().await.unwrap();
+    let (url, login) = provider.begin(&Want::default()).await.unwrap();
     let answer = Answer::parse(&fake.sign_in(&url).await).unwrap();
     let error = provider.finish(&login, &answer).await.unwrap_err();
     assert!(

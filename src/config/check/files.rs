@@ -20,7 +20,14 @@ pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
     if let Some(authorities) = &config.provider.ca_file {
         readable(findings, "provider.ca_file", authorities);
     }
-    secret(findings, "provider.client_secret", &config.provider.client_secret);
+    for (key, source) in [
+        ("provider.client_secret", &config.provider.client_secret),
+        ("provider.client_key", &config.provider.client_key),
+    ] {
+        if let Some(source) = source {
+            secret(findings, key, source);
+        }
+    }
 }
 
 fn secret(findings: &mut Findings<'_>, key: &str, source: &SecretSource) {

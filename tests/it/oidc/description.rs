@@ -13,7 +13,7 @@ async fn refuses(lie: Lie, kind: &str, words: &str) {
     assert_eq!(error.kind(), kind, "{error:?}");
     assert!(chain(&error).contains(words), "{}", chain(&error));
     assert!(!pair.provider.is_ready());
-    assert!(pair.provider.begin().await.is_err());
+    assert!(pair.provider.begin(&Want::default()).await.is_err());
     pair.fake.be_honest();
     pair.provider.ready().await.unwrap();
     assert!(pair.provider.is_ready());
@@ -176,7 +176,7 @@ async fn a_provider_with_tls_serves_logins() {
     let config =
         config::Provider { ca_file: fake.authority().map(Path::to_owned), ..by_issuer(&fake.issuer()) };
     let provider = provider(&config, &Clock::system()).unwrap();
-    let (url, login) = provider.begin().await.unwrap();
+    let (url, login) = provider.begin(&Want::default()).await.unwrap();
     let answer = Answer::parse(&fake.sign_in(&url).await).unwrap();
     provider.finish(&login, &answer).await.unwrap();
 }

@@ -6,7 +6,7 @@ use super::*;
 async fn a_provider_that_comes_later_is_found_then() {
     let pair = Pair::start().await;
     pair.fake.stop();
-    let error = pair.provider.begin().await.unwrap_err();
+    let error = pair.provider.begin(&Want::default()).await.unwrap_err();
     assert_eq!(error.kind(), "unreachable");
     assert!(error.to_string().contains("/.well-known/openid-configuration"), "{error}");
     pair.fake.restart().await;
