@@ -67,6 +67,9 @@ pub struct Provider {
     /// The clients whose access tokens may call the hub's API.
     #[serde(default)]
     pub api_clients: Vec<String>,
+    /// Whether a client may call the API as itself, by a token of its service account, as if that were a person.
+    #[serde(default)]
+    pub service_accounts: bool,
     /// The claim that names the user.
     #[serde(default = "Provider::default_username_claim")]
     pub username_claim: String,
@@ -114,6 +117,7 @@ impl Provider {
             signing_algorithms: Self::default_signing_algorithms(),
             trusted_audiences: Vec::new(),
             api_clients: Vec::new(),
+            service_accounts: false,
             username_claim: Self::default_username_claim(),
             groups_claim: Self::default_groups_claim(),
             clock_skew: Self::default_clock_skew(),

@@ -159,7 +159,7 @@ impl Gateway {
         let Tokens { id_token, .. } = &session.tokens;
         let mut back = self.origin().clone();
         back.set_path("/hub/logout");
-        let mut response = match self.0.provider.logout_url(id_token.as_ref(), &back) {
+        let mut response = match self.0.provider.logout_url(id_token.as_ref(), &back, None) {
             Some(url) => see_other(url.as_str()),
             None => see_other("/hub/logout"),
         };

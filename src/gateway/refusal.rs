@@ -82,7 +82,9 @@ impl Refusal {
             | Self::Store(StoreError::NameTaken { .. }) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Oidc(error) => match error {
-                OidcError::Unreachable { .. } | OidcError::Settings { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                OidcError::Unreachable { .. }
+                | OidcError::Interrupted { .. }
+                | OidcError::Settings { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 OidcError::Mismatch(_) => StatusCode::BAD_REQUEST,
                 OidcError::Refused { .. } | OidcError::Untrusted { .. } => StatusCode::FORBIDDEN,
             },
@@ -317,7 +319,7 @@ impl Refusal {
 fn oidc_words(error: &OidcError) -> Words {
     let words = |title, what: &str, remedy| Words { title, what: what.to_owned(), remedy };
     match error {
-        OidcError::Unreachable { .. } | OidcError::Settings { .. } => words(
+        OidcError::Unreachable { .. } | OidcError::Interrupted { .. } | OidcError::Settings { .. } => words(
             "Signing in is not possible right now",
             "The login service does not answer. Whoever is signed in already can go on working.",
             "Try again in a few minutes.",

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::OidcError;
 use super::jwt::Verified;
 use crate::clock::Timestamp;
+use crate::identity::Identity;
 
 /// What a token is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -14,13 +15,17 @@ pub(super) struct Expected<'a> {
     pub(super) now: Timestamp,
     /// How many seconds the provider's clock may be off.
     pub(super) skew: u64,
+    /// What was issued earlier counts no more.
+    pub(super) not_before: Timestamp,
 }
 
-/// What `nonce` an ID token must have.
+/// What an ID token comes with, which decides what it must repeat.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Nonce<'a> {
-    /// The one that went with the browser.
-    Sent(&'a str),
+pub(super) enum Occasion<'a> {
+    /// A login, whose nonce went with the browser.
+    Login { nonce: &'a str },
+    /// A refresh of what was known before (section 12.2).
+    Refresh { before: &'a Identity, issued: Option<Timestamp> },
 }
 
 impl Expected<'_> {
@@ -30,6 +35,7 @@ impl Expected<'_> {
         check_kind(claims)?;
         self.check_audience(claims)?;
         self.check_time(claims)?;
+        self.check_age(claims)?;
         subject(claims).map(drop)
     }
 
@@ -44,17 +50,12 @@ impl Expected<'_> {
         }
     }
 
-    fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
-        let audience: Vec<&str> = match claims.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
-                list.iter().filter_map(Value::as_str).collect()
-            }
-            _ => return Err(OidcError::untrusted("its ID token says nobody as its audience", None)),
-        };
+    pub(super) fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        let audience = audience(claims)
+            .ok_or_else(|| OidcError::untrusted("its token says nobody as its audience", None))?;
         if !audience.contains(&self.client) {
             return Err(OidcError::untrusted(
-                "its ID token is for another client",
+                "its token is for another client",
                 Some(format!("{audience:?}")),
             ));
         }
@@ -65,11 +66,11 @@ impl Expected<'_> {
         };
         match azp {
             Some(azp) if azp != self.client => Err(OidcError::untrusted(
-                "its ID token was made for another client",
+                "its token was made for another client",
                 Some(format!("azp is {azp:?}")),
             )),
             None if audience.iter().any(|name| *name != self.client) => Err(OidcError::untrusted(
-                "its ID token is for other clients too, and does not say for whom it was made",
+                "its token is for other clients too, and does not say for whom it was made",
                 Some(format!("{audience:?}")),
             )),
             _ => Ok(()),
@@ -78,54 +79,115 @@ impl Expected<'_> {
 
     /// `exp`, `iat` and `nbf`.
     pub(super) fn check_time(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
-        let now = self.now;
-        let wrong = |what, name: &str, time| {
-            Err(OidcError::untrusted(what, Some(format!("{name} is {time}, and it is {now} here"))))
-        };
         match time(claims, "exp")? {
-            Some(exp) if exp.saturating_add(self.skew) > now => {}
+            Some(exp) if exp.saturating_add(self.skew) > self.now => {}
             Some(exp) => {
-                return wrong("its token has expired already; compare its clock with ours", "exp", exp);
+                return self.wrong("its token has expired already; compare its clock with ours", exp);
             }
             None => return Err(OidcError::untrusted("its token has no exp", None)),
         }
         match time(claims, "iat")? {
-            Some(iat) if iat > now.saturating_add(self.skew) => {
-                return wrong("its token comes from the future; compare its clock with ours", "iat", iat);
+            Some(iat) if iat > self.now.saturating_add(self.skew) => {
+                return self.wrong("its token comes from the future; compare its clock with ours", iat);
             }
-            Some(iat) if iat.saturating_add(self.skew).saturating_add(OLDEST) < now => {
-                return wrong("its token is old already; compare its clock with ours", "iat", iat);
+            // Both times are the provider's own: no clock of ours is in this.
+            Some(iat) if iat < self.not_before => {
+                return Err(OidcError::untrusted(
+                    "it has revoked its token (not-before)",
+                    Some(format!("it is of {iat}, and those before {} count no more", self.not_before)),
+                ));
             }
             Some(_) => {}
             None => return Err(OidcError::untrusted("its token has no iat", None)),
         }
         match time(claims, "nbf")? {
-            Some(nbf) if nbf > now.saturating_add(self.skew) => {
-                wrong("its token is not valid yet; compare its clock with ours", "nbf", nbf)
+            Some(nbf) if nbf > self.now.saturating_add(self.skew) => {
+                self.wrong("its token is not valid yet; compare its clock with ours", nbf)
             }
             _ => Ok(()),
         }
     }
+
+    /// Whether it was issued just now.
+    pub(super) fn check_age(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        match time(claims, "iat")? {
+            Some(iat) if iat.saturating_add(self.skew).saturating_add(OLDEST) < self.now => {
+                self.wrong("its token is old already; compare its clock with ours", iat)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, what: &'static str, time: Timestamp) -> Result<(), OidcError> {
+        Err(OidcError::untrusted(what, Some(format!("it says {time}, and it is {} here", self.now))))
+    }
 }
 
-impl Nonce<'_> {
+impl Occasion<'_> {
+    /// Whether an ID token is the one that this occasion calls for.
     pub(super) fn check(self, claims: &Map<String, Value>) -> Result<(), OidcError> {
-        let Self::Sent(sent) = self;
-        match claims.get("nonce").and_then(Value::as_str) {
-            Some(nonce) if nonce == sent => Ok(()),
-            Some(_) => Err(OidcError::untrusted("its ID token has the nonce of another login", None)),
-            None => Err(OidcError::untrusted("its ID token has no nonce", None)),
+        match self {
+            Self::Login { nonce } => check_nonce(claims, Some(nonce)),
+            Self::Refresh { before, issued } => {
+                if subject(claims)? != before.subject {
+                    return Err(OidcError::untrusted("its new ID token is about somebody else", None));
+                }
+                // Keycloak leaves it out since 25.
+                if claims.contains_key("nonce") {
+                    check_nonce(claims, before.claims.get("nonce").and_then(Value::as_str))?;
+                }
+                check_same_login(claims, before)?;
+                match (time(claims, "iat")?, issued) {
+                    (Some(iat), Some(issued)) if iat < issued => {
+                        Err(OidcError::untrusted("its new ID token is older than the last", None))
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
+    }
+}
+
+fn check_nonce(claims: &Map<String, Value>, sent: Option<&str>) -> Result<(), OidcError> {
+    match claims.get("nonce").and_then(Value::as_str) {
+        Some(nonce) if Some(nonce) == sent => Ok(()),
+        Some(_) => Err(OidcError::untrusted("its ID token has the nonce of another login", None)),
+        None => Err(OidcError::untrusted("its ID token has no nonce", None)),
+    }
+}
+
+/// `sid` and `auth_time` do not change by a refresh. Keycloak keeps the time of the login for all clients of one of its
+/// sessions: it moves on when the person has to sign in again for another client, in the same session.
+fn check_same_login(claims: &Map<String, Value>, before: &Identity) -> Result<(), OidcError> {
+    let sid = claims.get("sid").and_then(Value::as_str);
+    if sid.is_some() && before.sid.is_some() && sid != before.sid.as_deref() {
+        return Err(OidcError::untrusted("its new ID token is of another of its sessions", None));
+    }
+    match (time(claims, "auth_time")?, time(&before.claims, "auth_time")?) {
+        (Some(new), Some(old)) if new < old || (new > old && sid.is_none()) => {
+            Err(OidcError::untrusted("its new ID token is of another login", None))
+        }
+        _ => Ok(()),
     }
 }
 
 /// Keycloak signs tokens of all kinds with the same keys, and says here which kind one is.
 fn check_kind(claims: &Map<String, Value>) -> Result<(), OidcError> {
+    const WHAT: &str = "its ID token is a token of another kind";
     match claims.get("typ").and_then(Value::as_str) {
+        // Older logout tokens say it in no other way.
+        _ if claims.contains_key("events") => Err(OidcError::untrusted(WHAT, None)),
         None | Some("ID") => Ok(()),
-        Some(kind) => {
-            Err(OidcError::untrusted("its ID token is a token of another kind", Some(format!("{kind:?}"))))
-        }
+        Some(kind) => Err(OidcError::untrusted(WHAT, Some(format!("{kind:?}")))),
+    }
+}
+
+/// `aud`, one or several.
+pub(super) fn audience(claims: &Map<String, Value>) -> Option<Vec<&str>> {
+    match claims.get("aud")? {
+        Value::String(one) => Some(vec![one]),
+        Value::Array(list) => list.iter().map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 
@@ -159,7 +221,7 @@ pub(super) fn merge(mut id_token: Map<String, Value>, userinfo: Map<String, Valu
 }
 
 /// A `NumericDate` (RFC 7519 section 2), whose fraction does not matter.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, OidcError> {
+pub(super) fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, OidcError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds =
         value.is_number().then(|| value.to_string()).and_then(|text| text.split('.').next()?.parse().ok());
@@ -168,8 +230,8 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timest
         .ok_or_else(|| OidcError::untrusted("its token has a time that is none", Some(name.to_owned())))
 }
 
-/// A token that a code was just exchanged for is not this many seconds old.
-const OLDEST: u64 = 300;
+/// A token that was just issued is not this many seconds old.
+pub(super) const OLDEST: u64 = 300;
 
 const OF_THE_TOKEN: [&str; 13] =
     ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "typ", "azp", "nonce", "at_hash", "sid", "auth_time"];
@@ -180,8 +242,13 @@ mod tests {
 
     use super::*;
 
-    const EXPECTED: Expected<'_> =
-        Expected { issuer: "https://kc.example/realms/r", client: "hub", now: 1_000_000, skew: 30 };
+    const EXPECTED: Expected<'_> = Expected {
+        issuer: "https://kc.example/realms/r",
+        client: "hub",
+        now: 1_000_000,
+        skew: 30,
+        not_before: 0,
+    };
 
     fn with(changes: Value) -> Map<String, Value> {
         let mut claims = json!({
@@ -200,7 +267,7 @@ mod tests {
 
     fn check(changes: Value) -> Result<(), OidcError> {
         let claims = with(changes);
-        EXPECTED.check(&claims).and_then(|()| Nonce::Sent("n").check(&claims))
+        EXPECTED.check(&claims).and_then(|()| Occasion::Login { nonce: "n" }.check(&claims))
     }
 
     #[test]

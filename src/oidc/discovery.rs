@@ -32,6 +32,8 @@ pub(super) struct Known {
     pub(super) token: Url,
     pub(super) userinfo: Option<Url>,
     pub(super) logout: Option<Url>,
+    /// RFC 7009.
+    pub(super) revocation: Option<Url>,
     pub(super) iss: Iss,
     /// `None`: it is described by URLs, and its ID tokens are not looked at.
     pub(super) keys: Option<Keys>,
@@ -86,6 +88,7 @@ impl Description {
                     token: token.clone(),
                     userinfo: Some(userinfo.clone()),
                     logout: None,
+                    revocation: None,
                     iss: if realm.is_some() { Iss::IfPresent } else { Iss::Unknown },
                     keys: None,
                 })
@@ -124,6 +127,7 @@ async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, Oi
         token,
         userinfo: metadata.userinfo_endpoint().map(|userinfo| userinfo.url().clone()),
         logout: extra.end_session_endpoint.clone(),
+        revocation: extra.revocation_endpoint.clone(),
         iss: if extra.authorization_response_iss_parameter_supported {
             Iss::Required
         } else {
@@ -156,9 +160,11 @@ pub(super) fn read(
     http.check("authorization_endpoint", metadata.authorization_endpoint().url())?;
     http.check("token_endpoint", token)?;
     http.check("jwks_uri", metadata.jwks_uri().url())?;
-    for (name, url) in
-        [("userinfo_endpoint", userinfo), ("end_session_endpoint", extra.end_session_endpoint.as_ref())]
-    {
+    for (name, url) in [
+        ("userinfo_endpoint", userinfo),
+        ("end_session_endpoint", extra.end_session_endpoint.as_ref()),
+        ("revocation_endpoint", extra.revocation_endpoint.as_ref()),
+    ] {
         url.map_or(Ok(()), |url| http.check(name, url))?;
     }
     let token = token.clone();
@@ -209,6 +215,8 @@ pub(super) struct Extra {
     authorization_response_iss_parameter_supported: bool,
     /// RP-Initiated Logout 1.0.
     end_session_endpoint: Option<Url>,
+    /// RFC 7009.
+    revocation_endpoint: Option<Url>,
 }
 
 impl AdditionalProviderMetadata for Extra {}

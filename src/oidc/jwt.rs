@@ -79,6 +79,11 @@ impl<'a> Jwt<'a> {
         Some(typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ))
     }
 
+    /// What it claims, for what it may be worth.
+    pub(super) fn unverified(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     /// Looks for the key that signed it.
     pub(super) fn verify(&self, keys: &[CoreJsonWebKey]) -> Result<Verified, Unverified> {
         let named = |key: &&CoreJsonWebKey| match (&self.header.kid, key.key_id()) {

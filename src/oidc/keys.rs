@@ -50,11 +50,6 @@ impl Keys {
         }
     }
 
-    /// Verifies a token by the keys that are known.
-    pub(super) fn verify_now(&self, jwt: &Jwt<'_>) -> Option<Verified> {
-        jwt.verify(&self.set.load()).ok()
-    }
-
     /// The keys that are fetched now, or that another login has just fetched. Tokens with made-up keys cause one fetch
     /// in [`PAUSE`].
     async fn newer(&self, http: &Http, clock: &Clock) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {

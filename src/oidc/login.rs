@@ -6,13 +6,13 @@ use oauth2::basic::BasicClient;
 use oauth2::{
     AuthUrl, ClientId, CsrfToken, EndpointNotSet, EndpointSet, PkceCodeChallenge, RedirectUrl, Scope,
 };
-use openidconnect::Nonce as Random;
+use openidconnect::Nonce;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::answer::Answer;
-use super::claims::Nonce;
+use super::claims::Occasion;
 use super::discovery::{Iss, Known};
 use super::{Client, OidcError, Provider, Tokens};
 use crate::identity::Identity;
@@ -57,7 +57,7 @@ impl Provider {
     pub async fn begin(&self, _want: &Want) -> Result<(Url, Login), OidcError> {
         let known = self.known().await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let nonce = Random::new_random_len(RANDOM_BYTES);
+        let nonce = Nonce::new_random_len(RANDOM_BYTES);
         let client = self.oauth(&known)?;
         let mut request = client
             .authorize_url(|| CsrfToken::new_random_len(RANDOM_BYTES))
@@ -104,12 +104,13 @@ impl Provider {
             Some(keys) => {
                 let id_token = (response.id_token.as_ref())
                     .ok_or_else(|| OidcError::untrusted("there is no ID token in its answer", None))?;
-                let nonce = Nonce::Sent(&login.nonce);
-                self.identity(&known, keys, nonce, id_token.expose(), access_token).await?
+                let occasion = Occasion::Login { nonce: &login.nonce };
+                self.identity(&known, keys, occasion, id_token.expose(), access_token).await?
             }
             None => self.identity_by_userinfo(&known, access_token).await?,
         };
-        Ok((identity, response.tokens()))
+        let issued = self.issued(known.keys.is_some().then_some(&identity.claims));
+        Ok((identity, response.tokens(issued)))
     }
 
     fn oauth(&self, known: &Known) -> Result<OauthClient, OidcError> {

@@ -4,6 +4,7 @@
 //! and whether they may enter, is for `mapping`; sessions, cookies and redirects are for others.
 
 mod answer;
+mod bearer;
 mod claims;
 mod client;
 mod discovery;
@@ -13,10 +14,12 @@ mod jwt;
 mod keys;
 mod login;
 mod logout;
+mod logout_token;
 mod person;
+mod refresh;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::header::{ACCEPT, HeaderValue};
@@ -27,16 +30,19 @@ use tokio::sync::Semaphore;
 use tracing::info;
 use url::Url;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::secret::Secret;
 
 use self::client::Client;
 use self::discovery::{Description, Known};
 use self::http::Http;
+use self::logout_token::Used;
 
 pub use self::answer::Answer;
+pub use self::bearer::BearerError;
 pub use self::login::{Login, StepUp, Want};
+pub use self::logout_token::LogoutToken;
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -51,12 +57,19 @@ struct Shared {
     client: Client,
     /// From the configuration: goes before what the provider says.
     logout_url: Option<Url>,
+    /// Whose access tokens may call us.
+    api_clients: Vec<String>,
+    /// Whether a service account's may.
+    service_accounts: bool,
     http: Http,
     clock: Clock,
     /// Seconds.
     skew: u64,
     known: ArcSwapOption<Known>,
     search: Search,
+    not_before: AtomicU64,
+    /// Logout tokens that were seen.
+    used: Used,
 }
 
 /// One search for the provider at a time; whoever waited for one that failed shares its failure. Else many people who
@@ -77,6 +90,12 @@ pub struct Tokens {
     pub access_token: Option<Secret>,
     /// Gets fresh ones.
     pub refresh_token: Option<Secret>,
+    /// When the provider last vouched for whose they are: see [`Provider::not_before`].
+    pub issued: Option<Timestamp>,
+    /// When the access token expires; `None`: it does not say.
+    pub expires: Option<Timestamp>,
+    /// When the refresh token expires, unless it is used before; `None`: it does not, or does not say.
+    pub refresh_expires: Option<Timestamp>,
 }
 
 /// The provider did not do what was asked, or lied.
@@ -98,6 +117,15 @@ pub enum OidcError {
         error: String,
         /// Its description, cut and cleaned.
         description: Option<String>,
+    },
+    /// It renewed the tokens, and then could not say for whom. They must be kept: those before may count no more
+    /// (refresh token rotation), and whoever shows one again is taken for a thief.
+    #[error("the provider renewed its tokens, and no more")]
+    Interrupted {
+        /// The new ones.
+        tokens: Box<Tokens>,
+        /// What went wrong then.
+        source: Arc<Self>,
     },
     /// The answer does not belong to this login attempt.
     #[error("the answer does not belong to this login: {0}")]
@@ -137,11 +165,15 @@ impl Provider {
             description: Description::new(config, &http)?,
             client,
             logout_url: config.logout_url.clone(),
+            api_clients: config.api_clients.clone(),
+            service_accounts: config.service_accounts,
             http,
             clock,
             skew: config.clock_skew.0.as_secs(),
             known: ArcSwapOption::empty(),
             search: Search { turn: Semaphore::new(1), failures: AtomicUsize::new(0), last: Mutex::new(None) },
+            not_before: AtomicU64::new(0),
+            used: Used::default(),
         })))
     }
 
@@ -207,6 +239,7 @@ impl OidcError {
                 }
                 _ => "read the provider's own log",
             },
+            Self::Interrupted { source, .. } => source.remedy(),
             Self::Mismatch(_) => "sign in again, in one tab; see that public.url is what browsers use",
             Self::Untrusted { what, .. } if what.contains("clock") => {
                 "set the clock of this machine and the provider's (NTP), or raise provider.clock_skew"
@@ -225,6 +258,7 @@ impl OidcError {
         match self {
             Self::Unreachable { .. } => "unreachable",
             Self::Refused { .. } => "refused",
+            Self::Interrupted { .. } => "interrupted",
             Self::Mismatch(_) => "mismatch",
             Self::Untrusted { .. } => "untrusted",
             Self::Settings { .. } => "settings",
@@ -253,6 +287,7 @@ fn repeated(error: &Arc<OidcError>) -> OidcError {
             OidcError::Untrusted { what, source: Some(Cause(Arc::clone(error)).into()) }
         }
         OidcError::Mismatch(what) => OidcError::Mismatch(what),
+        OidcError::Interrupted { source, .. } => repeated(source),
         OidcError::Refused { error, description } => {
             OidcError::Refused { error: error.clone(), description: description.clone() }
         }

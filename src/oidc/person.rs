@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tracing::debug;
 use url::Url;
 
-use super::claims::{Expected, Nonce, check_access_token, merge, subject};
+use super::claims::{Expected, Occasion, check_access_token, merge, subject};
 use super::discovery::Known;
 use super::exchange::refusal;
 use super::http::{media_type, place};
@@ -20,33 +20,29 @@ impl Provider {
         &self,
         known: &Known,
         keys: &Keys,
-        nonce: Nonce<'_>,
+        occasion: Occasion<'_>,
         id_token: &str,
         access_token: &str,
     ) -> Result<Identity, OidcError> {
-        let expected = self.expected(known);
         let jwt = Jwt::parse(id_token)?;
         // `logout+jwt` and `at+jwt` are signed by the same keys.
         if !matches!(jwt.media_type().as_deref(), None | Some("jwt")) {
             return Err(OidcError::untrusted("its ID token is a token of another kind", jwt.media_type()));
         }
         let verified = keys.verify(&jwt, &self.0.http, &self.0.clock).await?;
-        expected.check(&verified.claims)?;
-        nonce.check(&verified.claims)?;
+        self.expected(known).check(&verified.claims)?;
+        occasion.check(&verified.claims)?;
         check_access_token(&verified, access_token)?;
         let subject = subject(&verified.claims)?.to_owned();
         let sid = verified.claims.get("sid").and_then(Value::as_str).map(str::to_owned);
         let mut claims = verified.claims;
-        if let Some(userinfo) = &known.userinfo {
-            let userinfo = self.userinfo(userinfo, access_token).await?;
-            // Section 5.3.2: else one person's profile could be put under another's name.
-            if userinfo.get("sub").and_then(Value::as_str) != Some(&subject) {
-                return Err(OidcError::untrusted("its userinfo is about somebody else", None));
-            }
+        if let Some(userinfo) = self.userinfo_of(known, &subject, access_token).await? {
             claims = merge(claims, userinfo);
         }
-        for (name, value) in keycloak_roles(&expected, keys, access_token, &subject) {
-            claims.entry(name).or_insert(value);
+        for (name, value) in self.own_access_token(known, keys, &subject, access_token).await? {
+            if ROLES.contains(&name.as_str()) {
+                claims.entry(name).or_insert(value);
+            }
         }
         Ok(Identity { issuer: known.issuer.clone(), subject, sid, claims })
     }
@@ -65,6 +61,60 @@ impl Provider {
         Ok(Identity { issuer: known.issuer.clone(), subject, sid: None, claims })
     }
 
+    /// What userinfo says of a person, if there is one. Section 5.3.2: it must be about the same, or one person's
+    /// profile could be put under another's name.
+    pub(super) async fn userinfo_of(
+        &self,
+        known: &Known,
+        subject: &str,
+        access_token: &str,
+    ) -> Result<Option<Map<String, Value>>, OidcError> {
+        let Some(url) = &known.userinfo else { return Ok(None) };
+        let claims = self.userinfo(url, access_token).await?;
+        if claims.get("sub").and_then(Value::as_str) != Some(subject) {
+            return Err(OidcError::untrusted("its userinfo is about somebody else", None));
+        }
+        Ok(Some(claims))
+    }
+
+    /// The claims of an access token that is for us. Keycloak writes roles there only, unless it is told otherwise. They
+    /// count if the token is signed by the same keys, for us, about the same person. Anything else is another service's
+    /// business: then there are none.
+    pub(super) async fn own_access_token(
+        &self,
+        known: &Known,
+        keys: &Keys,
+        subject: &str,
+        access_token: &str,
+    ) -> Result<Map<String, Value>, OidcError> {
+        let expected = self.expected(known);
+        let ours = |claims: &Map<String, Value>| {
+            let is = |name: &str, wanted: &str| claims.get(name).and_then(Value::as_str) == Some(wanted);
+            is("typ", "Bearer")
+                && is("azp", expected.client)
+                // Lightweight tokens have no `sub`.
+                && (is("sub", subject) || !claims.contains_key("sub"))
+                && expected.check_issuer(claims).is_ok()
+                && expected.check_time(claims).is_ok()
+                && expected.check_age(claims).is_ok()
+        };
+        // Keys are not looked for in the name of a token that is for others.
+        let jwt = Jwt::parse(access_token).ok().filter(|jwt| ours(jwt.unverified()));
+        let verified = match &jwt {
+            Some(jwt) => keys.verify(jwt, &self.0.http, &self.0.clock).await,
+            None => Err(OidcError::untrusted("its access token is for others", None)),
+        };
+        match verified {
+            Ok(verified) => Ok(verified.claims),
+            Err(OidcError::Untrusted { what, .. }) => {
+                debug!(what, "the access token says nothing about roles");
+                Ok(Map::new())
+            }
+            // That it cannot be known now must not look like a loss of all roles.
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a token of this provider is compared with.
     pub(super) fn expected<'a>(&'a self, known: &'a Known) -> Expected<'a> {
         Expected {
@@ -72,6 +122,7 @@ impl Provider {
             client: &self.0.client.id,
             now: self.0.clock.now(),
             skew: self.0.skew,
+            not_before: self.not_before(),
         }
     }
 
@@ -104,28 +155,5 @@ impl Provider {
     }
 }
 
-/// Keycloak writes roles into the access token only, unless it is told otherwise. They count if the token is signed by
-/// the same keys, for us, about the same person. Anything else is another service's business.
-fn keycloak_roles(
-    expected: &Expected<'_>,
-    keys: &Keys,
-    access_token: &str,
-    subject: &str,
-) -> impl Iterator<Item = (String, Value)> {
-    let ours = |claims: &Map<String, Value>| {
-        let is = |name: &str, wanted: &str| claims.get(name).and_then(Value::as_str) == Some(wanted);
-        is("typ", "Bearer")
-            && is("azp", expected.client)
-            // Lightweight tokens have no `sub`.
-            && (is("sub", subject) || !claims.contains_key("sub"))
-            && expected.check_issuer(claims).is_ok()
-            && expected.check_time(claims).is_ok()
-    };
-    let claims =
-        Jwt::parse(access_token).ok().and_then(|jwt| keys.verify_now(&jwt)).map(|verified| verified.claims);
-    let claims = claims.filter(ours);
-    if claims.is_none() {
-        debug!("the access token says nothing about roles");
-    }
-    claims.into_iter().flatten().filter(|(name, _)| name == "realm_access" || name == "resource_access")
-}
+/// What of an access token is about the person.
+pub(super) const ROLES: [&str; 2] = ["realm_access", "resource_access"];

@@ -58,6 +58,7 @@ pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<(Identity, Tokens
         id_token: opened.id_token.map(Secret::new),
         access_token: opened.access_token.map(Secret::new),
         refresh_token: opened.refresh_token.map(Secret::new),
+        ..Tokens::default()
     };
     let same = opened.version == VERSION
         && opened.user == row.user.as_str()

@@ -317,11 +317,11 @@ async fn a_clock_that_is_far_off_is_named() {
 async fn logout_leads_to_the_provider_and_back() {
     let pair = Pair::start().await;
     let back = Url::parse("https://hub.example/hub/logout").unwrap();
-    assert_eq!(pair.provider.logout_url(None, &back), None, "not known yet");
+    assert_eq!(pair.provider.logout_url(None, &back, None), None, "not known yet");
     let (_, tokens) = pair.log_in().await.unwrap();
     pair.fake.register_after_logout(back.as_str());
     for id_token in [tokens.id_token.as_ref(), None] {
-        let url = pair.provider.logout_url(id_token, &back).unwrap();
+        let url = pair.provider.logout_url(id_token, &back, None).unwrap();
         assert_eq!(pair.fake.visit(&url).await, Ok(back.clone()));
     }
     let seen = pair.fake.requests();

@@ -64,8 +64,8 @@ impl Hub {
         self.store.name_user(ISSUER, name, &user.name, self.clock.now()).await.expect("a name");
         let tokens = Tokens {
             id_token: Some(Secret::new("the-id-token")),
-            access_token: None,
             refresh_token: Some(Secret::new("the-refresh-token")),
+            ..Tokens::default()
         };
         let (cookie, session) = self.sessions.begin(user, identity(name), tokens).await.expect("a session");
         (headers(cookie.expose()), session)
