@@ -18,6 +18,7 @@ use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
 use crate::metrics::{Kind, Metrics};
 use crate::oidc::{OidcError, Provider};
+use crate::people::People;
 use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::Sessions;
@@ -25,6 +26,8 @@ use crate::spawner::{self, SpawnError};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
+use crate::token::ApiTokens;
+use crate::user::UserName;
 use crate::workspace::{self, Place, Workspaces};
 
 pub use run::run;
@@ -96,6 +99,7 @@ struct App {
     certificates: Certificates,
     provider: Provider,
     sessions: Sessions,
+    api_tokens: ApiTokens,
     workspaces: Workspaces,
     gateway: Gateway,
     admin: Arc<Admin>,
@@ -125,6 +129,10 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         Sessions::new(&config.session, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     let judge = mapping.clone();
     sessions.restore(move |identity, name| judge.user(identity, name.clone()).ok()).await?;
+    let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
+    let api_tokens =
+        ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
+    restore(&api_tokens, &people, &mapping).await?;
     let workspaces = Workspaces::new(workspace::Parts {
         place: place(&config),
         profiles: config.profile,
@@ -143,6 +151,8 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         provider: provider.clone(),
         mapping,
         sessions: sessions.clone(),
+        people,
+        api_tokens: api_tokens.clone(),
         store: store.clone(),
         workspaces: workspaces.clone(),
         forwarder,
@@ -169,6 +179,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         certificates,
         provider,
         sessions,
+        api_tokens,
         workspaces,
         gateway,
         admin,
@@ -176,6 +187,16 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         listener,
         watched,
     })
+}
+
+/// Takes API tokens back, and judges their owners by what the provider last said of them.
+async fn restore(tokens: &ApiTokens, people: &People, mapping: &Mapping) -> Result<(), AppError> {
+    let judge = async |name: &UserName| {
+        let known = people.recall(name).await?;
+        Ok(known.and_then(|known| mapping.user(&known.identity, name.clone()).ok()))
+    };
+    tokens.restore(judge).await?;
+    Ok(())
 }
 
 /// What workspaces are told of their surroundings.

@@ -21,9 +21,12 @@ pub mod spawner;
 pub mod store;
 pub mod tls;
 
+pub mod people;
+
 pub mod mapping;
 pub mod routes;
 pub mod session;
+pub mod token;
 pub mod workspace;
 
 pub mod gateway;

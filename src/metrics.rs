@@ -68,6 +68,7 @@ pub struct Inner {
     pub refusals: Family<Kind, Counter>,
     pub logins: Family<Outcome, Counter>,
     pub sessions: Gauge,
+    pub api_tokens: Gauge,
     pub workspaces: Family<State, Gauge>,
     pub workspace_start: Histogram,
     pub spawner_calls: Family<Call, Counter>,
@@ -96,6 +97,7 @@ impl Metrics {
             refusals: Family::default(),
             logins: Family::default(),
             sessions: Gauge::default(),
+            api_tokens: Gauge::default(),
             workspaces: Family::default(),
             workspace_start: Histogram::new(exponential_buckets(0.5, 2.0, 10)),
             spawner_calls: Family::default(),
@@ -128,6 +130,7 @@ impl Metrics {
         registry.register("refusals", "Requests that hubgate itself refused", inner.refusals.clone());
         registry.register("logins", "Logins by result", inner.logins.clone());
         registry.register("sessions", "Live sessions", inner.sessions.clone());
+        registry.register("api_tokens", "Live API tokens", inner.api_tokens.clone());
         registry.register("workspaces", "Workspaces by state", inner.workspaces.clone());
         registry.register_with_unit(
             "workspace_start",

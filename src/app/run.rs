@@ -13,6 +13,8 @@ use crate::config::Config;
 use crate::listener::{Inherited, bind};
 use crate::logging::cause;
 use crate::metrics::Outcome;
+use crate::session::Sessions;
+use crate::token::ApiTokens;
 
 /// Between looks at what is over and what must be written down.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -69,10 +71,18 @@ async fn live(app: &App, reconcile: Duration, drain: Duration) -> Result<(), App
         () = tokio::time::sleep(drain) => warn!(event = "stopped", open = app.tasks.running(), "connections are cut off"),
         () = end(&mut terminate, &mut interrupt) => warn!(event = "stopped", "a second signal: at once"),
     }
-    if let Err(error) = app.sessions.sweep().await {
+    sweep(&app.sessions, &app.api_tokens).await;
+    Ok(())
+}
+
+/// Ends what is over, and writes down what was used.
+async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens) {
+    if let Err(error) = sessions.sweep().await {
         error!(error = cause(&error), "cannot write down when sessions were last used");
     }
-    Ok(())
+    if let Err(error) = api_tokens.sweep().await {
+        error!(error = cause(&error), "cannot write down when API tokens were last used");
+    }
 }
 
 async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
@@ -111,12 +121,11 @@ fn reload(app: &App) {
 fn start_timers(app: &App, reconcile: Duration) {
     let workspaces = app.workspaces.clone();
     app.tasks.spawn(async move { workspaces.watch(reconcile).await });
-    let (sessions, stopping) = (app.sessions.clone(), app.tasks.stopping());
+    let (sessions, api_tokens, stopping) =
+        (app.sessions.clone(), app.api_tokens.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
-            if let Err(error) = sessions.sweep().await {
-                error!(error = cause(&error), "cannot write down when sessions were last used");
-            }
+            sweep(&sessions, &api_tokens).await;
         }
     });
     let (provider, stopping) = (app.provider.clone(), app.tasks.stopping());

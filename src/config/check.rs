@@ -57,6 +57,7 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     addresses(findings, config);
     provider::check(findings, config);
     session(findings, config);
+    api(findings, config);
     forward(findings, config);
     log(findings, config);
     workspaces::check(findings, config);
@@ -185,6 +186,18 @@ fn session(findings: &mut Findings<'_>, config: &Config) {
             "session.absolute_timeout",
             "longer than browsers keep a cookie",
             "write at most \"400days\"",
+        );
+    }
+}
+
+fn api(findings: &mut Findings<'_>, config: &Config) {
+    let api = &config.api;
+    findings.positive("api.token_lifetime", api.token_lifetime);
+    if api.token_lifetime_max < api.token_lifetime {
+        findings.add(
+            "api.token_lifetime_max",
+            "shorter than api.token_lifetime",
+            "write at least as much as token_lifetime",
         );
     }
 }

@@ -39,6 +39,9 @@ pub struct Config {
     /// How long a login lasts.
     #[serde(default)]
     pub session: Session,
+    /// What programs need to work in a user's name.
+    #[serde(default)]
+    pub api: Api,
     /// What must survive a restart.
     #[serde(default)]
     pub store: Store,
@@ -177,6 +180,22 @@ impl Default for Session {
             absolute_timeout: Span::seconds(7 * 86_400),
             login_timeout: Span::seconds(600),
         }
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// How long an API token lives whose owner does not say.
+    pub token_lifetime: Span,
+    /// The longest that an API token may live.
+    pub token_lifetime_max: Span,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { token_lifetime: Span::seconds(30 * 86_400), token_lifetime_max: Span::seconds(90 * 86_400) }
     }
 }
 

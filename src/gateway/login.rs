@@ -21,7 +21,7 @@ use crate::identity::Identity;
 use crate::metrics::Outcome;
 use crate::oidc::{self, Answer, OidcError, Tokens, Want};
 use crate::session::Session;
-use crate::user::User;
+use crate::user::{User, UserName};
 
 /// A login under way, as its sealed cookie holds it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,10 +134,23 @@ impl Gateway {
     async fn admit(&self, identity: &Identity) -> Result<User, Refusal> {
         let wanted = self.0.mapping.name(identity)?;
         // Judged before the name is taken: whoever may not enter reserves none.
-        self.0.mapping.user(identity, wanted.clone())?;
+        if let Err(refused) = self.0.mapping.user(identity, wanted.clone()) {
+            if let Some(name) = self.0.people.name_of(identity).await? {
+                self.learn(&name, identity, None).await?;
+            }
+            return Err(refused.into());
+        }
         let name =
             self.0.store.name_user(&identity.issuer, &identity.subject, &wanted, self.0.clock.now()).await?;
-        Ok(self.0.mapping.user(identity, name)?)
+        let user = self.0.mapping.user(identity, name.clone());
+        self.learn(&name, identity, user.as_ref().ok()).await?;
+        Ok(user?)
+    }
+
+    /// What the provider says of a person now, and what the rules make of it, holds for their tokens too.
+    async fn learn(&self, name: &UserName, identity: &Identity, user: Option<&User>) -> Result<(), Refusal> {
+        self.0.people.remember(name, identity).await?;
+        Ok(self.0.api_tokens.judged(name, user).await?)
     }
 
     /// GET asks; POST ends the session here, then sends the browser on to end it at the provider.

@@ -35,10 +35,12 @@ use crate::forward::{About, ForwardError, Forwarder};
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
 use crate::oidc::Provider;
+use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
 use crate::session::{Session, Sessions};
 use crate::store::Store;
+use crate::token::ApiTokens;
 use crate::workspace::{State, Workspaces};
 
 pub use body::Body;
@@ -65,6 +67,10 @@ pub struct Parts {
     pub mapping: Mapping,
     /// Who is signed in.
     pub sessions: Sessions,
+    /// What the provider last said of everybody.
+    pub people: People,
+    /// What programs hold.
+    pub api_tokens: ApiTokens,
     /// Who has which name.
     pub store: Store,
     /// What runs.

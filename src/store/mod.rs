@@ -1,9 +1,11 @@
-//! What must survive a restart: users and sessions.
+//! What must survive a restart: users, sessions and API tokens.
 //!
 //! One database (`SQLite`) in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
 //! The workspaces are not here: the container runtime is their record.
 
+mod api_tokens;
 mod files;
+mod people;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::user::UserName;
+
+pub use api_tokens::ApiTokenRow;
 
 /// The database; a clone is another handle.
 #[derive(Debug, Clone)]

@@ -27,6 +27,7 @@ mod socket;
 mod spawning;
 mod store;
 mod tls;
+mod tokens;
 
 /// The program.
 const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");

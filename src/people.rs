@@ -1,0 +1,88 @@
+//! What the provider last said of each person who has a name here, kept sealed: who is away can still be judged.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Timestamp};
+use crate::identity::Identity;
+use crate::seal::Sealer;
+use crate::store::{Store, StoreError};
+use crate::user::UserName;
+
+/// The people that the hub knows; a clone is another handle.
+#[derive(Clone)]
+pub struct People {
+    store: Store,
+    sealer: Arc<Sealer>,
+    clock: Clock,
+}
+
+/// A person as the provider last described them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    version: u32,
+    /// What it said.
+    pub identity: Identity,
+    /// When.
+    pub at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Kept<'a> {
+    version: u32,
+    identity: &'a Identity,
+    at: Timestamp,
+}
+
+impl People {
+    /// The people in `store`.
+    pub fn new(store: Store, sealer: Arc<Sealer>, clock: Clock) -> Self {
+        Self { store, sealer, clock }
+    }
+
+    /// Keeps what a login or a refresh said of the person who is called `name` here.
+    pub async fn remember(&self, name: &UserName, identity: &Identity) -> Result<(), StoreError> {
+        let kept = Kept { version: VERSION, identity, at: self.clock.now() };
+        let sealed = self.sealer.seal(&context(name), &plain(&kept));
+        self.store.keep_identity(&identity.issuer, &identity.subject, &sealed).await
+    }
+
+    /// What was last said of `name`. Nothing of whoever has not signed in since this is kept, or if it was changed.
+    pub async fn recall(&self, name: &UserName) -> Result<Option<Known>, StoreError> {
+        let Some(sealed) = self.store.identity(name).await? else { return Ok(None) };
+        let known = self.sealer.open(&context(name), &sealed).and_then(|plain| parse(&plain));
+        let Some(known) = known else { return Ok(None) };
+        // Sealed for a name, and the name is this person's.
+        let owner = self.store.name_of(&known.identity.issuer, &known.identity.subject).await?;
+        Ok((owner.as_ref() == Some(name)).then_some(known))
+    }
+
+    /// What an identity's person is called here, if they have been here.
+    pub async fn name_of(&self, identity: &Identity) -> Result<Option<UserName>, StoreError> {
+        self.store.name_of(&identity.issuer, &identity.subject).await
+    }
+}
+
+fn plain(kept: &Kept<'_>) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "strings, numbers and JSON values with string keys: all are JSON")]
+    serde_json::to_vec(kept).expect("JSON")
+}
+
+fn parse(plain: &[u8]) -> Option<Known> {
+    serde_json::from_slice(plain).ok().filter(|known: &Known| known.version == VERSION)
+}
+
+fn context(name: &UserName) -> String {
+    format!("identity:{name}")
+}
+
+impl fmt::Debug for People {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("People")
+    }
+}
+
+const VERSION: u32 = 1;

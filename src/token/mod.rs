@@ -1,0 +1,523 @@
+//! Personal API tokens: found in memory on every request, written through to the store.
+//!
+//! The program holds 256 random bits behind a prefix and nothing else; here and in the store a token is known by their
+//! SHA-256. It is never worth more than its owner is now: while they may not enter it rests, and what only
+//! administrators may is dead in it while they are none.
+
+mod kept;
+mod note;
+mod scope;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::{DashMap, DashSet};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::seal::{self, Sealer};
+use crate::secret::Secret;
+use crate::store::{ApiTokenRow, Store, StoreError};
+use crate::user::{User, UserName};
+
+pub use note::{BadNote, Note};
+pub use scope::{Scope, Scopes, UnknownScope};
+
+/// SHA-256 of a token.
+pub type TokenHash = [u8; 32];
+
+/// What a token is called in lists and addresses: it opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; 8]);
+
+/// One API token.
+#[derive(Debug)]
+pub struct ApiToken {
+    /// Which.
+    pub id: TokenId,
+    /// What it is found by.
+    pub hash: TokenHash,
+    /// Whose.
+    pub owner: Arc<Owner>,
+    /// What its owner wrote about it.
+    pub note: Note,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends by itself.
+    pub expires: Timestamp,
+    /// Cancelled when it ends, or rests: whoever holds something open for it lets go.
+    pub ended: CancellationToken,
+    scopes: Scopes,
+    /// 0: never.
+    last_used: AtomicU64,
+    /// The `last_used` that the store knows.
+    written: AtomicU64,
+}
+
+/// Somebody who has tokens.
+#[derive(Debug)]
+pub struct Owner {
+    /// Their name.
+    pub name: UserName,
+    user: ArcSwap<User>,
+}
+
+/// What a token is made for.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What it may do.
+    pub scopes: Scopes,
+    /// What its owner writes about it.
+    pub note: Note,
+    /// When it ends by itself; without it, after the configured time.
+    pub expires: Option<Timestamp>,
+}
+
+/// All API tokens; a clone is another handle.
+#[derive(Clone)]
+pub struct ApiTokens(Arc<Inner>);
+
+struct Inner {
+    // Keys are hashes of random values that we made, and only they are inserted: nobody can choose collisions.
+    live: DashMap<TokenHash, Arc<ApiToken>, foldhash::fast::FixedState>,
+    /// Owners of those, and perhaps of some that have just ended.
+    owners: DashMap<UserName, Arc<Owner>>,
+    /// Owners who may not enter: their tokens are in the store only.
+    resting: DashSet<UserName>,
+    /// Ended here, and perhaps not yet in the store: a delete that failed is tried again by the next sweep.
+    doomed: Mutex<Vec<TokenId>>,
+    lifetime: u64,
+    lifetime_max: u64,
+    store: Store,
+    sealer: Arc<Sealer>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// A token could not be made or ended.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// More than [`ApiTokens::PER_OWNER`].
+    #[error("{owner} has {} tokens already", ApiTokens::PER_OWNER)]
+    TooMany {
+        /// Who.
+        owner: UserName,
+    },
+    /// It could do nothing, or more than its owner.
+    #[error("{owner} cannot give away these scopes")]
+    Scopes {
+        /// Who.
+        owner: UserName,
+    },
+    /// It would live for no time, or too long.
+    #[error("a token lives from now on, and at most {max}s")]
+    Lifetime {
+        /// `api.token_lifetime_max`, in seconds.
+        max: u64,
+    },
+    /// The store.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+impl ApiTokens {
+    /// The most that one person can have: a program that makes them in a loop must not fill the memory.
+    pub const PER_OWNER: usize = 100;
+
+    /// Begins every token, so that scanners for leaked secrets find it.
+    pub const PREFIX: &str = "hubgate_";
+
+    /// None yet: see [`ApiTokens::restore`].
+    pub fn new(
+        config: &config::Api,
+        store: Store,
+        sealer: Arc<Sealer>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            live: DashMap::default(),
+            owners: DashMap::new(),
+            resting: DashSet::new(),
+            doomed: Mutex::default(),
+            lifetime: config.token_lifetime.0.as_secs(),
+            lifetime_max: config.token_lifetime_max.0.as_secs(),
+            store,
+            sealer,
+            clock,
+            metrics,
+        }))
+    }
+
+    /// Takes back what the store has. `judge` says what an owner may do now; the tokens of whoever may not enter rest.
+    /// Answers how many live.
+    pub async fn restore(
+        &self,
+        judge: impl AsyncFn(&UserName) -> Result<Option<User>, StoreError>,
+    ) -> Result<usize, StoreError> {
+        let rows = self.0.store.api_tokens(None).await?;
+        for row in &rows {
+            if self.0.owners.contains_key(&row.owner) || self.0.resting.contains(&row.owner) {
+                continue;
+            }
+            match judge(&row.owner).await? {
+                Some(user) => drop(self.owner(&user)),
+                None => drop(self.0.resting.insert(row.owner.clone())),
+            }
+        }
+        for row in &rows {
+            if let Some(owner) = self.0.owners.get(&row.owner).map(|owner| Arc::clone(&owner)) {
+                self.take_back(row, owner);
+            }
+        }
+        self.bury().await?;
+        self.count();
+        Ok(self.0.live.len())
+    }
+
+    /// Somebody was judged again: what their tokens may do from now on. `None`: they may not enter, and their tokens
+    /// rest until they may.
+    pub async fn judged(&self, name: &UserName, user: Option<&User>) -> Result<(), StoreError> {
+        match user {
+            Some(user) if self.0.resting.remove(name).is_some() => {
+                let owner = self.owner(user);
+                let rows = self.0.store.api_tokens(Some(name)).await.inspect_err(|_failed| {
+                    self.0.resting.insert(name.clone());
+                })?;
+                for row in &rows {
+                    self.take_back(row, Arc::clone(&owner));
+                }
+            }
+            Some(user) => {
+                if let Some(owner) = self.0.owners.get(name) {
+                    owner.user.store(Arc::new(user.clone()));
+                }
+            }
+            None => self.rest(name),
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn rest(&self, name: &UserName) {
+        if self.0.owners.remove(name).is_none() {
+            return;
+        }
+        self.0.resting.insert(name.clone());
+        info!(event = "api_tokens_rest", user = %name, "the owner of API tokens may not enter any more");
+        self.0.live.retain(|_, token| {
+            let theirs = token.owner.name == *name;
+            if theirs {
+                token.ended.cancel();
+            }
+            !theirs
+        });
+    }
+
+    /// A new token of `owner`, with its text, which is nowhere else. It is in the store before this returns.
+    pub async fn create(&self, owner: &User, new: NewToken) -> Result<(Secret, Arc<ApiToken>), TokenError> {
+        let now = self.0.clock.now();
+        let expires = new.expires.unwrap_or(now + self.0.lifetime.min(self.0.lifetime_max));
+        if expires <= now || expires > now + self.0.lifetime_max {
+            return Err(TokenError::Lifetime { max: self.0.lifetime_max });
+        }
+        if new.scopes.is_empty() || !new.scopes.within(Scopes::of(owner)) {
+            return Err(TokenError::Scopes { owner: owner.name.clone() });
+        }
+        if self.of(&owner.name).len() >= Self::PER_OWNER {
+            return Err(TokenError::TooMany { owner: owner.name.clone() });
+        }
+        let secret = Secret::new(format!("{}{}", Self::PREFIX, seal::random_text::<TOKEN_BYTES>()));
+        let token = Arc::new(ApiToken {
+            id: TokenId(seal::random()),
+            hash: seal::sha256(secret.expose().as_bytes()),
+            owner: self.owner(owner),
+            note: new.note,
+            created: now,
+            expires,
+            ended: CancellationToken::new(),
+            scopes: new.scopes,
+            last_used: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        });
+        let row = ApiTokenRow {
+            id: token.id.0,
+            hash: token.hash,
+            owner: owner.name.clone(),
+            expires,
+            last_used: None,
+            sealed: self.0.sealer.seal(&context(&token.hash), &kept::plain(&token)),
+        };
+        self.0.store.insert_api_token(&row).await?;
+        self.0.live.insert(token.hash, Arc::clone(&token));
+        self.count();
+        info!(event = "api_token_made", user = %owner.name, token = %token.id, scopes = %token.scopes, "an API token was made");
+        Ok((secret, token))
+    }
+
+    /// The live token of this text; notes that it was used. Whatever is wrong with it, the answer is the same.
+    pub fn find(&self, text: &str) -> Option<Arc<ApiToken>> {
+        let token = self.by_hash(&parse(text)?)?;
+        let now = self.0.clock.now();
+        // A request a microsecond must not fight over the cache line: it is written once a second.
+        if token.last_used.load(Ordering::Relaxed) < now {
+            token.last_used.fetch_max(now, Ordering::Relaxed);
+        }
+        Some(token)
+    }
+
+    /// The live token of this hash, without noting a use.
+    pub fn by_hash(&self, hash: &TokenHash) -> Option<Arc<ApiToken>> {
+        let token = Arc::clone(self.0.live.get(hash)?.value());
+        (self.0.clock.now() < token.expires).then_some(token)
+    }
+
+    /// The live tokens of one person, oldest first.
+    pub fn of(&self, owner: &UserName) -> Vec<Arc<ApiToken>> {
+        let now = self.0.clock.now();
+        let theirs = self.0.live.iter().filter(|token| token.owner.name == *owner && now < token.expires);
+        let mut theirs: Vec<_> = theirs.map(|token| Arc::clone(&token)).collect();
+        theirs.sort_by_key(|token| (token.created, token.id.0));
+        theirs
+    }
+
+    /// Ends a token, here at once and then in the store.
+    pub async fn revoke(&self, token: &ApiToken) -> Result<(), StoreError> {
+        self.end(token);
+        info!(event = "api_token_revoked", user = %token.owner.name, token = %token.id, "an API token was revoked");
+        self.count();
+        self.bury().await
+    }
+
+    /// Ends all tokens of one person, resting ones too. Answers how many lived.
+    pub async fn revoke_all(&self, owner: &UserName) -> Result<usize, StoreError> {
+        let live = self.of(owner);
+        for token in &live {
+            self.end(token);
+        }
+        for row in self.0.store.api_tokens(Some(owner)).await? {
+            self.doom(TokenId(row.id));
+        }
+        self.0.resting.remove(owner);
+        info!(event = "api_tokens_revoked", user = %owner, count = live.len(), "all API tokens of a user were revoked");
+        self.count();
+        self.bury().await?;
+        Ok(live.len())
+    }
+
+    /// To be called on a timer: ends what is over, writes down when tokens were last used.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let all: Vec<_> = self.0.live.iter().map(|token| Arc::clone(&token)).collect();
+        let (live, over): (Vec<_>, Vec<_>) = all.into_iter().partition(|token| now < token.expires);
+        for token in over {
+            info!(event = "api_token_over", user = %token.owner.name, token = %token.id, "an API token is over");
+            self.end(&token);
+        }
+        self.count();
+        let written = self.write(live.iter().filter(|token| token.unwritten() >= WRITE_EVERY)).await;
+        drop(live);
+        // An owner without a token is held by nobody else.
+        self.0.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
+        self.bury().await?;
+        written
+    }
+
+    async fn write(&self, used: impl Iterator<Item = &Arc<ApiToken>>) -> Result<(), StoreError> {
+        let moved: Vec<_> = used.map(|token| (token, token.last_used.load(Ordering::Relaxed))).collect();
+        let rows: Vec<_> = moved.iter().map(|(token, when)| (token.id.0, *when)).collect();
+        self.0.store.touch_api_tokens(&rows).await?;
+        for (token, when) in moved {
+            token.written.store(when, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A row becomes a live token again. One that cannot be opened was sealed elsewhere or changed, and is dropped.
+    fn take_back(&self, row: &ApiTokenRow, owner: Arc<Owner>) {
+        let doomed = self.0.doomed.lock().unwrap_or_else(PoisonError::into_inner).contains(&TokenId(row.id));
+        if doomed || self.0.live.contains_key(&row.hash) {
+            return;
+        }
+        let plain = self.0.sealer.open(&context(&row.hash), &row.sealed);
+        let Some((opened, scopes)) = plain.and_then(|plain| kept::open(row, &plain)) else {
+            warn!(event = "api_token_dropped", user = %row.owner, "an API token was sealed elsewhere or changed");
+            return self.doom(TokenId(row.id));
+        };
+        if row.expires <= self.0.clock.now() {
+            return self.doom(TokenId(row.id));
+        }
+        let last_used = row.last_used.unwrap_or_default();
+        let token = ApiToken {
+            id: TokenId(row.id),
+            hash: row.hash,
+            owner,
+            note: Note::parse(&opened.note).unwrap_or_default(),
+            created: opened.created,
+            expires: row.expires,
+            ended: CancellationToken::new(),
+            scopes,
+            last_used: AtomicU64::new(last_used),
+            written: AtomicU64::new(last_used),
+        };
+        self.0.live.insert(row.hash, Arc::new(token));
+    }
+
+    /// The one entry of an owner, with what they may do now.
+    fn owner(&self, user: &User) -> Arc<Owner> {
+        let entry = self.0.owners.entry(user.name.clone());
+        let now = Arc::new(user.clone());
+        let owner = entry.or_insert_with(|| {
+            Arc::new(Owner { name: user.name.clone(), user: ArcSwap::from(Arc::clone(&now)) })
+        });
+        owner.user.store(now);
+        Arc::clone(&owner)
+    }
+
+    fn end(&self, token: &ApiToken) {
+        self.0.live.remove(&token.hash);
+        token.ended.cancel();
+        self.doom(token.id);
+    }
+
+    fn doom(&self, id: TokenId) {
+        self.0.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    /// Deletes in the store what has ended here.
+    async fn bury(&self) -> Result<(), StoreError> {
+        let doomed = self.0.doomed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ids: Vec<_> = doomed.iter().map(|id| id.0).collect();
+        self.0.store.delete_api_tokens(&ids).await?;
+        let mut left = self.0.doomed.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|id| !doomed.contains(id));
+        Ok(())
+    }
+
+    fn count(&self) {
+        self.0.metrics.api_tokens.set(i64::try_from(self.0.live.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl fmt::Debug for ApiTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiTokens({})", self.0.live.len())
+    }
+}
+
+impl ApiToken {
+    /// What it may do now: nothing that its owner may not.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes.and(Scopes::of(&self.owner.user.load()))
+    }
+
+    /// When it was last used.
+    pub fn last_used(&self) -> Option<Timestamp> {
+        let when = self.last_used.load(Ordering::Relaxed);
+        (when > 0).then_some(when)
+    }
+
+    /// Seconds of use that the store does not know of.
+    fn unwritten(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
+    }
+}
+
+impl Owner {
+    /// What they may do now.
+    pub fn user(&self) -> Arc<User> {
+        self.user.load_full()
+    }
+}
+
+impl TokenId {
+    /// Reads `a` and 16 hexadecimal digits; nothing else reaches a look-up.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('a')?;
+        let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u64::from_str_radix(digits, 16).ok().filter(|_| plain)?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// The hash of a token's text. There is one spelling: the prefix, and 43 characters of base64url, unused bits zero.
+fn parse(text: &str) -> Option<TokenHash> {
+    let random = text.strip_prefix(ApiTokens::PREFIX)?;
+    let mut decoded = [0; TOKEN_BYTES + 4];
+    // Longer text is refused here, too: there is no room for it.
+    let length = URL_SAFE_NO_PAD.decode_slice(random, &mut decoded).ok()?;
+    (length == TOKEN_BYTES && random.len() == TOKEN_CHARACTERS).then(|| seal::sha256(text.as_bytes()))
+}
+
+/// What seals a token's row to its place.
+fn context(hash: &TokenHash) -> String {
+    format!("api token:{}", seal::hex(hash))
+}
+
+const TOKEN_BYTES: usize = 32;
+const TOKEN_CHARACTERS: usize = 43;
+
+/// Seconds between two writes of one token's last use.
+const WRITE_EVERY: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_one_spelling() {
+        let good = format!("hubgate_{}", "A".repeat(43));
+        assert_eq!(parse(&good), Some(seal::sha256(good.as_bytes())));
+        for wrong in [
+            "",
+            "hubgate_",
+            &"A".repeat(43),
+            &format!("hubgate_{}", "A".repeat(42)),
+            &format!("hubgate_{}", "A".repeat(44)),
+            &format!("{good}="),
+            &format!("HUBGATE_{}", "A".repeat(43)),
+            &format!("hubgate_{}B", "A".repeat(42)),
+            &format!("hubgate_{}+", "A".repeat(42)),
+            &format!("hubgate_{}", "é".repeat(43)),
+            &format!("hubgate_{}", "A".repeat(100_000)),
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = TokenId([0, 1, 2, 3, 4, 5, 6, 0xff]);
+        assert_eq!(id.to_string(), "a00010203040506ff");
+        assert_eq!(TokenId::parse("a00010203040506ff"), Some(id));
+        for wrong in [
+            "",
+            "a",
+            "a1",
+            "00010203040506ff",
+            "a00010203040506FF",
+            "a+0010203040506ff",
+            "a00010203040506ff0",
+            "a%s%n%s%n%s%n%s%n",
+            "a1\r\nDEL users\r\n1",
+            "a'; DROP TABLE --",
+        ] {
+            assert_eq!(TokenId::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}
