@@ -24,6 +24,8 @@ pub struct People {
 #[serde(deny_unknown_fields)]
 pub struct Known {
     version: u32,
+    /// Which provider, by its name in the configuration.
+    pub provider: String,
     /// What it said.
     pub identity: Identity,
     /// When.
@@ -33,6 +35,7 @@ pub struct Known {
 #[derive(Serialize)]
 struct Kept<'a> {
     version: u32,
+    provider: &'a str,
     identity: &'a Identity,
     at: Timestamp,
 }
@@ -43,9 +46,14 @@ impl People {
         Self { store, sealer, clock }
     }
 
-    /// Keeps what a login or a refresh said of the person who is called `name` here.
-    pub async fn remember(&self, name: &UserName, identity: &Identity) -> Result<(), StoreError> {
-        let kept = Kept { version: VERSION, identity, at: self.clock.now() };
+    /// Keeps what `provider` said of the person who is called `name` here, at a login or a refresh.
+    pub async fn remember(
+        &self,
+        name: &UserName,
+        provider: &str,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let kept = Kept { version: VERSION, provider, identity, at: self.clock.now() };
         let sealed = self.sealer.seal(&context(name), &plain(&kept));
         self.store.keep_identity(&identity.issuer, &identity.subject, &sealed).await
     }

@@ -36,6 +36,9 @@ struct Attempt {
 /// More login attempts at once than tabs that anybody finishes; the oldest go first.
 const MOST_ATTEMPTS: usize = 5;
 
+/// The name of the one provider.
+const PROVIDER: &str = "";
+
 impl Gateway {
     /// Sends a browser to the provider, with a cookie that remembers why.
     pub(super) async fn login(
@@ -149,7 +152,7 @@ impl Gateway {
 
     /// What the provider says of a person now, and what the rules make of it, holds for their tokens too.
     async fn learn(&self, name: &UserName, identity: &Identity, user: Option<&User>) -> Result<(), Refusal> {
-        self.0.people.remember(name, identity).await?;
+        self.0.people.remember(name, PROVIDER, identity).await?;
         Ok(self.0.api_tokens.judged(name, user).await?)
     }
 

@@ -17,6 +17,7 @@ use hubgate::token::{ApiToken, ApiTokens, NewToken, Note, Scope, Scopes, TokenEr
 use hubgate::user::{User, UserName};
 
 const ISSUER: &str = "https://provider.example";
+const PROVIDER: &str = "main";
 const LIFETIME: u64 = 1000;
 const LONGEST: u64 = 5000;
 const START: Timestamp = 1_000_000;
@@ -65,7 +66,7 @@ impl Hub {
             .name_user(ISSUER, name, &user(name, false).name, self.clock.now())
             .await
             .expect("a name");
-        self.people.remember(&named, &identity(name, &[])).await.expect("kept");
+        self.people.remember(&named, PROVIDER, &identity(name, &[])).await.expect("kept");
     }
 
     async fn token(&self, owner: &User, scopes: &[Scope]) -> (String, Arc<ApiToken>) {
@@ -296,7 +297,7 @@ async fn a_lost_right_to_enter_rests_the_tokens_at_the_next_start() {
     let hub = Hub::new().await;
     hub.named("alice").await;
     let alice = user("alice", false);
-    hub.people.remember(&alice.name, &identity("alice", &["hub-user"])).await.unwrap();
+    hub.people.remember(&alice.name, PROVIDER, &identity("alice", &["hub-user"])).await.unwrap();
     let (text, _) = hub.token(&alice, ORDINARY).await;
     let hub = hub.restarted();
     assert_eq!(hub.restore_with_role("hub-user").await, 1);
@@ -338,14 +339,17 @@ async fn what_was_last_said_of_a_person_is_kept_sealed_and_is_theirs() {
         hub.named(name).await;
     }
     let name = |text: &str| user(text, false).name;
-    hub.people.remember(&name("alice"), &identity("alice", &["canary-role"])).await.unwrap();
+    hub.people.remember(&name("alice"), PROVIDER, &identity("alice", &["canary-role"])).await.unwrap();
     let known = hub.people.recall(&name("alice")).await.unwrap().expect("alice");
-    assert_eq!((known.identity, known.at), (identity("alice", &["canary-role"]), START));
+    assert_eq!(
+        (known.identity, known.provider.as_str(), known.at),
+        (identity("alice", &["canary-role"]), PROVIDER, START)
+    );
     let sealed = hub.store.identity(&name("alice")).await.unwrap().expect("a value");
     assert!(!sealed.contains("canary"));
     hub.store.keep_identity(ISSUER, "bob", &sealed).await.unwrap();
     assert_eq!(hub.people.recall(&name("bob")).await.unwrap(), None, "moved to somebody else");
-    hub.people.remember(&name("bob"), &identity("alice", &[])).await.unwrap();
+    hub.people.remember(&name("bob"), PROVIDER, &identity("alice", &[])).await.unwrap();
     assert_eq!(hub.people.recall(&name("bob")).await.unwrap(), None, "said of somebody else");
     assert_eq!(hub.people.recall(&name("carol")).await.unwrap(), None);
     assert_eq!(hub.people.name_of(&identity("bob", &[])).await.unwrap(), Some(name("bob")));
