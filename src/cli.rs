@@ -30,6 +30,8 @@ pub enum Command {
     },
     /// Try hubgate out on this machine, with a provider and two users of its own.
     Demo(crate::demo::Options),
+    /// Find an OpenID provider, and say what hubgate must be registered as there; or register it, at Keycloak.
+    Connect(Box<crate::connect::Options>),
     /// Print the version.
     Version,
 }

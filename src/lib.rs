@@ -36,4 +36,5 @@ pub mod listener;
 
 pub mod app;
 pub mod cli;
+pub mod connect;
 pub mod demo;

@@ -9,6 +9,7 @@ use clap::Parser;
 use hubgate::cli::{Cli, Command};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
+use hubgate::connect::{self, ConnectError};
 use hubgate::tls::Certificates;
 use hubgate::{app, demo};
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
+        Command::Connect(options) => connected(connect::run(*options)),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
 }
@@ -51,20 +53,34 @@ fn usable(path: &Path) -> Result<(Config, Certificates), ExitCode> {
             }
             findings
         }
-        Err(ConfigError::Findings(findings)) => findings,
-        Err(error) => {
-            complain(&error, Some("name the configuration with --config"));
-            return Err(ExitCode::from(EXIT_CONFIGURATION));
-        }
+        Err(error) => return Err(unusable(error)),
     };
     findings.sort_by_key(|finding| finding.line);
-    let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    write_error(&format!(
-        "{}\nerror: {} to mend before hubgate starts\n",
-        lines.join("\n"),
-        count(lines.len())
-    ));
-    Err(ExitCode::from(EXIT_CONFIGURATION))
+    Err(unusable(ConfigError::Findings(findings)))
+}
+
+/// Says all that is wrong with the configuration.
+fn unusable(error: ConfigError) -> ExitCode {
+    if let ConfigError::Findings(findings) = &error {
+        let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        let count = count(lines.len());
+        write_error(&format!("{}\nerror: {count} to mend before hubgate starts\n", lines.join("\n")));
+    } else {
+        complain(&error, Some("name the configuration with --config"));
+    }
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// What was found out about a provider.
+fn connected(outcome: Result<connect::Answer, ConnectError>) -> ExitCode {
+    match outcome {
+        Ok(answer) => {
+            let code = if answer.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            say(answer.text.trim_end(), code)
+        }
+        Err(ConnectError::Config(error)) => unusable(error),
+        Err(error) => end(Err(error), |error| Some(error.remedy()), ConnectError::is_configuration),
+    }
 }
 
 fn count(findings: usize) -> String {

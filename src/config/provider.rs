@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::units::Span;
@@ -158,7 +158,7 @@ impl Provider {
 }
 
 /// How a client proves who it is (OpenID Connect Core 1.0, section 9).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthentication {
     /// By its secret, in a header.
@@ -182,7 +182,7 @@ pub enum ResponseMode {
 }
 
 /// A way to sign a token (RFC 7518 section 3.1, RFC 8037). Never `none`, and never one whose key both sides know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "the names are the standard's")]
 pub enum SigningAlgorithm {
     #[serde(rename = "RS256")]

@@ -16,6 +16,7 @@ mod login;
 mod logout;
 mod logout_token;
 mod person;
+pub mod probe;
 mod refresh;
 
 use std::fmt;

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["admin"],
     &["listener"],
     &["app"],
-    &["demo"],
+    &["connect", "demo"],
     &["cli"],
     &["lib", "main"],
 ];
