@@ -86,7 +86,9 @@ impl Refusal {
                 | OidcError::Interrupted { .. }
                 | OidcError::Settings { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 OidcError::Mismatch(_) => StatusCode::BAD_REQUEST,
-                OidcError::Refused { .. } | OidcError::Untrusted { .. } => StatusCode::FORBIDDEN,
+                OidcError::Refused { .. } | OidcError::Untrusted { .. } | OidcError::Weak(_) => {
+                    StatusCode::FORBIDDEN
+                }
             },
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Starting { .. } | Self::Stopping | Self::Failing { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -336,6 +338,11 @@ fn oidc_words(error: &OidcError) -> Words {
             "This login cannot be finished",
             "The login service's answer does not belong to a login that this browser began.",
             "Sign in again.",
+        ),
+        OidcError::Weak(_) => words(
+            "A stronger login is needed",
+            "You signed in, but not in the way, or not as recently, as this hub asks for.",
+            "Sign in again, and confirm it as you are asked to (a code, a key). If you are not asked, tell the administrators.",
         ),
         OidcError::Untrusted { .. } => words(
             "The login service's answer cannot be trusted",

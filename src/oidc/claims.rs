@@ -233,8 +233,23 @@ pub(super) fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Op
 /// A token that was just issued is not this many seconds old.
 pub(super) const OLDEST: u64 = 300;
 
-const OF_THE_TOKEN: [&str; 13] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "typ", "azp", "nonce", "at_hash", "sid", "auth_time"];
+const OF_THE_TOKEN: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "typ",
+    "azp",
+    "nonce",
+    "at_hash",
+    "sid",
+    "auth_time",
+    "acr",
+    "amr",
+];
 
 #[cfg(test)]
 mod tests {

@@ -6,49 +6,109 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
 use url::{Url, form_urlencoded};
 
-use super::OidcError;
+use super::assertion::Signer;
+use super::discovery::Known;
 use super::http::place;
+use super::{OidcError, Provider};
+use crate::clock::Timestamp;
+use crate::config::{self, ClientAuthentication};
 use crate::secret::Secret;
 
 /// Our registration.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: String,
-    pub(super) secret: Secret,
+    proof: Proof,
     pub(super) callback: Url,
     pub(super) scopes: Vec<String>,
 }
 
+/// How we show that we are the client (OpenID Connect Core 1.0, section 9).
+#[derive(Debug)]
+enum Proof {
+    Basic(Secret),
+    Post(Secret),
+    Key(Signer),
+}
+
 impl Client {
-    /// A call that only we may make: a form, with our proof. Its answer is JSON.
-    pub(super) fn post(
+    /// `credential` is the secret or the key, as the configuration's method needs it.
+    pub(super) fn new(
+        config: &config::Provider,
+        callback: Url,
+        credential: Secret,
+    ) -> Result<Self, OidcError> {
+        let proof = match config.client_authentication {
+            ClientAuthentication::ClientSecretBasic => Proof::Basic(credential),
+            ClientAuthentication::ClientSecretPost => Proof::Post(credential),
+            ClientAuthentication::PrivateKeyJwt => {
+                let (id, algorithm) = (config.client_key_id.clone(), config.client_key_algorithm);
+                Proof::Key(Signer::new(&credential, id, algorithm)?)
+            }
+        };
+        Ok(Self { id: config.client_id.clone(), proof, callback, scopes: config.scopes.clone() })
+    }
+
+    /// A call that only we may make: a form, with our proof for `audience`. Its answer is JSON.
+    fn post(
         &self,
         endpoint: &Url,
+        audience: &str,
+        now: Timestamp,
         parameters: &[(&str, &str)],
     ) -> Result<Request<Vec<u8>>, OidcError> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(parameters);
+        match &self.proof {
+            Proof::Basic(_) => {}
+            Proof::Post(secret) => {
+                body.append_pair("client_id", &self.id).append_pair("client_secret", secret.expose());
+            }
+            Proof::Key(signer) => {
+                let assertion = signer.assertion(&self.id, audience, now)?;
+                body.append_pair("client_id", &self.id)
+                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &assertion);
+            }
+        }
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(endpoint.as_str())
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
-            .body(body.into_bytes())
+            .body(body.finish().into_bytes())
             .map_err(|source| OidcError::settings(format!("{} cannot be asked", place(endpoint)), source))?;
-        request.headers_mut().insert(AUTHORIZATION, self.basic()?);
+        if let Proof::Basic(secret) = &self.proof {
+            request.headers_mut().insert(AUTHORIZATION, self.basic(secret)?);
+        }
         Ok(request)
     }
 
-    /// `client_secret_basic`. RFC 6749 section 2.3.1: both are encoded as in a form first, so that a colon in the name
-    /// does not end it.
-    fn basic(&self) -> Result<HeaderValue, OidcError> {
+    /// RFC 6749 section 2.3.1: both are encoded as in a form first, so that a colon in the name does not end it.
+    fn basic(&self, secret: &Secret) -> Result<HeaderValue, OidcError> {
         let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let both = format!("{}:{}", encode(&self.id), encode(self.secret.expose()));
+        let both = format!("{}:{}", encode(&self.id), encode(secret.expose()));
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(both)))
             .map_err(|_private| OidcError::settings("provider.client_secret cannot be sent", NotAHeader))?;
         value.set_sensitive(true);
         Ok(value)
     }
 }
+
+impl Provider {
+    /// A call to one of the provider's endpoints that only we may make. Its answer is JSON.
+    pub(super) fn authenticated(
+        &self,
+        known: &Known,
+        endpoint: &Url,
+        parameters: &[(&str, &str)],
+    ) -> Result<Request<Vec<u8>>, OidcError> {
+        self.0.client.post(endpoint, known.audience(), self.0.clock.now(), parameters)
+    }
+}
+
+/// RFC 7523 section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Says nothing of the secret.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use openidconnect::core::{
     CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
-    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
-    CoreSubjectIdentifierType,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm as Algorithm,
+    CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::{AdditionalProviderMetadata, ProviderMetadata};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tracing::warn;
 use url::Url;
 
 use super::http::{Http, place};
+use super::jwt::algorithms;
 use super::keys::Keys;
 use super::{Detail, OidcError, get};
 use crate::config;
@@ -19,7 +20,7 @@ use crate::config;
 #[derive(Debug)]
 pub(super) enum Description {
     /// By its issuer, as written.
-    Issuer { issuer: String, document: Url },
+    Issuer { issuer: String, document: Url, algorithms: Vec<Algorithm> },
     /// By three URLs: OAuth 2.0 without OpenID Connect.
     Explicit { authorize: Url, token: Url, userinfo: Url },
 }
@@ -34,6 +35,10 @@ pub(super) struct Known {
     pub(super) logout: Option<Url>,
     /// RFC 7009.
     pub(super) revocation: Option<Url>,
+    /// Where requests can be handed over (RFC 9126).
+    pub(super) pushed: Option<Url>,
+    /// It takes no others.
+    pub(super) pushed_required: bool,
     pub(super) iss: Iss,
     /// `None`: it is described by URLs, and its ID tokens are not looked at.
     pub(super) keys: Option<Keys>,
@@ -50,6 +55,14 @@ pub(super) enum Iss {
     Unknown,
 }
 
+impl Known {
+    /// For whom a proof of who we are is (RFC 7523 section 3): the issuer, where we know it. Keycloak takes it at all of
+    /// its endpoints.
+    pub(super) fn audience(&self) -> &str {
+        if self.iss == Iss::Unknown { self.token.as_str() } else { &self.issuer }
+    }
+}
+
 impl Description {
     /// From the configuration, if it can be used safely.
     pub(super) fn new(config: &config::Provider, http: &Http) -> Result<Self, OidcError> {
@@ -58,7 +71,9 @@ impl Description {
                 if !config.scopes.iter().any(|scope| scope == "openid") {
                     return Err(unusable("provider.scopes lacks \"openid\", which provider.issuer needs"));
                 }
-                Ok(Self::Issuer { issuer: issuer.clone(), document: document(issuer, http)? })
+                let document = document(issuer, config.discovery_url.as_ref(), http)?;
+                let algorithms = algorithms(&config.signing_algorithms);
+                Ok(Self::Issuer { issuer: issuer.clone(), document, algorithms })
             }
             (None, Some(authorize), Some(token), Some(userinfo)) => {
                 http.check("provider.authorize_url", authorize)?;
@@ -79,7 +94,9 @@ impl Description {
     /// Asks the provider for what the configuration does not say.
     pub(super) async fn resolve(&self, http: &Http) -> Result<Known, OidcError> {
         match self {
-            Self::Issuer { issuer, document } => discover(issuer, document, http).await,
+            Self::Issuer { issuer, document, algorithms } => {
+                discover(issuer, document, algorithms.clone(), http).await
+            }
             Self::Explicit { authorize, token, userinfo } => {
                 let realm = authorize.as_str().strip_suffix(KEYCLOAK_AUTHORIZE);
                 Ok(Known {
@@ -89,6 +106,8 @@ impl Description {
                     userinfo: Some(userinfo.clone()),
                     logout: None,
                     revocation: None,
+                    pushed: None,
+                    pushed_required: false,
                     iss: if realm.is_some() { Iss::IfPresent } else { Iss::Unknown },
                     keys: None,
                 })
@@ -97,12 +116,17 @@ impl Description {
     }
 }
 
-fn document(issuer: &str, http: &Http) -> Result<Url, OidcError> {
+/// Where the description is read: below the issuer, or where the configuration says.
+fn document(issuer: &str, elsewhere: Option<&Url>, http: &Http) -> Result<Url, OidcError> {
     let mut url =
         Url::parse(issuer).map_err(|source| OidcError::settings("provider.issuer is no URL", source))?;
     http.check("provider.issuer", &url)?;
     if url.query().is_some() {
         return Err(unusable("provider.issuer has a query, which an issuer cannot have"));
+    }
+    if let Some(url) = elsewhere {
+        http.check("provider.discovery_url", url)?;
+        return Ok(url.clone());
     }
     // Discovery 1.0 section 4.1: a slash at the end is taken away first.
     let path = format!("{}/.well-known/openid-configuration", url.path().trim_end_matches('/'));
@@ -110,7 +134,12 @@ fn document(issuer: &str, http: &Http) -> Result<Url, OidcError> {
     Ok(url)
 }
 
-async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, OidcError> {
+async fn discover(
+    issuer: &str,
+    document: &Url,
+    algorithms: Vec<Algorithm>,
+    http: &Http,
+) -> Result<Known, OidcError> {
     let response = http.json(get(document)?).await?;
     if !response.status().is_success() {
         return Err(OidcError::Settings {
@@ -120,7 +149,13 @@ async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, Oi
     }
     let (metadata, token) = read(response.body(), issuer, document, http)?;
     let extra = metadata.additional_metadata();
-    let keys = Keys::fetch(metadata.jwks_uri().url().clone(), http).await?;
+    let signs = metadata.id_token_signing_alg_values_supported();
+    if !signs.iter().any(|algorithm| algorithms.contains(algorithm)) {
+        return Err(unusable(format!(
+            "it signs ID tokens by {signs:?}, and provider.signing_algorithms has none of these"
+        )));
+    }
+    let keys = Keys::fetch(metadata.jwks_uri().url().clone(), algorithms, http).await?;
     Ok(Known {
         issuer: issuer.to_owned(),
         authorize: metadata.authorization_endpoint().url().clone(),
@@ -128,6 +163,8 @@ async fn discover(issuer: &str, document: &Url, http: &Http) -> Result<Known, Oi
         userinfo: metadata.userinfo_endpoint().map(|userinfo| userinfo.url().clone()),
         logout: extra.end_session_endpoint.clone(),
         revocation: extra.revocation_endpoint.clone(),
+        pushed: extra.pushed_authorization_request_endpoint.clone(),
+        pushed_required: extra.require_pushed_authorization_requests,
         iss: if extra.authorization_response_iss_parameter_supported {
             Iss::Required
         } else {
@@ -164,6 +201,7 @@ pub(super) fn read(
         ("userinfo_endpoint", userinfo),
         ("end_session_endpoint", extra.end_session_endpoint.as_ref()),
         ("revocation_endpoint", extra.revocation_endpoint.as_ref()),
+        ("pushed_authorization_request_endpoint", extra.pushed_authorization_request_endpoint.as_ref()),
     ] {
         url.map_or(Ok(()), |url| http.check(name, url))?;
     }
@@ -217,6 +255,11 @@ pub(super) struct Extra {
     end_session_endpoint: Option<Url>,
     /// RFC 7009.
     revocation_endpoint: Option<Url>,
+    /// RFC 9126.
+    pushed_authorization_request_endpoint: Option<Url>,
+    /// RFC 9126.
+    #[serde(default)]
+    require_pushed_authorization_requests: bool,
 }
 
 impl AdditionalProviderMetadata for Extra {}

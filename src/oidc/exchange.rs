@@ -33,7 +33,7 @@ impl Provider {
         known: &Known,
         parameters: &[(&str, &str)],
     ) -> Result<TokenResponse, OidcError> {
-        let request = self.0.client.post(&known.token, parameters)?;
+        let request = self.authenticated(known, &known.token, parameters)?;
         let asked = self.0.clock.now();
         let response = Box::pin(self.0.http.json(request)).await?;
         let fields = answered(response.status(), response.body())?;
@@ -105,7 +105,7 @@ impl TokenResponse {
 }
 
 /// The members of an answer that is no error.
-fn answered(status: StatusCode, body: &[u8]) -> Result<Map<String, Value>, OidcError> {
+pub(super) fn answered(status: StatusCode, body: &[u8]) -> Result<Map<String, Value>, OidcError> {
     // A syntax error has no more than a position; errors about types would show tokens.
     let fields: Map<String, Value> = match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => fields,
@@ -124,7 +124,7 @@ fn answered(status: StatusCode, body: &[u8]) -> Result<Map<String, Value>, OidcE
 }
 
 fn malformed(detail: String) -> OidcError {
-    OidcError::untrusted("the answer of its token endpoint is malformed", Some(detail))
+    OidcError::untrusted("the answer of its endpoint is malformed", Some(detail))
 }
 
 impl fmt::Debug for TokenResponse {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{BoxError, Detail, OidcError};
+use crate::config::SigningAlgorithm;
 
 /// A token that nobody has vouched for yet.
 pub(super) struct Jwt<'a> {
@@ -47,8 +48,16 @@ struct Header {
 }
 
 impl<'a> Jwt<'a> {
-    /// Takes a token apart, if it is signed in a way that we accept.
+    /// Takes a token apart, if it is signed in a way that can be accepted at all.
     pub(super) fn parse(token: &'a str) -> Result<Self, OidcError> {
+        if token.split('.').count() == ENCRYPTED {
+            return Err(OidcError::Settings {
+                what:
+                    "its token is encrypted, which hubgate does not read; let the client get it signed only"
+                        .to_owned(),
+                source: None,
+            });
+        }
         let malformed =
             |source: Option<BoxError>| OidcError::Untrusted { what: "its token is malformed", source };
         let (signed, signature) = token.rsplit_once('.').ok_or_else(|| malformed(None))?;
@@ -62,15 +71,14 @@ impl<'a> Jwt<'a> {
         let algorithm = serde_json::from_value(Value::String(header.alg.clone()))
             .ok()
             .filter(|algorithm| ALGORITHMS.contains(algorithm))
-            .ok_or_else(|| {
-                let name = header.alg.chars().take(16).collect::<String>();
-                OidcError::untrusted(
-                    "its token is signed in a way that is not accepted",
-                    Some(format!("{name:?}")),
-                )
-            })?;
+            .ok_or_else(|| not_accepted(&header.alg))?;
         let claims = serde_json::from_slice(&decode(payload)?).map_err(|_private| malformed(None))?;
         Ok(Self { algorithm, signed, claims, signature: decode(signature)?, header })
+    }
+
+    /// Whether it is signed in one of these ways.
+    pub(super) fn check_algorithm(&self, accepted: &[Algorithm]) -> Result<(), OidcError> {
+        if accepted.contains(&self.algorithm) { Ok(()) } else { Err(not_accepted(&self.header.alg)) }
     }
 
     /// Its media type (`typ`), in lower case, without `application/`.
@@ -122,10 +130,35 @@ impl Verified {
     }
 }
 
+fn not_accepted(algorithm: &str) -> OidcError {
+    let name = algorithm.chars().take(16).collect::<String>();
+    OidcError::untrusted(
+        "its token is signed in a way that is not accepted (provider.signing_algorithms)",
+        Some(format!("{name:?}")),
+    )
+}
+
+/// The ways of the configuration.
+pub(super) fn algorithms(configured: &[SigningAlgorithm]) -> Vec<Algorithm> {
+    let algorithm = |configured: &SigningAlgorithm| match configured {
+        SigningAlgorithm::Rs256 => Algorithm::RsaSsaPkcs1V15Sha256,
+        SigningAlgorithm::Rs384 => Algorithm::RsaSsaPkcs1V15Sha384,
+        SigningAlgorithm::Rs512 => Algorithm::RsaSsaPkcs1V15Sha512,
+        SigningAlgorithm::Ps256 => Algorithm::RsaSsaPssSha256,
+        SigningAlgorithm::Ps384 => Algorithm::RsaSsaPssSha384,
+        SigningAlgorithm::Ps512 => Algorithm::RsaSsaPssSha512,
+        SigningAlgorithm::Es256 => Algorithm::EcdsaP256Sha256,
+        SigningAlgorithm::Es384 => Algorithm::EcdsaP384Sha384,
+        SigningAlgorithm::EdDsa => Algorithm::EdDsa,
+    };
+    configured.iter().map(algorithm).collect()
+}
+
 /// The keys of a set that can verify what we accept; others, and those that are not understood, are left out.
-pub(super) fn usable_keys(body: &[u8]) -> Result<Vec<CoreJsonWebKey>, BoxError> {
+pub(super) fn usable_keys(body: &[u8], algorithms: &[Algorithm]) -> Result<Vec<CoreJsonWebKey>, BoxError> {
     let set: CoreJsonWebKeySet = serde_json::from_slice(body)?;
-    let keys: Vec<_> = set.keys().iter().filter(|key| usable(key)).take(MOST_KEPT).cloned().collect();
+    let keys: Vec<_> =
+        set.keys().iter().filter(|key| usable(key, algorithms)).take(MOST_KEPT).cloned().collect();
     if keys.is_empty() {
         Err(Detail("no key in it can verify signatures".to_owned()).into())
     } else {
@@ -133,12 +166,12 @@ pub(super) fn usable_keys(body: &[u8]) -> Result<Vec<CoreJsonWebKey>, BoxError> 
     }
 }
 
-fn usable(key: &CoreJsonWebKey) -> bool {
+fn usable(key: &CoreJsonWebKey, algorithms: &[Algorithm]) -> bool {
     let signs = key.key_use().is_none_or(openidconnect::JsonWebKeyUse::allows_signature);
     let fits = |algorithm: &Algorithm| {
         !matches!(key.verify_signature(algorithm, b"", b""), Err(SignatureVerificationError::InvalidKey(_)))
     };
-    signs && !short(key) && ALGORITHMS.iter().any(fits)
+    signs && !short(key) && algorithms.iter().any(fits)
 }
 
 /// An RSA key of fewer than 2048 bits can be broken.
@@ -163,6 +196,8 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDsa,
 ];
 
+/// Parts of a JWE (RFC 7516 section 3.1).
+const ENCRYPTED: usize = 5;
 /// Keys with one name, or tried for a token that names none.
 const MOST_TRIED: usize = 16;
 /// Keys of one provider.
@@ -180,7 +215,7 @@ mod tests {
         let rsa = |bytes| json!({"kty": "RSA", "use": "sig", "n": modulus(bytes), "e": "AQAB"});
         let leading_zeros = [vec![0; 200], vec![0xc5; 64]].concat();
         let weak = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(leading_zeros), "e": "AQAB"});
-        let keys = |list: Value| usable_keys(json!({"keys": list}).to_string().as_bytes());
+        let keys = |list: Value| usable_keys(json!({"keys": list}).to_string().as_bytes(), &ALGORITHMS);
         assert_eq!(keys(json!([rsa(256), rsa(512)])).unwrap().len(), 2);
         for bad in [
             json!([]),
@@ -194,7 +229,12 @@ mod tests {
         ] {
             assert!(keys(bad.clone()).is_err(), "{bad}");
         }
-        assert!(usable_keys(b"[]").is_err());
+        assert!(usable_keys(b"[]", &ALGORITHMS).is_err());
+        let ec = json!({"keys": [rsa(256)]}).to_string();
+        assert!(
+            usable_keys(ec.as_bytes(), &[Algorithm::EcdsaP256Sha256]).is_err(),
+            "not for what is signed here"
+        );
         let many: Vec<Value> = (0..1000).map(|_| rsa(256)).collect();
         assert_eq!(keys(json!(many)).unwrap().len(), MOST_KEPT);
     }

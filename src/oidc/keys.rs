@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use openidconnect::core::CoreJsonWebKey;
+use openidconnect::core::{CoreJsonWebKey, CoreJwsSigningAlgorithm as Algorithm};
 use tokio::sync::Semaphore;
 use tracing::info;
 use url::Url;
@@ -17,6 +17,8 @@ use crate::clock::{Clock, Timestamp};
 /// The keys in use, and where they come from.
 pub(super) struct Keys {
     url: Url,
+    /// What may sign tokens: from the configuration, never from a token.
+    algorithms: Vec<Algorithm>,
     /// The last good ones stay, whatever the provider says later.
     set: ArcSwap<Vec<CoreJsonWebKey>>,
     /// Held by whoever fetches.
@@ -26,9 +28,15 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Fetches them for the first time.
-    pub(super) async fn fetch(url: Url, http: &Http) -> Result<Self, OidcError> {
-        let set = fetch(&url, http).await?;
-        Ok(Self { url, set: ArcSwap::from_pointee(set), turn: Semaphore::new(1), next: Mutex::new(0) })
+    pub(super) async fn fetch(url: Url, algorithms: Vec<Algorithm>, http: &Http) -> Result<Self, OidcError> {
+        let set = fetch(&url, &algorithms, http).await?;
+        Ok(Self {
+            url,
+            algorithms,
+            set: ArcSwap::from_pointee(set),
+            turn: Semaphore::new(1),
+            next: Mutex::new(0),
+        })
     }
 
     /// Verifies a token by the keys that are known, and by new ones when it is not signed by any of these.
@@ -38,6 +46,7 @@ impl Keys {
         http: &Http,
         clock: &Clock,
     ) -> Result<Verified, OidcError> {
+        jwt.check_algorithm(&self.algorithms)?;
         match jwt.verify(&self.set.load()) {
             Ok(verified) => return Ok(verified),
             Err(Unverified::Forged(error)) => return Err(forged(error)),
@@ -57,7 +66,7 @@ impl Keys {
         if clock.now() < self.next() {
             return Ok(self.set.load_full());
         }
-        let fetched = fetch(&self.url, http).await;
+        let fetched = fetch(&self.url, &self.algorithms, http).await;
         let pause = if fetched.is_ok() { PAUSE } else { PAUSE_AFTER_FAILURE };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = clock.now().saturating_add(pause);
         let set = fetched?;
@@ -80,13 +89,13 @@ impl fmt::Debug for Keys {
     }
 }
 
-async fn fetch(url: &Url, http: &Http) -> Result<Vec<CoreJsonWebKey>, OidcError> {
+async fn fetch(url: &Url, algorithms: &[Algorithm], http: &Http) -> Result<Vec<CoreJsonWebKey>, OidcError> {
     let response = http.json(get(url)?).await?;
     if !response.status().is_success() {
         return Err(OidcError::unreachable(place(url), Detail(format!("it answers {}", response.status()))));
     }
-    usable_keys(response.body()).map_err(|source| OidcError::Settings {
-        what: format!("{} holds no usable keys", place(url)),
+    usable_keys(response.body(), algorithms).map_err(|source| OidcError::Settings {
+        what: format!("{} holds no usable keys for provider.signing_algorithms", place(url)),
         source: Some(source),
     })
 }

@@ -1,43 +1,17 @@
-//! One login: the authorization URL; code and state become an identity.
+//! The end of a login: code and state become an identity.
 
 use std::fmt;
 
-use oauth2::basic::BasicClient;
-use oauth2::{
-    AuthUrl, ClientId, CsrfToken, EndpointNotSet, EndpointSet, PkceCodeChallenge, RedirectUrl, Scope,
-};
-use openidconnect::Nonce;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
-use url::Url;
 
 use super::answer::Answer;
-use super::claims::Occasion;
+use super::claims::{Occasion, time};
 use super::discovery::{Iss, Known};
-use super::{Client, OidcError, Provider, Tokens};
+use super::{OidcError, Provider, Tokens};
+use crate::clock::Timestamp;
 use crate::identity::Identity;
-
-/// What is wanted of a login; by default, an ordinary one.
-#[derive(Debug, Clone, Default)]
-pub struct Want {
-    /// The provider may show no page: whoever is not signed in there already is refused.
-    pub prompt_none: bool,
-    /// A stronger or fresher proof than an ordinary login's.
-    pub step_up: Option<StepUp>,
-    /// The identity provider behind Keycloak to go to. One that the configuration does not list is left out.
-    pub idp_hint: Option<String>,
-    /// Whom the login page may suggest.
-    pub login_hint: Option<String>,
-}
-
-/// How a person must be authenticated for what they are about to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepUp {
-    /// One of these must have been reached, the best first. Empty: those of the configuration.
-    pub acr_values: Vec<String>,
-    /// So many seconds ago at most. `None`: as the configuration says.
-    pub max_age: Option<u64>,
-}
 
 /// What a login attempt must remember, sealed in the browser's cookie.
 #[derive(Clone, Serialize, Deserialize)]
@@ -50,32 +24,15 @@ pub struct Login {
     pub verifier: String,
     /// Whom the browser was sent to (RFC 9700 section 4.4.2).
     pub issuer: String,
+    /// One of these levels of authentication must have been reached.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
+    /// So many seconds ago at most.
+    #[serde(default)]
+    pub max_age: Option<u64>,
 }
 
 impl Provider {
-    /// Begins a login: where to send the browser, and what must come back with it.
-    pub async fn begin(&self, _want: &Want) -> Result<(Url, Login), OidcError> {
-        let known = self.known().await?;
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let nonce = Nonce::new_random_len(RANDOM_BYTES);
-        let client = self.oauth(&known)?;
-        let mut request = client
-            .authorize_url(|| CsrfToken::new_random_len(RANDOM_BYTES))
-            .set_pkce_challenge(challenge)
-            .add_scopes(self.0.client.scopes.iter().cloned().map(Scope::new));
-        if known.keys.is_some() {
-            request = request.add_extra_param("nonce", nonce.secret().clone());
-        }
-        let (url, state) = request.url();
-        let login = Login {
-            state: state.into_secret(),
-            nonce: nonce.secret().clone(),
-            verifier: verifier.into_secret(),
-            issuer: known.issuer.clone(),
-        };
-        Ok((url, login))
-    }
-
     /// Ends a login: checks everything, and says who it is.
     pub async fn finish(&self, login: &Login, answer: &Answer) -> Result<(Identity, Tokens), OidcError> {
         if !bool::from(login.state.as_bytes().ct_eq(answer.state.as_bytes())) {
@@ -109,16 +66,31 @@ impl Provider {
             }
             None => self.identity_by_userinfo(&known, access_token).await?,
         };
+        login.check_strength(&identity.claims, self.0.clock.now(), self.0.skew)?;
         let issued = self.issued(known.keys.is_some().then_some(&identity.claims));
         Ok((identity, response.tokens(issued)))
     }
+}
 
-    fn oauth(&self, known: &Known) -> Result<OauthClient, OidcError> {
-        let Client { id, callback, .. } = &self.0.client;
-        let url = |error| OidcError::settings("an endpoint is no URL", error);
-        Ok(BasicClient::new(ClientId::new(id.clone()))
-            .set_auth_uri(AuthUrl::new(known.authorize.to_string()).map_err(url)?)
-            .set_redirect_uri(RedirectUrl::new(callback.to_string()).map_err(url)?))
+impl Login {
+    /// Whether the person was authenticated as it was asked for (section 3.1.3.7, the last two): what is asked for goes
+    /// by the browser, whose owner may have changed it.
+    fn check_strength(
+        &self,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+        skew: u64,
+    ) -> Result<(), OidcError> {
+        let acr = claims.get("acr").and_then(Value::as_str);
+        if !self.acr_values.is_empty() && !self.acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
+            return Err(OidcError::Weak(format!("acr is {acr:?}, and not one of {:?}", self.acr_values)));
+        }
+        let Some(age) = self.max_age else { return Ok(()) };
+        match time(claims, "auth_time")? {
+            Some(then) if then.saturating_add(age).saturating_add(skew) >= now => Ok(()),
+            Some(then) => Err(OidcError::Weak(format!("auth_time is {then}, and it is {now} here"))),
+            None => Err(OidcError::Weak("it does not say when (auth_time)".to_owned())),
+        }
     }
 }
 
@@ -143,19 +115,47 @@ fn check_iss(known: &Known, answer: &Answer) -> Result<(), OidcError> {
     }
 }
 
-type OauthClient = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet>;
-
-/// 256 bits.
-const RANDOM_BYTES: u32 = 32;
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn login(text: &str) -> Login {
+        Login {
+            state: text.to_owned(),
+            nonce: text.to_owned(),
+            verifier: text.to_owned(),
+            issuer: "https://kc".to_owned(),
+            acr_values: Vec::new(),
+            max_age: None,
+        }
+    }
 
     #[test]
     fn a_login_is_not_printed() {
-        let text = || "canary".to_owned();
-        let login = Login { state: text(), nonce: text(), verifier: text(), issuer: "https://kc".to_owned() };
-        assert!(!format!("{login:?}").contains("canary"));
+        assert!(!format!("{:?}", login("canary")).contains("canary"));
+    }
+
+    #[test]
+    fn a_login_is_as_strong_as_it_was_to_be() {
+        let check = |acr_values: &[&str], max_age, claims: Value| {
+            let acr_values = acr_values.iter().map(|&value| value.to_owned()).collect();
+            let login = Login { acr_values, max_age, ..login("x") };
+            login.check_strength(claims.as_object().unwrap(), 1_000_000, 30)
+        };
+        check(&[], None, json!({"acr": "0"})).unwrap();
+        check(&["gold", "silver"], None, json!({"acr": "silver"})).unwrap();
+        check(&[], Some(60), json!({"auth_time": 999_910})).unwrap();
+        check(&[], Some(0), json!({"auth_time": 1_000_000})).unwrap();
+        for acr in [json!("0"), json!("1"), json!("Gold"), json!("gold silver"), json!(["gold"]), Value::Null]
+        {
+            let error = check(&["gold"], None, json!({"acr": acr})).unwrap_err();
+            assert!(matches!(error, OidcError::Weak(_)), "{acr}");
+        }
+        for claims in [json!({}), json!({"auth_time": 999_909})] {
+            assert!(matches!(check(&[], Some(60), claims), Err(OidcError::Weak(_))));
+        }
+        assert!(check(&[], Some(60), json!({"auth_time": "now"})).is_err());
     }
 }

@@ -31,7 +31,7 @@ impl Provider {
         let known = self.known().await?;
         let Some(url) = &known.revocation else { return Ok(()) };
         let parameters = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
-        let response = Box::pin(self.0.http.call(self.0.client.post(url, &parameters)?)).await?;
+        let response = Box::pin(self.0.http.call(self.authenticated(&known, url, &parameters)?)).await?;
         if response.status().is_success() {
             return Ok(());
         }

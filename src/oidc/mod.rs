@@ -4,6 +4,7 @@
 //! and whether they may enter, is for `mapping`; sessions, cookies and redirects are for others.
 
 mod answer;
+mod assertion;
 mod bearer;
 mod claims;
 mod client;
@@ -18,6 +19,7 @@ mod logout_token;
 mod person;
 pub mod probe;
 mod refresh;
+mod request;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -39,11 +41,13 @@ use self::client::Client;
 use self::discovery::{Description, Known};
 use self::http::Http;
 use self::logout_token::Used;
+use self::request::Requests;
 
 pub use self::answer::Answer;
 pub use self::bearer::BearerError;
-pub use self::login::{Login, StepUp, Want};
+pub use self::login::Login;
 pub use self::logout_token::LogoutToken;
+pub use self::request::{StepUp, Want};
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -56,6 +60,7 @@ pub struct Provider(Arc<Shared>);
 struct Shared {
     description: Description,
     client: Client,
+    requests: Requests,
     /// From the configuration: goes before what the provider says.
     logout_url: Option<Url>,
     /// Whose access tokens may call us.
@@ -139,6 +144,9 @@ pub enum OidcError {
         /// Details.
         source: Option<BoxError>,
     },
+    /// Who it is, is certain, but not as certain as was asked for.
+    #[error("the person was not authenticated as asked for: {0}")]
+    Weak(String),
     /// Its description is not usable.
     #[error("the provider's settings are not usable: {what}")]
     Settings {
@@ -150,21 +158,22 @@ pub enum OidcError {
 }
 
 impl Provider {
-    /// From the configuration; asks nobody yet. `callback` is our redirect URI.
+    /// From the configuration; asks nobody yet. `callback` is our redirect URI, and `credential` what
+    /// [`config::Provider::credential`] says.
     pub fn new(
         config: &config::Provider,
         callback: Url,
-        secret: Secret,
+        credential: Secret,
         clock: Clock,
     ) -> Result<Self, OidcError> {
         let http = Http::new(config.ca_file.as_deref(), config.timeout.0, config.insecure_http)?;
         if let Some(url) = &config.logout_url {
             http.check("provider.logout_url", url)?;
         }
-        let client = Client { id: config.client_id.clone(), secret, callback, scopes: config.scopes.clone() };
         Ok(Self(Arc::new(Shared {
             description: Description::new(config, &http)?,
-            client,
+            client: Client::new(config, callback, credential)?,
+            requests: Requests::new(config),
             logout_url: config.logout_url.clone(),
             api_clients: config.api_clients.clone(),
             service_accounts: config.service_accounts,
@@ -229,7 +238,7 @@ impl OidcError {
             }
             Self::Refused { error, .. } => match error.as_str() {
                 "invalid_client" | "unauthorized_client" => {
-                    "compare provider.client_id and provider.client_secret with the client at the provider; it must be confidential and allow the standard flow"
+                    "compare provider.client_id and provider.client_secret (or client_key) with the client at the provider, and provider.client_authentication with the method it is set to: Keycloak takes that one only; the client must be confidential and allow the standard flow"
                 }
                 "invalid_scope" | "insufficient_scope" => {
                     "compare provider.scopes with the scopes of the client at the provider"
@@ -238,10 +247,17 @@ impl OidcError {
                 "access_denied" => {
                     "sign in again; the login was cancelled, or the account may not use this client"
                 }
+                "login_required"
+                | "interaction_required"
+                | "consent_required"
+                | "account_selection_required" => "sign in again, with the provider's pages",
                 _ => "read the provider's own log",
             },
             Self::Interrupted { source, .. } => source.remedy(),
             Self::Mismatch(_) => "sign in again, in one tab; see that public.url is what browsers use",
+            Self::Weak(_) => {
+                "see that the provider knows provider.acr_values and can reach them (Keycloak: ACR to LoA mapping, and a flow with step-up), and that the account has what they need"
+            }
             Self::Untrusted { what, .. } if what.contains("clock") => {
                 "set the clock of this machine and the provider's (NTP), or raise provider.clock_skew"
             }
@@ -262,8 +278,29 @@ impl OidcError {
             Self::Interrupted { .. } => "interrupted",
             Self::Mismatch(_) => "mismatch",
             Self::Untrusted { .. } => "untrusted",
+            Self::Weak(_) => "weak",
             Self::Settings { .. } => "settings",
         }
+    }
+
+    /// Whether the provider could not do without showing a page, after [`Want::prompt_none`] (section 3.1.2.6).
+    pub fn needs_person(&self) -> bool {
+        self.is_refusal(&[
+            "login_required",
+            "interaction_required",
+            "consent_required",
+            "account_selection_required",
+        ])
+    }
+
+    /// Whether the same login, begun once more, may well succeed: Keycloak's page had expired
+    /// (`authentication_expired`), or what was handed over beforehand.
+    pub fn may_pass(&self) -> bool {
+        self.is_refusal(&["temporarily_unavailable", "invalid_request_uri"])
+    }
+
+    fn is_refusal(&self, codes: &[&str]) -> bool {
+        matches!(self, Self::Refused { error, .. } if codes.contains(&error.as_str()))
     }
 
     fn unreachable(address: impl Into<String>, source: impl Into<BoxError>) -> Self {
@@ -289,6 +326,7 @@ fn repeated(error: &Arc<OidcError>) -> OidcError {
         }
         OidcError::Mismatch(what) => OidcError::Mismatch(what),
         OidcError::Interrupted { source, .. } => repeated(source),
+        OidcError::Weak(what) => OidcError::Weak(what.clone()),
         OidcError::Refused { error, description } => {
             OidcError::Refused { error: error.clone(), description: description.clone() }
         }
