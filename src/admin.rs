@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::gateway::Body;
 use crate::metrics::Metrics;
-use crate::oidc::Provider;
+use crate::oidc::Providers;
 use crate::spawner::Spawner;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -21,8 +21,8 @@ use crate::tasks::Tasks;
 /// Answers those who watch over the process.
 #[derive(Debug)]
 pub struct Admin {
-    /// Ready when its keys are known.
-    pub provider: Provider,
+    /// Ready when the keys of one are known.
+    pub providers: Providers,
     /// Ready when it answers.
     pub spawner: Arc<dyn Spawner>,
     /// Ready when it answers.
@@ -54,7 +54,7 @@ impl Admin {
     }
 
     async fn ready(&self) -> Response<Body> {
-        let provider = self.provider.is_ready();
+        let provider = self.providers.is_ready();
         let spawner = answers(self.spawner.ping()).await;
         let store = answers(self.store.ping()).await;
         let draining = self.tasks.stopping().is_cancelled();

@@ -17,11 +17,11 @@ use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
 use crate::metrics::{Kind, Metrics};
-use crate::oidc::{OidcError, Provider};
+use crate::oidc::{OidcError, Provider, Providers};
 use crate::people::People;
 use crate::seal::Sealer;
 use crate::secret::SecretError;
-use crate::session::Sessions;
+use crate::session::{self, Sessions};
 use crate::spawner::{self, SpawnError};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -97,7 +97,7 @@ struct App {
     metrics: Metrics,
     clock: Clock,
     certificates: Certificates,
-    provider: Provider,
+    providers: Providers,
     sessions: Sessions,
     api_tokens: ApiTokens,
     workspaces: Workspaces,
@@ -121,14 +121,11 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let mut callback = config.public.url.clone();
     callback.set_path("/hub/oauth_callback");
     let provider = Provider::new(&config.provider, callback, credential, clock.clone())?;
+    let providers = Providers::new(vec![("main".into(), provider)]);
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
     let body_timeout = config.listen.body_timeout.0;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
     let mapping = Mapping::new(&config.provider, &config.rule, &config.profile);
-    let sessions =
-        Sessions::new(&config.session, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
-    let judge = mapping.clone();
-    sessions.restore(move |identity, name| judge.user(identity, name.clone()).ok()).await?;
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
@@ -143,12 +140,25 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     });
+    let judge = mapping.clone();
+    let sessions = Sessions::new(session::Parts {
+        judge: Arc::new(move |_provider, identity, name| judge.user(identity, name.clone()).ok()),
+        tell: Arc::new(|_user, _token| {}),
+        config: config.session.clone(),
+        providers: providers.clone(),
+        store: store.clone(),
+        sealer: Arc::clone(&sealer),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    });
+    sessions.restore().await?;
     let hsts = config.public.hsts.0;
     let redirect = Arc::new(Redirect::new(&config.public.url));
     let gateway = Gateway::new(gateway::Parts {
         public: config.public,
         login_timeout: config.session.login_timeout.0,
-        provider: provider.clone(),
+        providers: providers.clone(),
         mapping,
         sessions: sessions.clone(),
         people,
@@ -161,7 +171,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics: metrics.clone(),
     });
     let admin = Arc::new(Admin {
-        provider: provider.clone(),
+        providers: providers.clone(),
         spawner: Arc::clone(&spawner),
         store,
         tasks: tasks.clone(),
@@ -177,7 +187,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics,
         clock,
         certificates,
-        provider,
+        providers,
         sessions,
         api_tokens,
         workspaces,

@@ -67,6 +67,7 @@ pub struct Inner {
     pub request_duration: Histogram,
     pub refusals: Family<Kind, Counter>,
     pub logins: Family<Outcome, Counter>,
+    pub renewals: Family<Outcome, Counter>,
     pub sessions: Gauge,
     pub api_tokens: Gauge,
     pub workspaces: Family<State, Gauge>,
@@ -96,6 +97,7 @@ impl Metrics {
             request_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             refusals: Family::default(),
             logins: Family::default(),
+            renewals: Family::default(),
             sessions: Gauge::default(),
             api_tokens: Gauge::default(),
             workspaces: Family::default(),
@@ -129,6 +131,7 @@ impl Metrics {
         );
         registry.register("refusals", "Requests that hubgate itself refused", inner.refusals.clone());
         registry.register("logins", "Logins by result", inner.logins.clone());
+        registry.register("renewals", "Sessions renewed at the provider, by result", inner.renewals.clone());
         registry.register("sessions", "Live sessions", inner.sessions.clone());
         registry.register("api_tokens", "Live API tokens", inner.api_tokens.clone());
         registry.register("workspaces", "Workspaces by state", inner.workspaces.clone());

@@ -1,5 +1,6 @@
 //! The life of the process: workers, timers, signals, the end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -13,11 +14,15 @@ use crate::config::Config;
 use crate::listener::{Inherited, bind};
 use crate::logging::cause;
 use crate::metrics::Outcome;
+use crate::oidc::Provider;
 use crate::session::Sessions;
 use crate::token::ApiTokens;
 
 /// Between looks at what is over and what must be written down.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// Between looks at which sessions must be renewed.
+const RENEW: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it.
 ///
@@ -128,18 +133,30 @@ fn start_timers(app: &App, reconcile: Duration) {
             sweep(&sessions, &api_tokens).await;
         }
     });
-    let (provider, stopping) = (app.provider.clone(), app.tasks.stopping());
+    let (sessions, stopping) = (app.sessions.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
-        let mut pause = Duration::from_secs(1);
-        while let Err(error) = provider.ready().await {
-            warn!(error = cause(&error), remedy = error.remedy(), "the provider is not ready");
-            if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
-            pause = (pause * 2).min(Duration::from_secs(30));
+        while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(RENEW)).await {
+            sessions.renew_due();
         }
-        info!(event = "provider_ready", "the provider is ready");
     });
+    for (name, provider) in app.providers.iter() {
+        let (name, provider, stopping) = (Arc::clone(name), provider.clone(), app.tasks.stopping());
+        app.tasks.spawn(async move {
+            let find = until_ready(&name, &provider);
+            stopping.run_until_cancelled(find).await;
+        });
+    }
+}
+
+/// Looks for a provider until it is found.
+async fn until_ready(name: &str, provider: &Provider) {
+    let mut pause = Duration::from_secs(1);
+    while let Err(error) = provider.ready().await {
+        warn!(provider = name, error = cause(&error), remedy = error.remedy(), "the provider is not ready");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+    info!(event = "provider_ready", provider = name, "the provider is ready");
 }
 
 pub(super) fn notify(state: &[NotifyState<'_>]) {

@@ -173,6 +173,7 @@ fn session(findings: &mut Findings<'_>, config: &Config) {
     let session = &config.session;
     findings.positive("session.idle_timeout", session.idle_timeout);
     findings.positive("session.login_timeout", session.login_timeout);
+    findings.positive("session.refresh_interval", session.refresh_interval);
     if session.absolute_timeout < session.idle_timeout {
         findings.add(
             "session.absolute_timeout",

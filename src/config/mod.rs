@@ -171,6 +171,11 @@ pub struct Session {
     pub absolute_timeout: Span,
     /// How long a person may take at the provider's login page.
     pub login_timeout: Span,
+    /// How old the provider's word may be: so long after a role is lost, a user disabled or a session ended there, it
+    /// is so here, websockets included. Access tokens that expire sooner are renewed sooner.
+    pub refresh_interval: Span,
+    /// How long sessions go on while the provider cannot be asked.
+    pub outage_grace: Span,
 }
 
 impl Default for Session {
@@ -179,6 +184,8 @@ impl Default for Session {
             idle_timeout: Span::seconds(12 * 3600),
             absolute_timeout: Span::seconds(7 * 86_400),
             login_timeout: Span::seconds(600),
+            refresh_interval: Span::seconds(300),
+            outage_grace: Span::seconds(8 * 3600),
         }
     }
 }

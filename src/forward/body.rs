@@ -12,35 +12,64 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::BoxError;
 use super::headers::{self, Length};
+use super::lifeline::{Hold, Lifeline};
 use super::pool::Lease;
 
 /// The response's body, straight from the workspace. Read to its end, it gives the connection back; dropped before, it
-/// closes it.
+/// closes it. It is cut off when its lifeline ends.
 pub struct ForwardedBody {
     incoming: Option<Incoming>,
     lease: Option<Lease>,
+    life: Life,
+}
+
+/// What a response's body knows of its lifeline. Most bodies are there at once, and never ask.
+enum Life {
+    /// Nobody has waited for the body yet.
+    Unasked(Arc<Lifeline>),
+    /// Somebody waits, for the body or for the end.
+    Waiting { end: Pin<Box<WaitForCancellationFutureOwned>>, _hold: Hold },
+    /// The body is over.
+    Over,
+}
+
+impl Life {
+    /// Whether it has ended; if not, the end wakes `context`.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Self::Unasked(lifeline) = self {
+            let end = Box::pin(lifeline.ended().clone().cancelled_owned());
+            *self = Self::Waiting { end, _hold: lifeline.hold() };
+        }
+        match self {
+            Self::Waiting { end, .. } => end.as_mut().poll(context),
+            Self::Unasked(_) | Self::Over => Poll::Pending,
+        }
+    }
 }
 
 impl ForwardedBody {
     /// The body that came over the leased connection; without a lease nobody uses the connection again.
-    pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        let mut body = Self { incoming: Some(incoming), lease };
-        if body.is_end_stream() {
+    pub(super) fn new(incoming: Incoming, lease: Option<Lease>, lifeline: &Arc<Lifeline>) -> Self {
+        if incoming.is_end_stream() {
+            let mut body = Self { incoming: None, lease, life: Life::Over };
             body.end();
+            return body;
         }
-        body
+        Self { incoming: Some(incoming), lease, life: Life::Unasked(Arc::clone(lifeline)) }
     }
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { incoming: None, lease: None }
+        Self { incoming: None, lease: None, life: Life::Over }
     }
 
     fn end(&mut self) {
         self.incoming = None;
+        self.life = Life::Over;
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
@@ -55,8 +84,14 @@ impl Body for ForwardedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+        let Self { incoming: Some(incoming), life, .. } = &mut *self else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
+            ready!(life.poll_end(context));
+            // Without the lease the connection closes, and the workspace sees that nobody reads on.
+            (self.incoming, self.lease, self.life) = (None, None, Life::Over);
+            return Poll::Ready(Some(Err("the right to this response has ended".into())));
+        };
+        match frame {
             Some(Ok(frame)) => {
                 // Whoever sends this on may not ask again after the last frame.
                 let last = frame.is_trailers() || incoming.is_end_stream();
@@ -70,8 +105,7 @@ impl Body for ForwardedBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.incoming = None;
-                self.lease = None;
+                (self.incoming, self.lease, self.life) = (None, None, Life::Over);
                 Poll::Ready(Some(Err(error.into())))
             }
         }

@@ -5,6 +5,7 @@
 
 mod body;
 mod headers;
+mod lifeline;
 mod pool;
 mod tunnel;
 mod websocket;
@@ -32,6 +33,7 @@ use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 
 pub use self::body::ForwardedBody;
+pub use self::lifeline::Lifeline;
 pub use self::pool::Pool;
 
 /// A boxed cause.
@@ -67,8 +69,8 @@ pub struct About<'a> {
     pub user: &'a HeaderValue,
     /// In place of the client's `Authorization`; `None` leaves the client's.
     pub authorization: Option<&'a HeaderValue>,
-    /// When it is cancelled, a websocket of this request is closed.
-    pub ended: &'a CancellationToken,
+    /// When it ends, a websocket of this request is closed, and a response that still streams is cut off.
+    pub lifeline: &'a Arc<Lifeline>,
     /// Which worker runtime asks: connections stay with the runtime that made them.
     pub worker: usize,
 }
@@ -192,13 +194,13 @@ impl Forwarder {
         if let Some(lease) = pool.checkout(about.worker) {
             let spare = is_repeatable(&request).then(|| copy(&request));
             match self.attempt(lease, request, progress.as_deref()).await {
-                Ok(response) => return finish(response, pool),
+                Ok(response) => return finish(response, pool, &about),
                 Err(failure) => request = failure.repeat(spare).map_err(|failure| failure.of(pool))?,
             }
         }
         let lease = pool.connect(about.worker).await?;
         let response = self.attempt(lease, request, progress.as_deref()).await;
-        finish(response.map_err(|failure| failure.of(pool))?, pool)
+        finish(response.map_err(|failure| failure.of(pool))?, pool, &about)
     }
 
     /// A websocket's handshake, on a connection that nothing else ever uses.
@@ -216,7 +218,7 @@ impl Forwarder {
         let response = self.answer(&mut sender, request, None).await;
         let mut response = response.map_err(|failure| failure.of(pool))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return finish((response, None), pool);
+            return finish((response, None), pool, &about);
         }
         if !handshake.is_accepted(&response) {
             return Err(broken(pool, "the answer to a websocket's handshake is none"));
@@ -224,7 +226,8 @@ impl Forwarder {
         let tunnel = Tunnel {
             client,
             workspace: hyper::upgrade::on(&mut response),
-            ended: about.ended.clone(),
+            hold: about.lifeline.hold(),
+            ended: about.lifeline.ended().clone(),
             stopping: self.0.stopping.clone(),
             idle: self.0.tunnel_timeout,
             open: self.0.metrics.tunnels.clone(),
@@ -342,13 +345,14 @@ impl Failure {
 fn finish(
     (mut response, lease): (Response<Incoming>, Option<Lease>),
     pool: &Pool,
+    about: &About<'_>,
 ) -> Result<Response<ForwardedBody>, ForwardError> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(broken(pool, "it switches protocols, which nobody asked for"));
     }
     headers::for_client(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ForwardedBody::new(body, lease)))
+    Ok(response.map(|body| ForwardedBody::new(body, lease, about.lifeline)))
 }
 
 fn broken(pool: &Pool, why: &'static str) -> ForwardError {

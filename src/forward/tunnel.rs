@@ -14,13 +14,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::lifeline::Hold;
 use super::pool::Open;
 
 /// Two connections that become one, and what ends it.
 pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
     pub(super) workspace: OnUpgrade,
-    /// The session's end.
+    /// Counts as open on the lifeline.
+    pub(super) hold: Hold,
+    /// The lifeline's end.
     pub(super) ended: CancellationToken,
     /// The process's end.
     pub(super) stopping: CancellationToken,
@@ -33,7 +36,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Copies until the end.
     pub(super) async fn run(self) {
-        let Self { client, workspace, ended, stopping, idle, open } = self;
+        let Self { client, workspace, hold: _hold, ended, stopping, idle, open } = self;
         let upgraded = async { Ok::<_, hyper::Error>((client.await?, workspace.await?)) };
         let (client, workspace) = match timeout(UPGRADE_TIMEOUT, upgraded).await {
             Ok(Ok(both)) => both,
@@ -48,7 +51,7 @@ impl Tunnel {
                     debug!(%error, "websocket broke off");
                 }
             }
-            () = ended.cancelled() => debug!("websocket closed: the session has ended"),
+            () = ended.cancelled() => debug!("websocket closed: the right to it has ended"),
             () = stopping.cancelled() => debug!("websocket closed: shutting down"),
         }
         drop(open);

@@ -44,7 +44,7 @@ pub(super) fn authorize(head: &Head<'_>, session: Option<Arc<Session>>) -> Resul
     match &head.route {
         Route::Unknown => Err(Refusal::NotFound),
         Route::Own(endpoint) => {
-            if needs_session(*endpoint) && session.is_none() {
+            if needs_session(&head.route) && session.is_none() {
                 return Err(login_required(head));
             }
             // A form of ours sent by a page of somebody else's.
@@ -58,7 +58,7 @@ pub(super) fn authorize(head: &Head<'_>, session: Option<Arc<Session>>) -> Resul
         }
         Route::Workspace { owner, bare } => {
             let Some(session) = session else { return Err(login_required(head)) };
-            if session.user.name.as_str() != owner {
+            if session.name.as_str() != owner {
                 return Err(Refusal::NotYours);
             }
             check_site(head)?;
@@ -79,7 +79,13 @@ fn login_required(head: &Head<'_>) -> Refusal {
     Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
 }
 
-fn needs_session(endpoint: Endpoint<'_>) -> bool {
+/// Whether nothing is to be had there without a session.
+pub(super) fn needs_session(route: &Route<'_>) -> bool {
+    let endpoint = match route {
+        Route::Own(endpoint) => endpoint,
+        Route::Workspace { .. } => return true,
+        Route::Unknown => return false,
+    };
     match endpoint {
         Endpoint::Root
         | Endpoint::Home

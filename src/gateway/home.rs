@@ -21,7 +21,7 @@ impl Gateway {
     /// `/`: straight to the workspace if there is nothing to choose.
     pub(super) fn root(&self, permit: &Permit) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let state = self.0.workspaces.state(&self.0.workspaces.id(&session.user.name));
+        let state = self.0.workspaces.state(&self.0.workspaces.id(&session.name));
         let profile = match &state {
             Some(State::Ready(ready)) => self.0.workspaces.profile(&ready.profile),
             Some(State::Starting(starting)) => self.0.workspaces.profile(&starting.profile),
@@ -29,7 +29,7 @@ impl Gateway {
             None => self.only_profile(session),
         };
         Ok(match profile {
-            Some(profile) => see_other(&landing(&session.user.name, profile)),
+            Some(profile) => see_other(&landing(&session.name, profile)),
             None => see_other("/hub/home"),
         })
     }
@@ -41,7 +41,7 @@ impl Gateway {
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let id = self.0.workspaces.id(&session.user.name);
+        let id = self.0.workspaces.id(&session.name);
         match *request.method() {
             Method::GET => Ok(self.home_page(session)),
             Method::POST => {
@@ -58,7 +58,7 @@ impl Gateway {
     }
 
     fn home_page(&self, session: &Arc<Session>) -> Response<Body> {
-        let user = &session.user.name;
+        let user = &session.name;
         let open = |profile: &Arc<str>| {
             let profile = self.0.workspaces.profile(profile);
             Action::link("Open", &profile.map_or_else(|| base(user), |profile| landing(user, profile)))
@@ -99,7 +99,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
         let whose = whose.trim_end_matches('/');
-        if !whose.is_empty() && UserName::from_path_segment(whose).ok().as_ref() != Some(&session.user.name) {
+        if !whose.is_empty() && UserName::from_path_segment(whose).ok().as_ref() != Some(&session.name) {
             return Err(Refusal::NotYours);
         }
         match *request.method() {
@@ -110,11 +110,9 @@ impl Gateway {
                 let profile = form.one("profile").and_then(|name| self.allowed_profile(session, name));
                 // Whatever the form says, nobody starts what no rule gives them.
                 let profile = profile.ok_or(Refusal::BadRequest("a profile that may not be started"))?;
-                self.0.workspaces.start(&session.user, profile);
+                self.0.workspaces.start(&session.standing().user, profile);
                 let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
-                Ok(see_other(
-                    &next.map_or_else(|| landing(&session.user.name, profile), |next| next.to_string()),
-                ))
+                Ok(see_other(&next.map_or_else(|| landing(&session.name, profile), |next| next.to_string())))
             }
             _ => Err(Refusal::Method),
         }
@@ -122,7 +120,7 @@ impl Gateway {
 
     fn spawn_page(&self, session: &Arc<Session>, next: Option<&str>) -> Response<Body> {
         let next = next.and_then(LocalPath::parse).map(|next| next.to_string()).unwrap_or_default();
-        match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
+        match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
             Some(State::Ready(_) | State::Starting(_)) => {
                 return see_other(if next.is_empty() { "/" } else { &next });
             }
@@ -132,7 +130,7 @@ impl Gateway {
             title: "Start your server".to_owned(),
             paragraphs: vec!["What do you want to work with?".to_owned()],
             actions: self.choices(session, &next),
-            user: Some(session.user.name.to_string()),
+            user: Some(session.name.to_string()),
             ..Page::default()
         };
         self.1.pages.render(StatusCode::OK, &page)
@@ -145,7 +143,7 @@ impl Gateway {
         rest: &str,
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let path = format!("{}{rest}", base(&session.user.name));
+        let path = format!("{}{rest}", base(&session.name));
         Route::find(&path).map_err(|_bad| Refusal::BadPath)?;
         Ok(see_other(&with_query(&path, request)))
     }
@@ -158,7 +156,8 @@ impl Gateway {
         state: Option<State>,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let user = &session.user;
+        let standing = session.standing();
+        let user = &standing.user;
         match state {
             Some(State::Starting(starting)) => {
                 let phase = starting.phase.borrow().clone();
@@ -184,7 +183,8 @@ impl Gateway {
     }
 
     fn choices(&self, session: &Arc<Session>, next: &str) -> Vec<Action> {
-        let allowed = session.user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
+        let standing = session.standing();
+        let allowed = standing.user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
         let form = |profile: &Arc<config::Profile>| {
             let label = format!("Start {}", profile.title.as_ref().unwrap_or(&profile.name));
             Action::form(session, &label, "/hub/spawn", &[("profile", &profile.name), ("next", next)])
@@ -193,12 +193,11 @@ impl Gateway {
     }
 
     fn allowed_profile(&self, session: &Session, name: &str) -> Option<&Arc<config::Profile>> {
-        let allowed = session.user.profiles.iter().any(|profile| &**profile == name);
-        self.0.workspaces.profile(name).filter(|_| allowed)
+        self.0.workspaces.profile(name).filter(|_| session.standing().grants(name))
     }
 
     fn only_profile(&self, session: &Session) -> Option<&Arc<config::Profile>> {
-        match &*session.user.profiles {
+        match &*session.standing().user.profiles {
             [only] => self.0.workspaces.profile(only),
             _ => None,
         }

@@ -94,7 +94,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
         let query = Form::of_query(request.uri());
-        let user = session.user.name.path_segment();
+        let user = session.name.path_segment();
         // The user's own container and nobody else's: another user's client is not theirs to enter.
         if query.one("client_id") != Some(&format!("jupyterhub-user-{user}")) {
             return Err(Refusal::NotYours);
@@ -108,7 +108,7 @@ impl Gateway {
             (Some(challenge), Some("S256")) => Some(challenge.to_owned()),
             (Some(_), _) => return Err(Refusal::BadRequest("a code challenge of another kind than S256")),
         };
-        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
+        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
             Some(State::Ready(ready)) if ready.mode == Mode::Hub => ready,
             _ => return Err(Refusal::NotRunning),
         };
@@ -161,17 +161,17 @@ impl Gateway {
         let Some(token) = token(headers) else { return unknown() };
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
-        let id = self.0.workspaces.id(&session.user.name);
+        let id = self.0.workspaces.id(&session.name);
         if !self.is_of(&grant, &id) {
             return unknown();
         }
-        let name = session.user.name.as_str();
+        let name = session.name.as_str();
         Ok(json(
             StatusCode::OK,
             &json!({
                 "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(&id),
                 "session_id": session.jupyterhub_id.expose(),
-                "user_info": { "name": name, "display_name": display_name(&session.identity.claims, name) },
+                "user_info": { "name": name, "display_name": display_name(&session.standing().identity.claims, name) },
             }),
         ))
     }
@@ -219,7 +219,7 @@ impl Gateway {
 
     /// The grant is for the container that runs as `id` now, and its session is the owner's.
     fn is_of(&self, grant: &Grant, id: &WorkspaceId) -> bool {
-        let owns = self.0.sessions.by_id(&grant.session).is_some_and(|session| session.user.name == id.user);
+        let owns = self.0.sessions.by_id(&grant.session).is_some_and(|session| session.name == id.user);
         let runs = match self.0.workspaces.state(id) {
             Some(State::Ready(ready)) => *ready.instance == *grant.instance,
             Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => false,

@@ -19,13 +19,15 @@ use crate::clock::Timestamp;
 use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Outcome;
-use crate::oidc::{self, Answer, OidcError, Tokens, Want};
+use crate::oidc::{self, Answer, OidcError, Want};
 use crate::session::Session;
 use crate::user::{User, UserName};
 
 /// A login under way, as its sealed cookie holds it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Attempt {
+    /// At which provider: its name.
+    provider: String,
     login: oidc::Login,
     next: String,
     begun: Timestamp,
@@ -67,11 +69,13 @@ impl Gateway {
         next: &LocalPath,
         again: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let (url, login) = self.0.provider.begin(&Want::default()).await?;
+        let (name, provider) = self.0.providers.iter().next().ok_or(Refusal::NotFound)?;
+        let (url, login) = provider.begin(&Want::default()).await?;
+        let provider = name.to_string();
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
         let name = attempt_cookie(&login.state);
-        let attempt = Attempt { login, next: next.to_string(), begun: self.0.clock.now(), again };
+        let attempt = Attempt { provider, login, next: next.to_string(), begun: self.0.clock.now(), again };
         let plain = serde_json::to_vec(&attempt).unwrap_or_default();
         let sealed = self.0.sealer.seal(&name, &plain);
         response.headers_mut().append(SET_COOKIE, cookies::set(&name, &sealed, Some(self.0.login_timeout)));
@@ -115,14 +119,19 @@ impl Gateway {
         attempt: &Attempt,
         answer: &Answer,
     ) -> Result<Response<Body>, Refusal> {
-        let (identity, tokens) = self.0.provider.finish(&attempt.login, answer).await?;
+        let (Some(name), Some(provider)) =
+            (self.0.providers.name(&attempt.provider), self.0.providers.find(&attempt.provider))
+        else {
+            return Err(Refusal::LoginLost);
+        };
+        let (identity, tokens) = provider.finish(&attempt.login, answer).await?;
         let user = self.admit(&identity).await?;
         // A session that this browser had is over: its id could have been planted.
         if let Some(old) = self.0.sessions.find(&request.headers) {
             self.0.sessions.end(&old).await?;
         }
-        let (cookie, session) = self.0.sessions.begin(user, identity, tokens).await?;
-        info!(event = "login", user = %session.user.name, admin = session.user.admin, "signed in");
+        let (cookie, session) = self.0.sessions.begin(name, user, identity, tokens).await?;
+        info!(event = "login", user = %session.name, admin = session.standing().user.admin, "signed in");
         let mut response = see_other(LocalPath::or_root(Some(&attempt.next)).as_str());
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, cookies::set(cookies::SESSION, cookie.expose(), None));
@@ -171,11 +180,13 @@ impl Gateway {
         }
         Form::of_body(request).await?.check_token(&session)?;
         self.0.sessions.end(&session).await?;
-        info!(event = "logout", user = %session.user.name, "signed out");
-        let Tokens { id_token, .. } = &session.tokens;
+        info!(event = "logout", user = %session.name, "signed out");
+        let standing = session.standing();
+        let id_token = standing.tokens.id_token.as_ref();
         let mut back = self.origin().clone();
         back.set_path("/hub/logout");
-        let mut response = match self.0.provider.logout_url(id_token.as_ref(), &back, None) {
+        let provider = self.0.providers.find(&session.provider);
+        let mut response = match provider.and_then(|provider| provider.logout_url(id_token, &back, None)) {
             Some(url) => see_other(url.as_str()),
             None => see_other("/hub/logout"),
         };
@@ -193,7 +204,7 @@ impl Gateway {
                     .to_owned(),
             ],
             actions: vec![Action::form(session, "Sign out", "/hub/logout", &[]), Action::link("Stay", "/")],
-            user: Some(session.user.name.to_string()),
+            user: Some(session.name.to_string()),
             ..Page::default()
         };
         self.1.pages.render(StatusCode::OK, &page)

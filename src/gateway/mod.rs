@@ -34,11 +34,11 @@ use crate::config;
 use crate::forward::{About, ForwardError, Forwarder};
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
-use crate::oidc::Provider;
+use crate::oidc::Providers;
 use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
-use crate::session::{Session, Sessions};
+use crate::session::{Renewed, Session, Sessions};
 use crate::store::Store;
 use crate::token::ApiTokens;
 use crate::workspace::{State, Workspaces};
@@ -62,7 +62,7 @@ pub struct Parts {
     /// How long a person may take at the provider's login page.
     pub login_timeout: std::time::Duration,
     /// Who vouches for people.
-    pub provider: Provider,
+    pub providers: Providers,
     /// Who may enter.
     pub mapping: Mapping,
     /// Who is signed in.
@@ -146,7 +146,12 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let head = Head::parse(&request, connection, &self.1.public)?;
         seen.route = head.route.label();
-        let session = self.0.sessions.find(request.headers());
+        let mut session = self.0.sessions.find(request.headers());
+        if let Some(found) = session.take_if(|session| !self.0.sessions.is_settled(session)) {
+            // Boxed, as below: few requests come here.
+            let renewed: BoxFuture<'_, _> = Box::pin(self.renewed(found, &head));
+            session = renewed.await?;
+        }
         seen.user.clone_from(&session);
         let permit = authorize(&head, session)?;
         let navigation = head.navigation;
@@ -158,6 +163,17 @@ impl Gateway {
             }
             Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
             Target::Workspace { .. } => self.forward(connection, request, &permit, navigation).await,
+        }
+    }
+
+    /// A session whose standing must be renewed first.
+    async fn renewed(&self, session: Arc<Session>, head: &Head<'_>) -> Result<Option<Arc<Session>>, Refusal> {
+        match self.0.sessions.renewed(&session).await {
+            Renewed::Stands | Renewed::Waits { .. } => Ok(Some(session)),
+            Renewed::Ended => Ok(None),
+            // Signing out must be possible all the same.
+            Renewed::Suspended if !authorize::needs_session(&head.route) => Ok(Some(session)),
+            Renewed::Suspended => Err(Refusal::Outage),
         }
     }
 
@@ -198,16 +214,20 @@ impl Gateway {
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
-        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.user.name)) {
+        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
             Some(State::Ready(ready)) => ready,
             other => return self.not_ready(&request, session, other, navigation),
         };
+        let standing = session.standing();
+        if !standing.grants(&ready.profile) {
+            return Err(Refusal::NotGranted);
+        }
         let about = About {
             client: &connection.client_value,
             host: &self.1.public.host_value,
             user: &ready.user,
             authorization: ready.authorization.as_ref(),
-            ended: &session.ended,
+            lifeline: &standing.lifeline,
             worker: connection.worker,
         };
         match self.0.forwarder.send(request, &ready.pool, about).await {
@@ -254,7 +274,7 @@ impl Gateway {
             request = format_args!("{:016x}", seen.id),
             method = method.as_str(),
             route = seen.route,
-            user = seen.user.as_ref().map(|session| session.user.name.as_str()),
+            user = seen.user.as_ref().map(|session| session.name.as_str()),
             client = %connection.client.ip(),
             status = status.as_u16(),
             elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -294,7 +314,7 @@ impl Gateway {
 /// One line for what deserves one, with every cause: the access line says that it happened, this says why.
 fn log_refusal(seen: &Seen, refusal: &Refusal) {
     let request = format_args!("{:016x}", seen.id);
-    let user = seen.user.as_ref().map(|session| session.user.name.as_str());
+    let user = seen.user.as_ref().map(|session| session.name.as_str());
     let error: &dyn std::error::Error = refusal;
     let kind = refusal.label();
     let remedy = refusal.remedy();

@@ -9,6 +9,7 @@ use super::local_path::LocalPath;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::OidcError;
+use crate::session::BeginError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
 use crate::workspace::Failure;
@@ -38,6 +39,10 @@ pub(super) enum Refusal {
     NotFound,
     #[error("the login has expired, or began in another browser")]
     LoginLost,
+    #[error("the provider cannot be asked for too long")]
+    Outage,
+    #[error("the workspace runs what is not granted any more")]
+    NotGranted,
     #[error("the login failed")]
     Oidc(#[from] OidcError),
     #[error("not allowed")]
@@ -80,6 +85,7 @@ impl Refusal {
             | Self::NotYours
             | Self::Mapping(_)
             | Self::Store(StoreError::NameTaken { .. }) => StatusCode::FORBIDDEN,
+            Self::NotGranted => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Oidc(error) => match error {
                 OidcError::Unreachable { .. }
@@ -91,7 +97,9 @@ impl Refusal {
                 }
             },
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Starting { .. } | Self::Stopping | Self::Failing { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Outage | Self::Starting { .. } | Self::Stopping | Self::Failing { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             // As JupyterHub since 2.0: JupyterLab offers to start the server again.
             Self::NotRunning => StatusCode::FAILED_DEPENDENCY,
             Self::Forward(ForwardError::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
@@ -113,6 +121,8 @@ impl Refusal {
             Self::NotYours => "not_yours",
             Self::NotFound => "not_found",
             Self::LoginLost => "login_lost",
+            Self::Outage => "outage",
+            Self::NotGranted => "not_granted",
             Self::Oidc(_) => "provider",
             Self::Mapping(_) => "not_allowed",
             Self::Store(StoreError::NameTaken { .. }) => "name_taken",
@@ -140,6 +150,8 @@ impl Refusal {
             | Self::NotYours
             | Self::NotFound
             | Self::LoginLost
+            | Self::Outage
+            | Self::NotGranted
             | Self::Starting { .. }
             | Self::Stopping
             | Self::NotRunning
@@ -175,6 +187,8 @@ impl Refusal {
             | Self::NotYours
             | Self::NotFound
             | Self::LoginLost
+            | Self::Outage
+            | Self::NotGranted
             | Self::Starting { .. }
             | Self::Stopping
             | Self::NotRunning
@@ -192,7 +206,7 @@ impl Refusal {
             | Self::Oidc(_)
             | Self::Mapping(_)
             | Self::Store(_) => Some(("Sign in", "/hub/login")),
-            Self::Failing { .. } | Self::NotRunning | Self::Forward(_) => {
+            Self::NotGranted | Self::Failing { .. } | Self::NotRunning | Self::Forward(_) => {
                 Some(("Your home page", "/hub/home"))
             }
             Self::BadPath
@@ -203,6 +217,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::CrossSite
             | Self::NotYours
+            | Self::Outage
             | Self::NotFound => Some(("Front page", "/")),
         }
     }
@@ -254,6 +269,16 @@ impl Refusal {
                 "This login cannot be finished",
                 "It took too long, was finished already, or began in another browser.",
                 "Sign in again.",
+            ),
+            Self::Outage => words(
+                "The login service has been away for too long",
+                "This hub goes on without it for some time, which is over: it cannot know any more whether you may work here. What runs in your server goes on.",
+                "Try again in a few minutes.",
+            ),
+            Self::NotGranted => words(
+                "You may not use this environment any more",
+                "Your server runs an environment that is no longer open to you.",
+                "Stop it from your home page, and start another one.",
             ),
             Self::Oidc(error) => oidc_words(error),
             Self::Mapping(error) => mapping_words(error),
@@ -389,6 +414,16 @@ fn failure_words(failure: &Failure, image: &str) -> String {
         StartError::Timeout { after } => format!("It did not answer within {} seconds.", after.as_secs()),
         StartError::Spawn(_) | StartError::NoHubApi { .. } | StartError::NoCommand { .. } => {
             "This hub could not make it as it is configured.".to_owned()
+        }
+    }
+}
+
+impl From<BeginError> for Refusal {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Store(error) => Self::Store(error),
+            // The provider ended it before it had begun: to this browser it is as if it had taken too long.
+            BeginError::LoggedOut => Self::LoginLost,
         }
     }
 }

@@ -18,6 +18,7 @@ mod logout;
 mod logout_token;
 mod person;
 pub mod probe;
+mod providers;
 mod refresh;
 mod request;
 
@@ -47,6 +48,7 @@ pub use self::answer::Answer;
 pub use self::bearer::BearerError;
 pub use self::login::Login;
 pub use self::logout_token::LogoutToken;
+pub use self::providers::Providers;
 pub use self::request::{StepUp, Want};
 
 /// A boxed cause.

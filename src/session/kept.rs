@@ -12,14 +12,18 @@ use crate::store::SessionRow;
 
 /// The name and the time are in the row as well; sealed, they cannot be changed there.
 #[derive(Serialize)]
-struct Kept<'a> {
+struct Closed<'a> {
     version: u32,
     user: &'a str,
     created: Timestamp,
+    provider: &'a str,
     identity: &'a Identity,
     id_token: Option<&'a str>,
     access_token: Option<&'a str>,
     refresh_token: Option<&'a str>,
+    issued: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    refresh_expires: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -28,37 +32,56 @@ struct Opened {
     version: u32,
     user: String,
     created: Timestamp,
+    provider: Option<String>,
     identity: Identity,
     id_token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
+    issued: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    refresh_expires: Option<Timestamp>,
+}
+
+/// What was sealed.
+pub(super) struct Kept {
+    /// `None`: there was only one then.
+    pub(super) provider: Option<String>,
+    pub(super) identity: Identity,
+    pub(super) tokens: Tokens,
 }
 
 /// The bytes to seal.
 pub(super) fn plain(session: &Session) -> Zeroizing<Vec<u8>> {
-    let tokens = &session.tokens;
-    let kept = Kept {
+    let standing = session.standing();
+    let tokens = &standing.tokens;
+    let kept = Closed {
         version: VERSION,
-        user: session.user.name.as_str(),
+        user: session.name.as_str(),
         created: session.created,
-        identity: &session.identity,
+        provider: &session.provider,
+        identity: &standing.identity,
         id_token: tokens.id_token.as_ref().map(Secret::expose),
         access_token: tokens.access_token.as_ref().map(Secret::expose),
         refresh_token: tokens.refresh_token.as_ref().map(Secret::expose),
+        issued: tokens.issued,
+        expires: tokens.expires,
+        refresh_expires: tokens.refresh_expires,
     };
     #[expect(clippy::expect_used, reason = "strings, numbers and JSON values with string keys: all are JSON")]
     Zeroizing::new(serde_json::to_vec(&kept).expect("JSON"))
 }
 
 /// What was sealed in `row`; `None` when another release wrote it, or the row says something else.
-pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<(Identity, Tokens)> {
+pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<Kept> {
     let plain = Zeroizing::new(plain);
     let opened: Opened = serde_json::from_slice(&plain).ok()?;
     let tokens = Tokens {
         id_token: opened.id_token.map(Secret::new),
         access_token: opened.access_token.map(Secret::new),
         refresh_token: opened.refresh_token.map(Secret::new),
-        ..Tokens::default()
+        issued: opened.issued,
+        expires: opened.expires,
+        refresh_expires: opened.refresh_expires,
     };
     let same = opened.version == VERSION
         && opened.user == row.user.as_str()
@@ -66,7 +89,7 @@ pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<(Identity, Tokens
         && opened.identity.issuer == row.issuer
         && opened.identity.subject == row.subject
         && opened.identity.sid == row.sid;
-    same.then_some((opened.identity, tokens))
+    same.then_some(Kept { provider: opened.provider, identity: opened.identity, tokens })
 }
 
 const VERSION: u32 = 1;

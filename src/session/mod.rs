@@ -3,17 +3,21 @@
 //! The browser holds 256 random bits and nothing else. Here and in the store a session is known by their SHA-256, so
 //! whoever reads the store cannot be anybody; identity and tokens are sealed there.
 
+mod elsewhere;
 mod kept;
+mod renew;
+mod standing;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use http::HeaderMap;
-use tokio_util::sync::CancellationToken;
+use thiserror::Error;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::clock::{Clock, Timestamp};
@@ -21,38 +25,22 @@ use crate::config;
 use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::oidc::Tokens;
+use crate::oidc::{Providers, Tokens};
 use crate::seal::{self, Sealer};
 use crate::secret::Secret;
 use crate::store::{SessionRow, Store, StoreError};
+use crate::tasks::Tasks;
 use crate::user::{User, UserName};
+
+use self::elsewhere::Tombstones;
+use self::standing::Fresh;
+
+pub use self::elsewhere::Logout;
+pub use self::renew::Renewed;
+pub use self::standing::{Session, Standing};
 
 /// SHA-256 of the id in the cookie: the id itself is nowhere but in the browser.
 pub type SessionId = [u8; 32];
-
-/// One logged-in browser.
-#[derive(Debug)]
-pub struct Session {
-    /// Which.
-    pub id: SessionId,
-    /// Who, and what they may do.
-    pub user: User,
-    /// As whom the provider knows them.
-    pub identity: Identity,
-    /// What the provider gave.
-    pub tokens: Tokens,
-    /// When the login was.
-    pub created: Timestamp,
-    /// Cancelled when the session ends: whoever holds something open for it lets go.
-    pub ended: CancellationToken,
-    /// The value of `jupyterhub-session-id`.
-    pub jupyterhub_id: Secret,
-    /// Must come with every form of ours.
-    pub form_token: Secret,
-    last_seen: AtomicU64,
-    /// The `last_seen` that the store knows.
-    written: AtomicU64,
-}
 
 /// All sessions; a clone is another handle.
 #[derive(Clone)]
@@ -63,43 +51,91 @@ struct Inner {
     live: DashMap<SessionId, Arc<Session>, foldhash::fast::FixedState>,
     /// Ended here, and perhaps not yet in the store: a delete that failed is tried again by the next sweep.
     doomed: Mutex<Vec<SessionId>>,
+    tombstones: Mutex<Tombstones>,
+    /// Renewals at once: a provider that comes back must not be asked for everybody at the same moment.
+    renewals: Semaphore,
     idle_timeout: u64,
     absolute_timeout: u64,
+    refresh_interval: u64,
+    outage_grace: u64,
+    judge: Judge,
+    tell: Tell,
+    providers: Providers,
     store: Store,
     sealer: Arc<Sealer>,
     clock: Clock,
     metrics: Metrics,
+    tasks: Tasks,
+}
+
+/// What the user of this name may do now, by what the provider of this name says; `None`: they may not enter.
+pub type Judge = Arc<dyn Fn(&str, &Identity, &UserName) -> Option<User> + Send + Sync>;
+
+/// Takes the newest access token of a user; `None` when their last session is over.
+pub type Tell = Arc<dyn Fn(&UserName, Option<&Secret>) + Send + Sync>;
+
+/// What a [`Sessions`] is made of.
+pub struct Parts {
+    /// `[session]`
+    pub config: config::Session,
+    /// Judges whenever something new is known of a user.
+    pub judge: Judge,
+    /// Is told of tokens.
+    pub tell: Tell,
+    /// Renew what sessions may do.
+    pub providers: Providers,
+    /// Where they survive a restart.
+    pub store: Store,
+    /// Seals what is secret there.
+    pub sealer: Arc<Sealer>,
+    /// When they are over.
+    pub clock: Clock,
+    /// Counts them.
+    pub metrics: Metrics,
+    /// Runs renewals.
+    pub tasks: Tasks,
+}
+
+/// A session did not begin.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// The store could not keep it.
+    #[error("the session cannot be kept")]
+    Store(#[from] StoreError),
+    /// The provider has ended it while it began.
+    #[error("the provider has ended the session while it began")]
+    LoggedOut,
 }
 
 impl Sessions {
     /// None yet: see [`Sessions::restore`].
-    pub fn new(
-        config: &config::Session,
-        store: Store,
-        sealer: Arc<Sealer>,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
             live: DashMap::default(),
             doomed: Mutex::default(),
-            idle_timeout: config.idle_timeout.0.as_secs(),
-            absolute_timeout: config.absolute_timeout.0.as_secs(),
-            store,
-            sealer,
-            clock,
-            metrics,
+            tombstones: Mutex::default(),
+            renewals: Semaphore::new(RENEWALS),
+            idle_timeout: parts.config.idle_timeout.0.as_secs(),
+            absolute_timeout: parts.config.absolute_timeout.0.as_secs(),
+            refresh_interval: parts.config.refresh_interval.0.as_secs().max(1),
+            outage_grace: parts.config.outage_grace.0.as_secs(),
+            judge: parts.judge,
+            tell: parts.tell,
+            providers: parts.providers,
+            store: parts.store,
+            sealer: parts.sealer,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            tasks: parts.tasks,
         }))
     }
 
-    /// Takes back what the store has. `judge` says what the user may do now; whoever may not enter any more loses
-    /// the session. Answers how many live.
-    pub async fn restore(
-        &self,
-        judge: impl Fn(&Identity, &UserName) -> Option<User> + Send,
-    ) -> Result<usize, StoreError> {
+    /// Takes back what the store has, judged anew: whoever may not enter any more loses the session. Answers how many
+    /// live.
+    pub async fn restore(&self) -> Result<usize, StoreError> {
         for row in self.0.store.sessions().await? {
-            match self.revive(&row, &judge) {
+            match self.revive(&row) {
                 Ok(session) => {
                     self.0.live.entry(row.id).or_insert_with(|| Arc::new(session));
                 }
@@ -114,20 +150,23 @@ impl Sessions {
         Ok(self.0.live.len())
     }
 
-    fn revive(
-        &self,
-        row: &SessionRow,
-        judge: impl Fn(&Identity, &UserName) -> Option<User>,
-    ) -> Result<Session, &'static str> {
+    fn revive(&self, row: &SessionRow) -> Result<Session, &'static str> {
         let sealed = self.0.sealer.open(&context(&row.id), &row.sealed).ok_or("it was sealed elsewhere")?;
-        let (identity, tokens) = kept::open(row, sealed).ok_or("it is of another release or was changed")?;
-        if self.over(row.created, row.last_seen) {
+        let kept = kept::open(row, sealed).ok_or("it is of another release or was changed")?;
+        if self.is_over(row.created, row.last_seen) {
             return Err("it is over");
         }
-        let user = judge(&identity, &row.user).ok_or("the user may not enter any more")?;
-        let mut session = self.session(row.id, user, identity, tokens, row.created);
-        session.last_seen = AtomicU64::new(row.last_seen);
-        session.written = AtomicU64::new(row.last_seen);
+        let provider = match &kept.provider {
+            Some(name) => self.0.providers.name(name),
+            None => self.0.providers.first(),
+        };
+        let provider = provider.ok_or("its provider is configured no more")?;
+        let user = (self.0.judge)(&provider, &kept.identity, &row.user);
+        let user = user.ok_or("the user may not enter any more")?;
+        let session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);
+        session.last_seen.store(row.last_seen, Ordering::Relaxed);
+        session.written.store(row.last_seen, Ordering::Relaxed);
+        (self.0.tell)(&session.name, session.standing().tokens.access_token.as_ref());
         Ok(session)
     }
 
@@ -135,28 +174,39 @@ impl Sessions {
     /// name in the store. Their oldest session ends when they have too many.
     pub async fn begin(
         &self,
+        provider: Arc<str>,
         user: User,
         identity: Identity,
         tokens: Tokens,
-    ) -> Result<(Secret, Arc<Session>), StoreError> {
+    ) -> Result<(Secret, Arc<Session>), BeginError> {
         let secret = seal::random::<ID_BYTES>();
         let now = self.0.clock.now();
-        let session = Arc::new(self.session(seal::sha256(&secret), user, identity, tokens, now));
+        let session = Arc::new(self.session(seal::sha256(&secret), provider, user, identity, tokens, now));
+        let standing = session.standing();
         let row = SessionRow {
             id: session.id,
-            user: session.user.name.clone(),
-            issuer: session.identity.issuer.clone(),
-            subject: session.identity.subject.clone(),
-            sid: session.identity.sid.clone(),
+            user: session.name.clone(),
+            issuer: standing.identity.issuer.clone(),
+            subject: standing.identity.subject.clone(),
+            sid: standing.identity.sid.clone(),
             created: now,
             last_seen: now,
-            sealed: self.0.sealer.seal(&context(&session.id), &kept::plain(&session)),
+            sealed: self.sealed(&session),
         };
         self.0.store.insert_session(&row).await?;
         self.0.live.insert(session.id, Arc::clone(&session));
-        self.end_surplus(&session.user.name);
+        if self.is_buried(&session) {
+            self.end(&session).await?;
+            return Err(BeginError::LoggedOut);
+        }
+        self.end_surplus(&session.name);
         self.count();
+        (self.0.tell)(&session.name, standing.tokens.access_token.as_ref());
         Ok((Secret::new(URL_SAFE_NO_PAD.encode(secret)), session))
+    }
+
+    fn sealed(&self, session: &Session) -> String {
+        self.0.sealer.seal(&context(&session.id), &kept::plain(session))
     }
 
     /// The live session of a request's cookie; notes that it was used. Whatever is wrong with the cookie, or with
@@ -180,10 +230,25 @@ impl Sessions {
     /// Ends a session, here at once and then in the store.
     pub async fn end(&self, session: &Session) -> Result<(), StoreError> {
         self.0.live.remove(&session.id);
-        session.ended.cancel();
+        self.close(session);
         self.count();
-        self.doom(session.id);
         self.bury().await
+    }
+
+    /// Every live session.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let all = self.0.live.iter().map(|session| Arc::clone(&session));
+        all.filter(|session| self.is_live(session)).collect()
+    }
+
+    /// What is open for a session that is not found any more closes; the store forgets it soon.
+    fn close(&self, session: &Session) {
+        session.ended.cancel();
+        self.doom(session.id);
+        let last = !self.0.live.iter().any(|other| other.name == session.name);
+        if last {
+            (self.0.tell)(&session.name, None);
+        }
     }
 
     /// To be called on a timer: ends what is over, writes down when sessions were last used.
@@ -199,9 +264,8 @@ impl Sessions {
         }
         for id in over {
             if let Some((_, session)) = self.0.live.remove_if(&id, |_, session| !self.is_live(session)) {
-                info!(event = "session_over", user = %session.user.name, "a session is over");
-                session.ended.cancel();
-                self.doom(id);
+                info!(event = "session_over", user = %session.name, "a session is over");
+                self.close(&session);
             }
         }
         self.count();
@@ -223,31 +287,31 @@ impl Sessions {
     fn session(
         &self,
         id: SessionId,
+        provider: Arc<str>,
         user: User,
         identity: Identity,
         tokens: Tokens,
         created: Timestamp,
     ) -> Session {
         let hex = hex(&id);
-        Session {
+        Session::new(Fresh {
             id,
+            provider,
+            due: self.due(&tokens),
             user,
             identity,
             tokens,
             created,
-            ended: CancellationToken::new(),
             jupyterhub_id: self.0.sealer.derive("jupyterhub-session-id", &hex),
             form_token: self.0.sealer.derive("form", &hex),
-            last_seen: AtomicU64::new(created),
-            written: AtomicU64::new(created),
-        }
+        })
     }
 
     fn is_live(&self, session: &Session) -> bool {
-        !self.over(session.created, session.last_seen.load(Ordering::Relaxed))
+        !self.is_over(session.created, session.last_seen.load(Ordering::Relaxed))
     }
 
-    fn over(&self, created: Timestamp, last_seen: Timestamp) -> bool {
+    fn is_over(&self, created: Timestamp, last_seen: Timestamp) -> bool {
         let now = self.0.clock.now();
         now >= last_seen.saturating_add(self.0.idle_timeout)
             || now >= created.saturating_add(self.0.absolute_timeout)
@@ -256,14 +320,13 @@ impl Sessions {
     /// Ends the sessions that one person has beyond [`PER_USER`], oldest use first: a program that logs in again
     /// and again must not fill the memory.
     fn end_surplus(&self, name: &UserName) {
-        let theirs = self.0.live.iter().filter(|session| session.user.name == *name);
+        let theirs = self.0.live.iter().filter(|session| session.name == *name);
         let mut theirs: Vec<_> = theirs.map(|session| Arc::clone(&session)).collect();
         let surplus = theirs.len().saturating_sub(PER_USER);
         theirs.sort_by_key(|session| session.last_seen.load(Ordering::Relaxed));
         for session in theirs.iter().take(surplus) {
             self.0.live.remove(&session.id);
-            session.ended.cancel();
-            self.doom(session.id);
+            self.close(session);
         }
     }
 
@@ -291,10 +354,9 @@ impl fmt::Debug for Sessions {
     }
 }
 
-impl Session {
-    /// Seconds of use that the store does not know of.
-    fn unwritten(&self) -> u64 {
-        self.last_seen.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -328,6 +390,9 @@ const ID_CHARACTERS: usize = 43;
 
 /// Seconds between two writes of one session's last use.
 const WRITE_EVERY: u64 = 60;
+
+/// Renewals under way at once.
+const RENEWALS: usize = 32;
 
 /// Live sessions of one person: more browsers than anybody has.
 const PER_USER: usize = 64;

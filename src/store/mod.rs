@@ -197,6 +197,18 @@ impl Store {
         Ok(())
     }
 
+    /// Puts new sealed contents into a session's row. A session that is not there any more stays away.
+    pub async fn update_session(
+        &self,
+        id: &[u8; 32],
+        sid: Option<&str>,
+        sealed: &str,
+    ) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE sessions SET sid = ?, sealed = ? WHERE id = ?");
+        let update = update.bind(sid).bind(sealed).bind(&id[..]).execute(&self.pool).await;
+        update.map(drop).map_err(failed("keeping a renewed session"))
+    }
+
     /// Notes when sessions were last used.
     pub async fn touch_sessions(&self, seen: &[([u8; 32], Timestamp)]) -> Result<(), StoreError> {
         if seen.is_empty() {

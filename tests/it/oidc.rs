@@ -66,7 +66,7 @@ impl Pair {
     }
 }
 
-fn by_issuer(issuer: &str) -> config::Provider {
+pub(crate) fn by_issuer(issuer: &str) -> config::Provider {
     let secret = SecretSource::Env("NOT_READ_HERE".to_owned());
     config::Provider {
         timeout: Span::seconds(5),
@@ -84,7 +84,7 @@ fn by_urls(fake: &Fake) -> config::Provider {
     }
 }
 
-fn provider(config: &config::Provider, clock: &Clock) -> Result<Provider, OidcError> {
+pub(crate) fn provider(config: &config::Provider, clock: &Clock) -> Result<Provider, OidcError> {
     Provider::new(config, Url::parse(CALLBACK).unwrap(), Secret::new(Fake::CLIENT_SECRET), clock.clone())
 }
 

@@ -14,14 +14,16 @@ use hubgate::config::{self, Span};
 use hubgate::cookies;
 use hubgate::identity::Identity;
 use hubgate::metrics::Metrics;
-use hubgate::oidc::Tokens;
+use hubgate::oidc::{Providers, Tokens};
 use hubgate::seal::Sealer;
 use hubgate::secret::Secret;
-use hubgate::session::{Session, Sessions};
+use hubgate::session::{Judge, Parts, Session, Sessions};
 use hubgate::store::{SessionRow, Store};
+use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
 
 const ISSUER: &str = "https://provider.example";
+const PROVIDER: &str = "main";
 const IDLE: Duration = Duration::from_hours(1);
 const SECOND: Duration = Duration::from_secs(1);
 const ABSOLUTE: Duration = Duration::from_secs(10_000);
@@ -43,14 +45,29 @@ impl Hub {
     }
 
     fn over(store: Store, clock: Clock) -> Self {
+        Self::judged(store, clock, Arc::new(|_provider, _identity, name| Some(user(name.as_str()))))
+    }
+
+    fn judged(store: Store, clock: Clock, judge: Judge) -> Self {
         let config = config::Session {
             idle_timeout: Span(IDLE),
             absolute_timeout: Span(ABSOLUTE),
             ..config::Session::default()
         };
         let metrics = Metrics::new();
-        let sealer = Arc::new(Sealer::new(&[7; 32]));
-        let sessions = Sessions::new(&config, store.clone(), sealer, clock.clone(), metrics.clone());
+        // Nobody asks it.
+        let provider = crate::oidc::provider(&crate::oidc::by_issuer(ISSUER), &clock).expect("a provider");
+        let sessions = Sessions::new(Parts {
+            config,
+            judge,
+            tell: Arc::new(|_user, _token| {}),
+            providers: Providers::new(vec![(Arc::from(PROVIDER), provider)]),
+            store: store.clone(),
+            sealer: Arc::new(Sealer::new(&[7; 32])),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            tasks: Tasks::default(),
+        });
         Self { sessions, store, clock, metrics }
     }
 
@@ -67,12 +84,13 @@ impl Hub {
             refresh_token: Some(Secret::new("the-refresh-token")),
             ..Tokens::default()
         };
-        let (cookie, session) = self.sessions.begin(user, identity(name), tokens).await.expect("a session");
+        let begun = self.sessions.begin(Arc::from(PROVIDER), user, identity(name), tokens).await;
+        let (cookie, session) = begun.expect("a session");
         (headers(cookie.expose()), session)
     }
 
     async fn restore(&self) -> usize {
-        self.sessions.restore(|_identity, name| Some(user(name.as_str()))).await.expect("sessions")
+        self.sessions.restore().await.expect("sessions")
     }
 
     async fn rows(&self) -> Vec<SessionRow> {
@@ -123,12 +141,13 @@ async fn a_session_is_found_after_a_restart() {
     assert!(hub.sessions.find(&browser).is_none(), "nothing is restored yet");
     assert_eq!(hub.restore().await, 1);
     let after = hub.sessions.find(&browser).expect("the session");
-    assert_eq!(after.user, before.user);
-    assert_eq!(after.identity, before.identity);
     assert_eq!(after.created, before.created);
-    assert!(after.tokens.refresh_token.as_ref().unwrap().matches("the-refresh-token"));
-    assert!(after.tokens.id_token.as_ref().unwrap().matches("the-id-token"));
-    assert!(after.tokens.access_token.is_none());
+    let (standing, before_it) = (after.standing(), before.standing());
+    assert_eq!(standing.user, before_it.user);
+    assert_eq!(standing.identity, before_it.identity);
+    assert!(standing.tokens.refresh_token.as_ref().unwrap().matches("the-refresh-token"));
+    assert!(standing.tokens.id_token.as_ref().unwrap().matches("the-id-token"));
+    assert!(standing.tokens.access_token.is_none());
     assert!(after.jupyterhub_id.matches(before.jupyterhub_id.expose()));
     assert!(after.form_token.matches(before.form_token.expose()));
     assert!(!after.form_token.matches(after.jupyterhub_id.expose()));
@@ -276,13 +295,13 @@ async fn who_may_not_enter_any_more_has_no_session_after_a_restart() {
     let hub = Hub::new().await;
     let (alice, _) = hub.login("alice").await;
     let (bob, _) = hub.login("bob").await;
-    let hub = hub.restarted();
-    let judge = |identity: &Identity, name: &UserName| {
-        assert_eq!(identity.strings(&["groups"]), ["/lab"]);
+    let judge = |provider: &str, identity: &Identity, name: &UserName| {
+        assert_eq!((provider, identity.strings(&["groups"])), (PROVIDER, vec!["/lab"]));
         (name.as_str() == "alice").then(|| User { admin: true, ..user("alice") })
     };
-    assert_eq!(hub.sessions.restore(judge).await.unwrap(), 1);
-    assert!(hub.sessions.find(&alice).is_some_and(|session| session.user.admin), "judged anew");
+    let hub = Hub::judged(hub.store.clone(), hub.clock.clone(), Arc::new(judge));
+    assert_eq!(hub.restore().await, 1);
+    assert!(hub.sessions.find(&alice).is_some_and(|session| session.standing().user.admin), "judged anew");
     assert!(hub.sessions.find(&bob).is_none());
     assert_eq!(hub.rows().await.len(), 1);
 }

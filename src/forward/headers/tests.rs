@@ -2,6 +2,7 @@ use http::header::EXPECT;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::forward::Lifeline;
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let field = |(name, value): &(&'static str, &str)| {
@@ -18,7 +19,7 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
         host: &HeaderValue::from_static(host),
         user: &HeaderValue::from_static("j%C3%BCrgen"),
         authorization: None,
-        ended: &CancellationToken::new(),
+        lifeline: &Lifeline::new(CancellationToken::new()),
         worker: 0,
     };
     let authority = authority.map(|authority| authority.parse().unwrap());

@@ -44,6 +44,32 @@ async fn a_response_streams_as_it_comes() {
 }
 
 #[tokio::test]
+async fn a_response_that_still_streams_is_cut_off_with_the_right_to_it() {
+    let upstream = Upstream::with(|mut exchange: Exchange| async move {
+        exchange.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").await?;
+        // An event stream: it has no end of its own.
+        std::future::pending::<()>().await;
+        Ok(exchange)
+    })
+    .await;
+    let gate = Gate::before(&upstream).await;
+    let mut client = gate.client().await;
+    client.write("GET /events HTTP/1.1\r\nHost: hub.example\r\n\r\n").await;
+    client.read_head().await;
+    assert_eq!(client.read_chunk().await.unwrap(), b"data: 1\n\n");
+    let open = async {
+        while gate.lifeline.open() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(open).await;
+    gate.lifeline.cut();
+    assert_eq!(client.read_to_end().await, b"", "and no last chunk: it is not whole");
+    gate.wait_connections(0).await;
+    assert_eq!(gate.lifeline.open(), 0);
+}
+
+#[tokio::test]
 async fn a_request_streams_as_it_comes() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let upstream = Upstream::with(move |mut exchange: Exchange| {

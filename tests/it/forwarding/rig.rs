@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hubgate::config::{self, Span};
-use hubgate::forward::{About, ForwardedBody, Forwarder, Pool};
+use hubgate::forward::{About, ForwardedBody, Forwarder, Lifeline, Pool};
 use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
 use hubgate::upstream::Upstream as Address;
@@ -27,7 +27,7 @@ pub(super) struct Gate {
     pub(super) metrics: Metrics,
     pub(super) tasks: Tasks,
     pub(super) pool: Arc<Pool>,
-    pub(super) ended: CancellationToken,
+    pub(super) lifeline: Arc<Lifeline>,
     pub(super) address: SocketAddr,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -80,16 +80,16 @@ impl Gate {
         let pool = forwarder.pool(address);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (ended, errors) = (CancellationToken::new(), Arc::default());
+        let (lifeline, errors) = (Lifeline::new(CancellationToken::new()), Arc::default());
         let service = Service {
             forwarder: forwarder.clone(),
             pool: Arc::downgrade(&pool),
-            ended: ended.clone(),
+            lifeline: Arc::clone(&lifeline),
             authorization: options.authorization.map(HeaderValue::from_static),
             errors: Arc::clone(&errors),
         };
         tasks.spawn(serve(listener, service, tasks.clone(), options.http2));
-        Self { forwarder, metrics, tasks, pool, ended, address, errors }
+        Self { forwarder, metrics, tasks, pool, lifeline, address, errors }
     }
 
     pub(super) async fn client(&self) -> Client {
@@ -137,7 +137,7 @@ struct Service {
     forwarder: Forwarder,
     // The test's is the only handle.
     pool: std::sync::Weak<Pool>,
-    ended: CancellationToken,
+    lifeline: Arc<Lifeline>,
     authorization: Option<HeaderValue>,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -149,7 +149,7 @@ impl Service {
             host: &HeaderValue::from_static("hub.example"),
             user: &HeaderValue::from_static("alice"),
             authorization: self.authorization.as_ref(),
-            ended: &self.ended,
+            lifeline: &self.lifeline,
             worker: 0,
         };
         let pool = self.pool.upgrade().unwrap();

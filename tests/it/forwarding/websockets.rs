@@ -148,7 +148,7 @@ async fn a_websocket_ends_with_its_session() {
     let (mut client, _) = open(&gate, "").await;
     client.write(masked(0x81, b"x")).await;
     client.read_exact(3).await;
-    gate.ended.cancel();
+    gate.lifeline.cut();
     assert_eq!(client.read_to_end().await, b"");
     upstream.wait_open(0).await;
     let (mut late, answer) = open(&gate, "").await;

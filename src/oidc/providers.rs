@@ -1,0 +1,41 @@
+//! All providers that people may sign in at, by their names in the configuration.
+
+use std::sync::Arc;
+
+use super::Provider;
+
+/// The providers, in the order of the configuration; a clone is another handle.
+#[derive(Debug, Clone)]
+pub struct Providers(Arc<[(Arc<str>, Provider)]>);
+
+impl Providers {
+    /// These, by name.
+    pub fn new(providers: Vec<(Arc<str>, Provider)>) -> Self {
+        Self(providers.into())
+    }
+
+    /// The provider of this name.
+    pub fn find(&self, name: &str) -> Option<&Provider> {
+        self.iter().find(|(known, _)| &***known == name).map(|(_, provider)| provider)
+    }
+
+    /// The name itself, if there is such a provider.
+    pub fn name(&self, name: &str) -> Option<Arc<str>> {
+        self.iter().find(|(known, _)| &***known == name).map(|(known, _)| Arc::clone(known))
+    }
+
+    /// The name of the first.
+    pub fn first(&self) -> Option<Arc<str>> {
+        self.0.first().map(|(name, _)| Arc::clone(name))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Provider)> {
+        self.0.iter().map(|(name, provider)| (name, provider))
+    }
+
+    /// Whether anybody can sign in: at least one provider is known and its keys are.
+    pub fn is_ready(&self) -> bool {
+        self.iter().any(|(_, provider)| provider.is_ready())
+    }
+}

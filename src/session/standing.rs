@@ -1,0 +1,167 @@
+//! One logged-in browser, and what it may do now.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::SessionId;
+use super::renew::Flight;
+use crate::clock::Timestamp;
+use crate::forward::Lifeline;
+use crate::identity::Identity;
+use crate::oidc::Tokens;
+use crate::secret::Secret;
+use crate::user::{User, UserName};
+
+/// One logged-in browser. Who it is never changes; what it may do does.
+#[derive(Debug)]
+pub struct Session {
+    /// Which.
+    pub id: SessionId,
+    /// Whose.
+    pub name: UserName,
+    /// The provider that they signed in at, by its name in the configuration.
+    pub provider: Arc<str>,
+    /// When the login was.
+    pub created: Timestamp,
+    /// Cancelled when the session ends: whoever holds something open for it lets go.
+    pub ended: CancellationToken,
+    /// The value of `jupyterhub-session-id`.
+    pub jupyterhub_id: Secret,
+    /// Must come with every form of ours.
+    pub form_token: Secret,
+    standing: ArcSwap<Standing>,
+    pub(super) last_seen: AtomicU64,
+    /// The `last_seen` that the store knows.
+    pub(super) written: AtomicU64,
+    /// When the standing is to be renewed.
+    pub(super) due: AtomicU64,
+    /// Since when the provider has failed to renew it; 0: it has not.
+    pub(super) trouble: AtomicU64,
+    /// The renewal that is under way.
+    pub(super) flight: Mutex<Option<Flight>>,
+}
+
+/// What a session may do, as the provider said last.
+#[derive(Debug)]
+pub struct Standing {
+    /// Who, and what the rules grant them.
+    pub user: User,
+    /// As whom the provider knows them.
+    pub identity: Identity,
+    /// What the provider gave.
+    pub tokens: Tokens,
+    /// What is open on the word of this standing: it closes, and asks anew, when less is granted than before. It ends
+    /// with the session, too.
+    pub lifeline: Arc<Lifeline>,
+}
+
+/// What [`Session::new`] takes.
+pub(super) struct Fresh {
+    pub(super) id: SessionId,
+    pub(super) provider: Arc<str>,
+    pub(super) user: User,
+    pub(super) identity: Identity,
+    pub(super) tokens: Tokens,
+    pub(super) created: Timestamp,
+    pub(super) jupyterhub_id: Secret,
+    pub(super) form_token: Secret,
+    pub(super) due: Timestamp,
+}
+
+impl Session {
+    pub(super) fn new(fresh: Fresh) -> Self {
+        let ended = CancellationToken::new();
+        let Fresh { user, identity, tokens, .. } = fresh;
+        Self {
+            id: fresh.id,
+            name: user.name.clone(),
+            provider: fresh.provider,
+            created: fresh.created,
+            jupyterhub_id: fresh.jupyterhub_id,
+            form_token: fresh.form_token,
+            standing: ArcSwap::from_pointee(Standing {
+                user,
+                identity,
+                tokens,
+                lifeline: Lifeline::new(ended.child_token()),
+            }),
+            ended,
+            last_seen: AtomicU64::new(fresh.created),
+            written: AtomicU64::new(fresh.created),
+            due: AtomicU64::new(fresh.due),
+            trouble: AtomicU64::new(0),
+            flight: Mutex::new(None),
+        }
+    }
+
+    /// What it may do now.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
+    }
+
+    /// Puts a new standing in place of the old. What is open stays open, unless the rules grant less now.
+    pub(super) fn stand(&self, user: User, identity: Identity, tokens: Tokens) {
+        let old = self.standing();
+        let less = grants_less(&old.user, &user);
+        let lifeline = if less { self.lifeline() } else { Arc::clone(&old.lifeline) };
+        self.standing.store(Arc::new(Standing { user, identity, tokens, lifeline }));
+        if less {
+            old.lifeline.cut();
+        }
+    }
+
+    /// Closes what is open without ending the session.
+    pub(super) fn interrupt(&self) {
+        let old = self.standing();
+        let (user, identity, tokens) = (old.user.clone(), old.identity.clone(), old.tokens.clone());
+        self.standing.store(Arc::new(Standing { user, identity, tokens, lifeline: self.lifeline() }));
+        old.lifeline.cut();
+    }
+
+    fn lifeline(&self) -> Arc<Lifeline> {
+        Lifeline::new(self.ended.child_token())
+    }
+
+    /// Seconds of use that the store does not know of.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.last_seen.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
+    }
+}
+
+impl Standing {
+    /// Whether a workspace that runs this profile may be used.
+    pub fn grants(&self, profile: &str) -> bool {
+        self.user.profiles.iter().any(|granted| &**granted == profile)
+    }
+}
+
+fn grants_less(old: &User, new: &User) -> bool {
+    let kept = |profile: &Arc<str>| new.profiles.contains(profile);
+    (old.admin && !new.admin) || !old.profiles.iter().all(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(admin: bool, profiles: &[&str]) -> User {
+        User {
+            name: UserName::parse("alice").unwrap(),
+            admin,
+            profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
+            memory: None,
+            cpu: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_taken_away_is_less() {
+        let before = user(true, &["lab", "qe"]);
+        assert!(!grants_less(&before, &user(true, &["qe", "lab", "more"])));
+        assert!(grants_less(&before, &user(false, &["lab", "qe"])));
+        assert!(grants_less(&before, &user(true, &["lab"])));
+    }
+}
