@@ -12,7 +12,7 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::forward::Forwarder;
-use crate::gateway::{self, Gateway, Redirect};
+use crate::gateway::{self, Gateway, Hosts, Origin, Redirect};
 use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
@@ -117,11 +117,8 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     tell_validity(&certificates, &clock, &metrics);
     let store = Store::open(&config.store.folder).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
-    let credential = config.provider.credential()?;
-    let mut callback = config.public.url.clone();
-    callback.set_path("/hub/oauth_callback");
-    let provider = Provider::new(&config.provider, callback, credential, clock.clone())?;
-    let providers = Providers::new(vec![("main".into(), provider)]);
+    let providers = providers(&config, &clock)?;
+    let origins = hosts(&config);
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
     let body_timeout = config.listen.body_timeout.0;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
@@ -142,7 +139,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     });
     let judge = mapping.clone();
     let sessions = Sessions::new(session::Parts {
-        judge: Arc::new(move |_provider, identity, name| judge.user(identity, name.clone()).ok()),
+        judge: Arc::new(move |provider, identity, name| judge.user(provider, identity, name.clone()).ok()),
         tell: Arc::new(|_user, _token| {}),
         config: config.session.clone(),
         providers: providers.clone(),
@@ -154,9 +151,10 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     });
     sessions.restore().await?;
     let hsts = config.public.hsts.0;
-    let redirect = Arc::new(Redirect::new(&config.public.url));
+    let redirect = Arc::new(Redirect::new(origins.clone()));
     let gateway = Gateway::new(gateway::Parts {
-        public: config.public,
+        hosts: origins,
+        contact: config.public.contact,
         login_timeout: config.session.login_timeout.0,
         providers: providers.clone(),
         mapping,
@@ -203,10 +201,32 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
 async fn restore(tokens: &ApiTokens, people: &People, mapping: &Mapping) -> Result<(), AppError> {
     let judge = async |name: &UserName| {
         let known = people.recall(name).await?;
-        Ok(known.and_then(|known| mapping.user(&known.identity, name.clone()).ok()))
+        Ok(known.and_then(|known| mapping.user(&known.provider, &known.identity, name.clone()).ok()))
     };
     tokens.restore(judge).await?;
     Ok(())
+}
+
+fn providers(config: &Config, clock: &Clock) -> Result<Providers, AppError> {
+    let provider = |provider: &config::Provider| {
+        let callback = config.callback_of(provider);
+        let built = Provider::new(provider, callback, provider.credential()?, clock.clone())?;
+        Ok((provider.name().into(), built))
+    };
+    config.provider.iter().map(provider).collect::<Result<_, AppError>>().map(Providers::new)
+}
+
+/// The main origin is for all providers that have none of their own; where each has one, it is for all.
+fn hosts(config: &Config) -> Hosts {
+    let names = |own: bool| -> Vec<Arc<str>> {
+        let providers = config.provider.iter().filter(|provider| provider.host.is_some() == own);
+        providers.map(|provider| provider.name().into()).collect()
+    };
+    let shared = names(false);
+    let main = Origin::new(&config.public.url, if shared.is_empty() { names(true) } else { shared });
+    let own = config.provider.iter().filter(|provider| provider.host.is_some());
+    let own = own.map(|provider| Origin::new(&config.origin_of(provider), vec![provider.name().into()]));
+    Hosts::new(main, own.collect())
 }
 
 /// What workspaces are told of their surroundings.

@@ -11,10 +11,17 @@ use crate::user::{Limits, User, UserName, UserNameError};
 /// The rules of the configuration, ready to judge.
 #[derive(Debug, Clone)]
 pub struct Mapping {
-    username_claim: String,
-    groups_claim: String,
+    providers: Vec<Claims>,
     rules: Vec<Rule>,
     profiles: Vec<Arc<str>>,
+}
+
+/// Where a provider says what.
+#[derive(Debug, Clone)]
+struct Claims {
+    provider: String,
+    username: String,
+    groups: String,
 }
 
 #[derive(Debug, Clone)]
@@ -56,33 +63,42 @@ pub enum MappingError {
 }
 
 impl Mapping {
-    /// From the configuration's provider, rules and profiles.
-    pub fn new(provider: &config::Provider, rules: &[config::Rule], profiles: &[config::Profile]) -> Self {
+    /// From the configuration's providers, rules and profiles.
+    pub fn new(providers: &[config::Provider], rules: &[config::Rule], profiles: &[config::Profile]) -> Self {
         let rule = |rule: &config::Rule| Rule {
             users: rule.users.iter().filter_map(|name| UserName::normalise(name).ok()).collect(),
             rule: rule.clone(),
         };
+        let claims = |provider: &config::Provider| Claims {
+            provider: provider.name().to_owned(),
+            username: provider.username_claim.clone(),
+            groups: provider.groups_claim.clone(),
+        };
         Self {
-            username_claim: provider.username_claim.clone(),
-            groups_claim: provider.groups_claim.clone(),
+            providers: providers.iter().map(claims).collect(),
             rules: rules.iter().map(rule).collect(),
             profiles: profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
         }
     }
 
-    /// The name that the chosen claim gives.
-    pub fn name(&self, identity: &Identity) -> Result<UserName, MappingError> {
-        let claim = || self.username_claim.clone();
-        let text = identity.claim(&[&self.username_claim]).and_then(|value| value.as_str());
+    fn claims(&self, provider: &str) -> Option<&Claims> {
+        self.providers.iter().find(|claims| claims.provider == provider)
+    }
+
+    /// The name that the claim chosen for this provider gives.
+    pub fn name(&self, provider: &str, identity: &Identity) -> Result<UserName, MappingError> {
+        let chosen = self.claims(provider).map_or("", |claims| &claims.username);
+        let claim = || chosen.to_owned();
+        let text = identity.claim(&[chosen]).and_then(|value| value.as_str());
         let text = text.ok_or_else(|| MappingError::NoName { claim: claim() })?;
         UserName::normalise(text).map_err(|source| MappingError::UnsafeName { claim: claim(), source })
     }
 
     /// The user with all that the matching rules grant: administrator if one says so, the profiles of all, the
-    /// highest of the limits.
-    pub fn user(&self, identity: &Identity, name: UserName) -> Result<User, MappingError> {
+    /// highest of the limits. `provider` is who vouches for the identity.
+    pub fn user(&self, provider: &str, identity: &Identity, name: UserName) -> Result<User, MappingError> {
         let matching: Vec<&Rule> =
-            self.rules.iter().filter(|rule| self.matches(rule, identity, &name)).collect();
+            self.rules.iter().filter(|rule| self.matches(rule, provider, identity, &name)).collect();
         if matching.is_empty() {
             return Err(MappingError::NotAllowed { name });
         }
@@ -108,7 +124,18 @@ impl Mapping {
         })
     }
 
-    fn matches(&self, Rule { rule, users }: &Rule, identity: &Identity, name: &UserName) -> bool {
+    fn matches(
+        &self,
+        Rule { rule, users }: &Rule,
+        provider: &str,
+        identity: &Identity,
+        name: &UserName,
+    ) -> bool {
+        // Comes before whatever else may let somebody in: a group of one provider is no group of another.
+        if !rule.providers.as_ref().is_none_or(|list| list.iter().any(|name| name == provider)) {
+            return false;
+        }
+        let groups = self.claims(provider).map_or("", |claims| &claims.groups);
         let any = |wanted: &[String], path: &[&str]| {
             !wanted.is_empty()
                 && identity.strings(path).iter().any(|has| wanted.iter().any(|want| want == has))
@@ -119,7 +146,7 @@ impl Mapping {
         };
         rule.everyone
             || users.contains(name)
-            || any(&rule.groups, &[&self.groups_claim])
+            || any(&rule.groups, &[groups])
             || any(&rule.realm_roles, &["realm_access", "roles"])
             || rule.client_roles.iter().any(client_role)
     }
@@ -152,10 +179,15 @@ mod tests {
     use super::*;
     use crate::config::{ClientRole, Cpu, Size};
 
+    const MAIN: &str = "main";
+
     fn mapping(rules: Vec<config::Rule>) -> Mapping {
         Mapping {
-            username_claim: "preferred_username".into(),
-            groups_claim: "groups".into(),
+            providers: vec![Claims {
+                provider: MAIN.into(),
+                username: "preferred_username".into(),
+                groups: "groups".into(),
+            }],
             rules: rules
                 .into_iter()
                 .map(|rule| Rule { users: vec![UserName::parse("alice").unwrap()], rule })
@@ -179,7 +211,7 @@ mod tests {
 
     fn judge(rule: config::Rule, claims: serde_json::Value) -> Result<User, MappingError> {
         let mapping = mapping(vec![rule]);
-        mapping.user(&identity(claims), UserName::parse("alice").unwrap())
+        mapping.user(MAIN, &identity(claims), UserName::parse("alice").unwrap())
     }
 
     fn strings(list: &[&str]) -> Vec<String> {
@@ -190,7 +222,7 @@ mod tests {
     fn nobody_enters_until_a_rule_lets_them() {
         let nobody = MappingError::NotAllowed { name: UserName::parse("alice").unwrap() };
         let claims = json!({"groups": ["/lab"], "realm_access": {"roles": ["user"]}});
-        let none = mapping(vec![]).user(&identity(claims.clone()), UserName::parse("alice").unwrap());
+        let none = mapping(vec![]).user(MAIN, &identity(claims.clone()), UserName::parse("alice").unwrap());
         assert_eq!(none, Err(nobody));
         assert!(
             judge(config::Rule::default(), claims.clone()).is_err(),
@@ -238,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_for_one_provider_lets_nobody_of_another_in() {
+        let rule = config::Rule { everyone: true, providers: Some(strings(&["eth"])), ..Default::default() };
+        let mapping = mapping(vec![rule]);
+        let judge = |provider| {
+            let claims = identity(json!({"groups": ["/lab"]}));
+            mapping.user(provider, &claims, UserName::parse("alice").unwrap())
+        };
+        assert!(judge("eth").is_ok());
+        assert!(judge(MAIN).is_err() && judge("").is_err());
+    }
+
+    #[test]
     fn grants_add_up() {
         let rules = vec![
             config::Rule {
@@ -256,7 +300,7 @@ mod tests {
             },
         ];
         let mapping = mapping(rules);
-        let of = |claims| mapping.user(&identity(claims), UserName::parse("bob").unwrap()).unwrap();
+        let of = |claims| mapping.user(MAIN, &identity(claims), UserName::parse("bob").unwrap()).unwrap();
         let plain = of(json!({}));
         assert_eq!((&*plain.profiles[0], plain.memory, plain.cpu), ("qe", Some(Some(1)), Some(Some(2.0))));
         let lab = of(json!({"groups": ["/lab"]}));
@@ -268,13 +312,13 @@ mod tests {
     fn a_name_comes_from_a_claim_that_is_text() {
         let mapping = mapping(vec![]);
         assert_eq!(
-            mapping.name(&identity(json!({"preferred_username": "Anna@EPFL.ch"}))).unwrap().as_str(),
+            mapping.name(MAIN, &identity(json!({"preferred_username": "Anna@EPFL.ch"}))).unwrap().as_str(),
             "anna@epfl.ch"
         );
         for claims in [json!({}), json!({"preferred_username": 7}), json!({"preferred_username": ["a"]})] {
-            assert!(matches!(mapping.name(&identity(claims)), Err(MappingError::NoName { .. })));
+            assert!(matches!(mapping.name(MAIN, &identity(claims)), Err(MappingError::NoName { .. })));
         }
-        let unsafe_name = mapping.name(&identity(json!({"preferred_username": "../bob"})));
+        let unsafe_name = mapping.name(MAIN, &identity(json!({"preferred_username": "../bob"})));
         assert!(matches!(unsafe_name, Err(MappingError::UnsafeName { .. })));
     }
 }

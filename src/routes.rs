@@ -35,8 +35,8 @@ pub enum Endpoint<'a> {
     Root,
     /// Begins a login.
     Login,
-    /// The provider sends browsers back here.
-    Callback,
+    /// The provider sends browsers back here; where several share a host, each has a path of its own, with its name.
+    Callback(&'a str),
     /// Asks, then ends the session.
     Logout,
     /// The user's own page.
@@ -107,7 +107,7 @@ impl<'a> Endpoint<'a> {
         Some(match path {
             "" | "home" => Self::Home,
             "login" | "oauth_login" => Self::Login,
-            "oauth_callback" => Self::Callback,
+            "oauth_callback" => Self::Callback(""),
             "logout" => Self::Logout,
             "spawn" => Self::Spawn(""),
             "logo" => Self::Logo,
@@ -125,6 +125,9 @@ impl<'a> Endpoint<'a> {
         if let Some(rest) = below("spawn/").or_else(|| below("spawn-pending/")) {
             return Some(Self::Spawn(rest));
         }
+        if let Some(name) = below("oauth_callback/") {
+            return Some(Self::Callback(name));
+        }
         if let Some(rest) = below("user-redirect/") {
             return Some(Self::UserRedirect(rest));
         }
@@ -138,7 +141,7 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Root => "root",
             Self::Login => "login",
-            Self::Callback => "callback",
+            Self::Callback(_) => "callback",
             Self::Logout => "logout",
             Self::Home => "home",
             Self::Spawn(_) => "spawn",
@@ -330,7 +333,8 @@ mod tests {
             ("/hub", Endpoint::Home),
             ("/hub/", Endpoint::Home),
             ("/hub/home", Endpoint::Home),
-            ("/hub/oauth_callback", Endpoint::Callback),
+            ("/hub/oauth_callback", Endpoint::Callback("")),
+            ("/hub/oauth_callback/eth", Endpoint::Callback("eth")),
             ("/hub/spawn/alice", Endpoint::Spawn("alice")),
             ("/hub/api/users/alice/activity", Endpoint::ApiUsers("alice/activity")),
             ("/hub/user-redirect/git-pull", Endpoint::UserRedirect("git-pull")),

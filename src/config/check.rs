@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::units::{Limit, Size, Span};
-use super::{Config, Loaded};
+use super::{Config, Loaded, Provider};
 
 /// One thing that is wrong, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
 
 /// Everything that is wrong with a configuration that parses, the files and secrets it names included.
 pub fn check(loaded: &Loaded) -> Vec<Finding> {
-    let mut findings = Findings { loaded, list: Vec::new() };
+    let mut findings = Findings { loaded, list: Vec::new(), provider: None };
     all_rules(&mut findings, &loaded.config);
     files::check(&mut findings, &loaded.config);
     findings.sorted()
@@ -46,7 +46,7 @@ pub fn check(loaded: &Loaded) -> Vec<Finding> {
 
 /// Everything that is wrong whatever the machine it runs on.
 pub(super) fn rules(loaded: &Loaded) -> Vec<Finding> {
-    let mut findings = Findings { loaded, list: Vec::new() };
+    let mut findings = Findings { loaded, list: Vec::new(), provider: None };
     all_rules(&mut findings, &loaded.config);
     findings.sorted()
 }
@@ -67,11 +67,28 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
 struct Findings<'l> {
     loaded: &'l Loaded,
     list: Vec<Finding>,
+    /// Which of several is meant by `provider`.
+    provider: Option<usize>,
 }
 
 impl Findings<'_> {
     fn add(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.list.push(self.loaded.finding(key, what, remedy));
+        let finding = match (self.provider, key.strip_prefix("provider.")) {
+            (Some(index), Some(rest)) => {
+                self.loaded.finding(&format!("provider[{index}].{rest}"), what, remedy)
+            }
+            (Some(_), None) | (None, _) => self.loaded.finding(key, what, remedy),
+        };
+        self.list.push(finding);
+    }
+
+    /// Judges each provider; its keys are written as of the only one.
+    fn each_provider(&mut self, config: &Config, judge: impl Fn(&mut Self, &Provider)) {
+        for (index, provider) in config.provider.iter().enumerate() {
+            self.provider = Some(index);
+            judge(self, provider);
+        }
+        self.provider = None;
     }
 
     fn positive(&mut self, key: &str, span: Span) {

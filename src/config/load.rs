@@ -63,15 +63,18 @@ pub struct Loaded {
     pub config: Config,
     path: String,
     lines: Lines,
+    /// Written as `[provider]`.
+    one_provider: bool,
 }
 
 impl Loaded {
     /// What is wrong with `key` (`profile[0].image`), with the line of it or of the section it is missing in.
     pub fn finding(&self, key: &str, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        let key = as_written(key, self.one_provider);
         Finding {
             path: self.path.clone(),
-            line: self.lines.of(key),
-            key: key.to_owned(),
+            line: self.lines.of(&key),
+            key,
             what: what.into(),
             remedy: remedy.into(),
         }
@@ -96,7 +99,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     }
     let mut table: Table =
         toml::from_str(text).map_err(|error| ConfigError::Findings(syntax(&lines, &path, &[error])))?;
-    let mut reading = Reading { path, lines, found: Vec::new(), noted: BTreeSet::new() };
+    let one_provider = wrap_provider(&mut table);
+    let mut reading = Reading { path, lines, found: Vec::new(), noted: BTreeSet::new(), one_provider };
     reading.refuse_lists(&mut table);
     let config = loop {
         match serde_path_to_error::deserialize(table.clone()) {
@@ -106,7 +110,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
         }
     };
     let Reading { path, lines, mut found, .. } = reading;
-    let loaded = config.map(|config| Loaded { config, path, lines });
+    let loaded = config.map(|config| Loaded { config, path, lines, one_provider });
     match loaded {
         Some(loaded) if found.is_empty() => Ok(loaded),
         loaded => {
@@ -119,12 +123,29 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     }
 }
 
+/// `[provider]` is the only element of its list. Answers whether it is written so, or not at all.
+fn wrap_provider(table: &mut Table) -> bool {
+    let Some(provider) = table.remove("provider") else { return true };
+    let one = provider.is_table();
+    table.insert("provider".to_owned(), if one { Value::Array(vec![provider]) } else { provider });
+    one
+}
+
+/// A key in the words of the file.
+fn as_written(key: &str, one_provider: bool) -> String {
+    match key.strip_prefix("provider[0]") {
+        Some(rest) if one_provider => format!("provider{rest}"),
+        _ => key.to_owned(),
+    }
+}
+
 /// The document while it is being mended.
 struct Reading {
     path: String,
     lines: Lines,
     found: Vec<Finding>,
     noted: BTreeSet<String>,
+    one_provider: bool,
 }
 
 impl Reading {
@@ -147,7 +168,8 @@ impl Reading {
                 place.0.push(Step::Key(field.clone()));
                 let standin = standin(&field);
                 // What is missing in a section that is not there is told key by key.
-                if !standin.is_table() || place.0.len() > 1 {
+                let section = standin.is_table() || standin.is_array();
+                if !section || place.0.len() > 1 {
                     self.note(&place, "missing", missing_remedy(&field));
                 }
                 place.put(table, standin)
@@ -165,7 +187,7 @@ impl Reading {
 
     /// False when it is known already: then what was put there instead does not fit either.
     fn note(&mut self, place: &Place, what: impl Into<String>, remedy: impl Into<String>) -> bool {
-        let key = place.to_string();
+        let key = as_written(&place.to_string(), self.one_provider);
         let new = self.noted.insert(key.clone());
         if new {
             let line = self.lines.of(&key);
@@ -250,7 +272,8 @@ impl fmt::Display for Place {
 /// A value that most missing keys take, so that reading can go on. It is never used.
 fn standin(field: &str) -> Value {
     match field {
-        "public" | "provider" => Value::Table(Table::new()),
+        "public" => Value::Table(Table::new()),
+        "provider" => Value::Array(vec![Value::Table(Table::new())]),
         "client_secret" => {
             Value::Table(Table::from_iter([("env".to_owned(), Value::String("UNKNOWN".to_owned()))]))
         }

@@ -34,8 +34,8 @@ pub struct Config {
     /// Certificates; the server name of a handshake chooses among them, the first is for clients that send none.
     #[serde(default)]
     pub certificate: Vec<Certificate>,
-    /// The OpenID provider.
-    pub provider: Provider,
+    /// The OpenID provider, or several: `[provider]` is the only one, `[[provider]]` one of many.
+    pub provider: Vec<Provider>,
     /// How long a login lasts.
     #[serde(default)]
     pub session: Session,
@@ -66,16 +66,41 @@ pub struct Config {
 }
 
 impl Config {
+    /// The origin at which people sign in at this provider.
+    pub fn origin_of(&self, provider: &Provider) -> Url {
+        let mut url = self.public.url.clone();
+        if let Some(host) = &provider.host
+            && url.set_host(Some(host)).is_err()
+        {
+            // `check` finds it before anything is built.
+            url = self.public.url.clone();
+        }
+        url
+    }
+
+    /// Where this provider sends browsers back to: the redirect URI that is registered there. Providers that share a
+    /// host have a path each, so that the answer of one is never taken for another's (RFC 9700 section 4.4.2.2).
+    pub fn callback_of(&self, provider: &Provider) -> Url {
+        let mut url = self.origin_of(provider);
+        let alone = self.provider.iter().filter(|other| other.host == provider.host).count() == 1;
+        let path = if alone { CALLBACK.to_owned() } else { format!("{CALLBACK}/{}", provider.name()) };
+        url.set_path(&path);
+        url
+    }
+
     /// The options in force that relax a protection: for the log at start, and a metric.
     pub fn insecure_options(&self) -> Vec<&'static str> {
         let process = self.spawner.kind == SpawnerKind::InsecureProcess;
         let options = [
-            (self.provider.insecure_http, "provider.insecure_http"),
+            (self.provider.iter().any(|provider| provider.insecure_http), "provider.insecure_http"),
             (process, "spawner.kind = insecure_process"),
         ];
         options.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
     }
 }
+
+/// The path of the callback.
+const CALLBACK: &str = "/hub/oauth_callback";
 
 /// `[public]`
 #[derive(Debug, Clone, Deserialize)]
@@ -220,10 +245,12 @@ impl Default for Store {
     }
 }
 
-/// `[[rule]]`: whom it matches (any of its conditions), and what it grants.
+/// `[[rule]]`: whom it matches (any of its conditions, at one of its providers), and what it grants.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
+    /// Only whoever signed in at one of these providers; without the key, at any.
+    pub providers: Option<Vec<String>>,
     /// User names, normalised as the users' own.
     pub users: Vec<String>,
     /// Group paths, exactly as the provider writes them: `/lab/alpha`.

@@ -1,4 +1,4 @@
-//! `[provider]`: who people are.
+//! `[provider]`, or `[[provider]]` for each of several: who people are.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,12 @@ use crate::secret::{Secret, SecretError, SecretSource};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
+    /// What it is called in rules, logs and addresses; needed where there are several.
+    pub name: Option<String>,
+    /// What people read where they choose among several; default: the name.
+    pub title: Option<String>,
+    /// A host name at which people sign in here and nowhere else; at `public.url` they choose among the others.
+    pub host: Option<String>,
     /// Everything else is found from it (OpenID Connect Discovery 1.0).
     pub issuer: Option<String>,
     /// Where the issuer's description is read, when not below the issuer: an address inside, of a provider that calls
@@ -95,6 +101,9 @@ impl Provider {
         client_secret: SecretSource,
     ) -> Self {
         Self {
+            name: None,
+            title: None,
+            host: None,
             issuer: Some(issuer.into()),
             discovery_url: None,
             authorize_url: None,
@@ -124,6 +133,11 @@ impl Provider {
             timeout: Self::default_timeout(),
             insecure_http: false,
         }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("main")
     }
 
     /// What hubgate proves with that it is this client: its secret, or its key.

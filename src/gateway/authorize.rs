@@ -40,7 +40,7 @@ impl Permit {
 }
 
 /// Judges a request.
-pub(super) fn authorize(head: &Head<'_>, session: Option<Arc<Session>>) -> Result<Permit, Refusal> {
+pub(super) fn authorize(head: &Head<'_, '_>, session: Option<Arc<Session>>) -> Result<Permit, Refusal> {
     match &head.route {
         Route::Unknown => Err(Refusal::NotFound),
         Route::Own(endpoint) => {
@@ -69,13 +69,13 @@ pub(super) fn authorize(head: &Head<'_>, session: Option<Arc<Session>>) -> Resul
 
 /// The container takes hubgate's word for the user and asks no further: that no other site is behind a request is
 /// for hubgate to see. Browsers send `Origin` with every websocket; one without is none of theirs.
-fn check_site(head: &Head<'_>) -> Result<(), Refusal> {
+fn check_site(head: &Head<'_, '_>) -> Result<(), Refusal> {
     let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(head.method);
     let refused = if head.upgrade { head.cross_site || !head.same_origin } else { !safe && head.cross_site };
     if refused { Err(Refusal::CrossSite) } else { Ok(()) }
 }
 
-fn login_required(head: &Head<'_>) -> Refusal {
+fn login_required(head: &Head<'_, '_>) -> Refusal {
     Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn needs_session(route: &Route<'_>) -> bool {
         | Endpoint::UserRedirect(_)
         | Endpoint::ApiAuthorize => true,
         Endpoint::Login
-        | Endpoint::Callback
+        | Endpoint::Callback(_)
         | Endpoint::Logout
         | Endpoint::Logo
         | Endpoint::ApiRoot

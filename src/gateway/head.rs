@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
-use http::{Method, Request, Uri, Version};
-use url::Url;
-
+use super::hosts::{Hosts, Origin};
 use super::refusal::Refusal;
 use crate::routes::Route;
+use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use http::{Method, Request, Uri, Version};
 
 /// Where a request came in.
 #[derive(Debug, Clone)]
@@ -25,24 +24,13 @@ pub struct Connection {
     pub worker: usize,
 }
 
-/// The hub's own origin, in the forms that requests are compared with.
-#[derive(Debug, Clone)]
-pub(super) struct Public {
-    /// `https://hub.example`, without a slash.
-    pub origin: String,
-    /// `hub.example`, or with its port where that is not 443.
-    pub host: String,
-    /// The same, as a header value.
-    pub host_value: HeaderValue,
-    /// `hub.example`
-    pub name: String,
-}
-
 /// What a request is, as far as deciding about it goes.
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own about the request")]
 #[derive(Debug)]
-pub(super) struct Head<'a> {
+pub(super) struct Head<'a, 'h> {
     pub route: Route<'a>,
+    /// The origin it is for.
+    pub at: &'h Origin,
     /// Path and query, as they came.
     pub target: &'a str,
     pub method: &'a Method,
@@ -61,33 +49,13 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
-impl Public {
-    pub(super) fn new(url: &Url) -> Self {
-        let name = url.host_str().unwrap_or_default().to_owned();
-        let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
-        Self {
-            origin: url.origin().ascii_serialization(),
-            host_value: HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost")),
-            host,
-            name,
-        }
-    }
-
-    /// Host names have no case; a default port may be written out.
-    fn is_host(&self, authority: &str) -> bool {
-        let written_out =
-            || authority.strip_suffix(":443").is_some_and(|name| name.eq_ignore_ascii_case(&self.host));
-        authority.eq_ignore_ascii_case(&self.host) || written_out()
-    }
-}
-
-impl<'a> Head<'a> {
+impl<'a, 'h> Head<'a, 'h> {
     pub(super) fn parse<B>(
         request: &'a Request<B>,
         connection: &Connection,
-        public: &Public,
+        hosts: &'h Hosts,
     ) -> Result<Self, Refusal> {
-        check_host(request.uri(), request.headers(), request.version(), connection, public)?;
+        let at = find_host(request.uri(), request.headers(), request.version(), connection, hosts)?;
         if !is_allowed(request.method()) {
             return Err(Refusal::Method);
         }
@@ -95,10 +63,11 @@ impl<'a> Head<'a> {
         let headers = request.headers();
         let origin = headers.get(ORIGIN);
         let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-        let foreign_origin = origin.is_some_and(|origin| origin.as_bytes() != public.origin.as_bytes());
+        let foreign_origin = origin.is_some_and(|origin| origin.as_bytes() != at.origin.as_bytes());
         let upgrade = headers.contains_key(UPGRADE) && lists_upgrade(headers);
         Ok(Self {
             route,
+            at,
             target: request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
             method: request.method(),
             navigation: !upgrade && is_navigation(request.method(), headers),
@@ -110,13 +79,13 @@ impl<'a> Head<'a> {
 }
 
 /// One host, ours, the same wherever it is written (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-fn check_host(
+fn find_host<'a>(
     uri: &Uri,
     headers: &HeaderMap,
     version: Version,
     connection: &Connection,
-    public: &Public,
-) -> Result<(), Refusal> {
+    hosts: &'a Hosts,
+) -> Result<&'a Origin, Refusal> {
     let mut fields = headers.get_all(HOST).into_iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -132,14 +101,11 @@ fn check_host(
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(Refusal::BadHost),
     };
-    if !public.is_host(host) {
-        return Err(Refusal::WrongHost { public: public.origin.clone() });
-    }
+    let wrong = || Refusal::WrongHost { public: hosts.main().origin.clone() };
+    let at = hosts.find(host).ok_or_else(wrong)?;
     match &connection.server_name {
-        Some(name) if !name.eq_ignore_ascii_case(&public.name) => {
-            Err(Refusal::WrongHost { public: public.origin.clone() })
-        }
-        Some(_) | None => Ok(()),
+        Some(name) if !name.eq_ignore_ascii_case(&at.name) => Err(wrong()),
+        Some(_) | None => Ok(at),
     }
 }
 
@@ -172,10 +138,13 @@ pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
-    fn public() -> Public {
-        Public::new(&Url::parse("https://hub.example").unwrap())
+    fn hosts() -> Hosts {
+        let origin = |url: &str| Origin::new(&Url::parse(url).unwrap(), vec!["main".into()]);
+        Hosts::new(origin("https://hub.example"), vec![origin("https://eth.hub.example")])
     }
 
     fn connection(server_name: Option<&str>) -> Connection {
@@ -197,7 +166,7 @@ mod tests {
     }
 
     fn status(uri: &str, headers: &[(&str, &str)], server_name: Option<&str>) -> u16 {
-        match Head::parse(&request(uri, headers), &connection(server_name), &public()) {
+        match Head::parse(&request(uri, headers), &connection(server_name), &hosts()) {
             Ok(_) => 200,
             Err(refusal) => refusal.status().as_u16(),
         }
@@ -223,6 +192,8 @@ mod tests {
         assert_eq!(status("https://other.example/user/bob/", &[("host", "hub.example")], None), 400);
         assert_eq!(status("https://other.example/", &[("host", "other.example")], None), 421);
         assert_eq!(status("/", &[("host", "hub.example")], Some("other.example")), 421);
+        assert_eq!(status("/", &[("host", "eth.hub.example")], Some("eth.hub.example")), 200);
+        assert_eq!(status("/", &[("host", "eth.hub.example")], Some("hub.example")), 421);
     }
 
     #[test]
@@ -230,7 +201,7 @@ mod tests {
         let navigates = |headers: &[(&str, &str)]| {
             let mut all = vec![("host", "hub.example")];
             all.extend(headers);
-            Head::parse(&request("/", &all), &connection(None), &public()).unwrap().navigation
+            Head::parse(&request("/", &all), &connection(None), &hosts()).unwrap().navigation
         };
         assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
         assert!(navigates(&[("accept", "text/html,*/*")]));

@@ -14,7 +14,7 @@ use super::form::Form;
 use super::local_path::LocalPath;
 use super::page::{Action, Page};
 use super::refusal::Refusal;
-use super::{Body, Gateway, see_other};
+use super::{Body, Gateway, Origin, see_other};
 use crate::clock::Timestamp;
 use crate::cookies;
 use crate::identity::Identity;
@@ -38,18 +38,17 @@ struct Attempt {
 /// More login attempts at once than tabs that anybody finishes; the oldest go first.
 const MOST_ATTEMPTS: usize = 5;
 
-/// The name of the one provider.
-const PROVIDER: &str = "";
-
 impl Gateway {
     /// Sends a browser to the provider, with a cookie that remembers why.
     pub(super) async fn login(
         &self,
         request: &Parts,
         permit: &Permit,
+        at: &Origin,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let next = LocalPath::or_root(Form::of_query(&request.uri).one("next"));
+        let query = Form::of_query(&request.uri);
+        let next = LocalPath::or_root(query.one("next"));
         if request.method != Method::GET {
             return Err(Refusal::Method);
         }
@@ -60,18 +59,39 @@ impl Gateway {
         if !navigation {
             return Err(Refusal::LoginRequired { next: None });
         }
-        self.begin_login(&request.headers, &next, false).await
+        let provider = match (query.one("provider"), &*at.providers) {
+            (None, [only]) => only,
+            (None, several) => return Ok(self.choose_provider(several, &next)),
+            (Some(name), all) => all.iter().find(|known| &***known == name).ok_or(Refusal::NotFound)?,
+        };
+        self.begin_login(&request.headers, provider, &next, false).await
+    }
+
+    fn choose_provider(&self, providers: &[Arc<str>], next: &LocalPath) -> Response<Body> {
+        let next: String = url::form_urlencoded::byte_serialize(next.as_str().as_bytes()).collect();
+        let link = |name: &Arc<str>| {
+            let title = self.0.providers.title(name).unwrap_or(name);
+            Action::link(title, &format!("/hub/login?provider={name}&next={next}"))
+        };
+        let page = Page {
+            title: "Sign in".to_owned(),
+            paragraphs: vec!["Where do you have your account?".to_owned()],
+            actions: providers.iter().map(link).collect(),
+            ..Page::default()
+        };
+        self.1.pages.render(StatusCode::OK, &page)
     }
 
     async fn begin_login(
         &self,
         headers: &HeaderMap,
+        provider: &str,
         next: &LocalPath,
         again: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let (name, provider) = self.0.providers.iter().next().ok_or(Refusal::NotFound)?;
-        let (url, login) = provider.begin(&Want::default()).await?;
-        let provider = name.to_string();
+        let at = self.0.providers.find(provider).ok_or(Refusal::NotFound)?;
+        let (url, login) = at.begin(&Want::default()).await?;
+        let provider = provider.to_owned();
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
         let name = attempt_cookie(&login.state);
@@ -104,7 +124,8 @@ impl Gateway {
                 if !attempt.again && error == "temporarily_unavailable" =>
             {
                 // Keycloak: its login page had expired.
-                self.begin_login(&request.headers, &LocalPath::or_root(Some(&attempt.next)), true).await?
+                let next = LocalPath::or_root(Some(&attempt.next));
+                self.begin_login(&request.headers, &attempt.provider, &next, true).await?
             }
             other => other?,
         };
@@ -124,8 +145,13 @@ impl Gateway {
         else {
             return Err(Refusal::LoginLost);
         };
+        // A provider that sends browsers back where another one should cannot have that one's code sent to it
+        // (RFC 9700 section 4.4.2.2).
+        if provider.callback().path() != request.uri.path() {
+            return Err(OidcError::Mismatch("it comes back where another provider should").into());
+        }
         let (identity, tokens) = provider.finish(&attempt.login, answer).await?;
-        let user = self.admit(&identity).await?;
+        let user = self.admit(&name, &identity).await?;
         // A session that this browser had is over: its id could have been planted.
         if let Some(old) = self.0.sessions.find(&request.headers) {
             self.0.sessions.end(&old).await?;
@@ -143,25 +169,31 @@ impl Gateway {
     }
 
     /// Which user a verified identity is, with the name that is theirs for good.
-    async fn admit(&self, identity: &Identity) -> Result<User, Refusal> {
-        let wanted = self.0.mapping.name(identity)?;
+    async fn admit(&self, provider: &str, identity: &Identity) -> Result<User, Refusal> {
+        let wanted = self.0.mapping.name(provider, identity)?;
         // Judged before the name is taken: whoever may not enter reserves none.
-        if let Err(refused) = self.0.mapping.user(identity, wanted.clone()) {
+        if let Err(refused) = self.0.mapping.user(provider, identity, wanted.clone()) {
             if let Some(name) = self.0.people.name_of(identity).await? {
-                self.learn(&name, identity, None).await?;
+                self.learn(&name, provider, identity, None).await?;
             }
             return Err(refused.into());
         }
         let name =
             self.0.store.name_user(&identity.issuer, &identity.subject, &wanted, self.0.clock.now()).await?;
-        let user = self.0.mapping.user(identity, name.clone());
-        self.learn(&name, identity, user.as_ref().ok()).await?;
+        let user = self.0.mapping.user(provider, identity, name.clone());
+        self.learn(&name, provider, identity, user.as_ref().ok()).await?;
         Ok(user?)
     }
 
     /// What the provider says of a person now, and what the rules make of it, holds for their tokens too.
-    async fn learn(&self, name: &UserName, identity: &Identity, user: Option<&User>) -> Result<(), Refusal> {
-        self.0.people.remember(name, PROVIDER, identity).await?;
+    async fn learn(
+        &self,
+        name: &UserName,
+        provider: &str,
+        identity: &Identity,
+        user: Option<&User>,
+    ) -> Result<(), Refusal> {
+        self.0.people.remember(name, provider, identity).await?;
         Ok(self.0.api_tokens.judged(name, user).await?)
     }
 
@@ -170,6 +202,7 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         permit: &Permit,
+        at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session().cloned() else { return Ok(self.signed_out()) };
         if *request.method() == Method::GET {
@@ -183,8 +216,7 @@ impl Gateway {
         info!(event = "logout", user = %session.name, "signed out");
         let standing = session.standing();
         let id_token = standing.tokens.id_token.as_ref();
-        let mut back = self.origin().clone();
-        back.set_path("/hub/logout");
+        let back = at.page("/hub/logout");
         let provider = self.0.providers.find(&session.provider);
         let mut response = match provider.and_then(|provider| provider.logout_url(id_token, &back, None)) {
             Some(url) => see_other(url.as_str()),

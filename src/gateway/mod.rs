@@ -5,6 +5,7 @@ mod body;
 mod form;
 mod head;
 mod home;
+mod hosts;
 mod jupyterhub;
 mod local_path;
 mod login;
@@ -22,15 +23,13 @@ use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tracing::Level;
-use url::Url;
 
 use self::authorize::{Permit, Target, authorize};
-use self::head::{Head, Public};
+use self::head::Head;
 use self::local_path::LocalPath;
 use self::page::Pages;
 use self::refusal::Refusal;
 use crate::clock::Clock;
-use crate::config;
 use crate::forward::{About, ForwardError, Forwarder};
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
@@ -45,6 +44,7 @@ use crate::workspace::{State, Workspaces};
 
 pub use body::Body;
 pub use head::Connection;
+pub use hosts::{Hosts, Origin};
 pub use redirect::Redirect;
 
 /// A boxed cause.
@@ -57,8 +57,10 @@ pub struct Gateway(Arc<Parts>, Arc<Own>);
 /// What a [`Gateway`] works with.
 #[derive(Debug)]
 pub struct Parts {
-    /// `[public]`
-    pub public: config::Public,
+    /// Where browsers reach the hub.
+    pub hosts: Hosts,
+    /// A sentence for error pages: whom to ask.
+    pub contact: Option<String>,
     /// How long a person may take at the provider's login page.
     pub login_timeout: std::time::Duration,
     /// Who vouches for people.
@@ -87,7 +89,6 @@ pub struct Parts {
 
 /// What the gateway makes of its parts, once.
 struct Own {
-    public: Public,
     pages: Pages,
     codes: jupyterhub::Codes,
     request_base: u64,
@@ -106,10 +107,8 @@ struct Seen {
 impl Gateway {
     /// A gateway over these parts.
     pub fn new(parts: Parts) -> Self {
-        let public = Public::new(&parts.public.url);
-        let pages = Pages::new(parts.public.contact.clone());
+        let pages = Pages::new(parts.contact.clone());
         let own = Own {
-            public,
             pages,
             codes: jupyterhub::Codes::default(),
             request_base: u64::from_ne_bytes(random()),
@@ -144,9 +143,12 @@ impl Gateway {
         request: Request<Incoming>,
         seen: &mut Seen,
     ) -> Result<Response<Body>, Refusal> {
-        let head = Head::parse(&request, connection, &self.1.public)?;
+        let head = Head::parse(&request, connection, &self.0.hosts)?;
         seen.route = head.route.label();
+        let at = head.at;
+        // At a host of one provider, who signed in at another is nobody.
         let mut session = self.0.sessions.find(request.headers());
+        session = session.filter(|session| at.providers.contains(&session.provider));
         if let Some(found) = session.take_if(|session| !self.0.sessions.is_settled(session)) {
             // Boxed, as below: few requests come here.
             let renewed: BoxFuture<'_, _> = Box::pin(self.renewed(found, &head));
@@ -158,16 +160,20 @@ impl Gateway {
         match permit.target() {
             // Boxed, so that a forwarded request does not carry room for every page of ours.
             Target::Own => {
-                let own: BoxFuture<'_, _> = Box::pin(self.own(request, &permit, navigation));
+                let own: BoxFuture<'_, _> = Box::pin(self.own(request, &permit, at, navigation));
                 own.await
             }
             Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
-            Target::Workspace { .. } => self.forward(connection, request, &permit, navigation).await,
+            Target::Workspace { .. } => self.forward(connection, at, request, &permit, navigation).await,
         }
     }
 
     /// A session whose standing must be renewed first.
-    async fn renewed(&self, session: Arc<Session>, head: &Head<'_>) -> Result<Option<Arc<Session>>, Refusal> {
+    async fn renewed(
+        &self,
+        session: Arc<Session>,
+        head: &Head<'_, '_>,
+    ) -> Result<Option<Arc<Session>>, Refusal> {
         match self.0.sessions.renewed(&session).await {
             Renewed::Stands | Renewed::Waits { .. } => Ok(Some(session)),
             Renewed::Ended => Ok(None),
@@ -181,6 +187,7 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         permit: &Permit,
+        at: &Origin,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
         let path = request.uri().path().to_owned();
@@ -189,9 +196,9 @@ impl Gateway {
             Ok(Route::Workspace { .. } | Route::Unknown) | Err(_) => return Err(Refusal::NotFound),
         };
         match endpoint {
-            Endpoint::Login => self.login(&request.into_parts().0, permit, navigation).await,
-            Endpoint::Callback => self.callback(&request.into_parts().0, permit).await,
-            Endpoint::Logout => self.logout(request, permit).await,
+            Endpoint::Login => self.login(&request.into_parts().0, permit, at, navigation).await,
+            Endpoint::Callback(_) => self.callback(&request.into_parts().0, permit).await,
+            Endpoint::Logout => self.logout(request, permit, at).await,
             Endpoint::Logo => Ok(page::logo()),
             Endpoint::ApiRoot => Ok(jupyterhub::root()),
             Endpoint::ApiAuthorize => self.api_authorize(&request, permit),
@@ -209,6 +216,7 @@ impl Gateway {
     async fn forward(
         &self,
         connection: &Connection,
+        at: &Origin,
         request: Request<Incoming>,
         permit: &Permit,
         navigation: bool,
@@ -224,7 +232,7 @@ impl Gateway {
         }
         let about = About {
             client: &connection.client_value,
-            host: &self.1.public.host_value,
+            host: &at.host_value,
             user: &ready.user,
             authorization: ready.authorization.as_ref(),
             lifeline: &standing.lifeline,
@@ -305,10 +313,6 @@ impl Gateway {
         }
         response
     }
-
-    fn origin(&self) -> &Url {
-        &self.0.public.url
-    }
 }
 
 /// One line for what deserves one, with every cause: the access line says that it happened, this says why.
@@ -368,6 +372,6 @@ fn slash<B>(request: &Request<B>) -> Response<Body> {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gateway({})", self.1.public.origin)
+        write!(f, "Gateway({})", self.0.hosts.main().origin)
     }
 }

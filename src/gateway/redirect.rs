@@ -1,24 +1,24 @@
-//! From plain HTTP to the hub's own address: only to look at pages, never with what was sent.
+//! From plain HTTP to the hub's own addresses: only to look at pages, never with what was sent.
 
-use http::header::{ALLOW, LOCATION};
+use http::header::{ALLOW, HOST, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use url::Url;
 
+use super::hosts::{Hosts, Origin};
 use super::{Body, empty};
 
-/// Redirects to one origin.
+/// Redirects to the hub's origins.
 #[derive(Debug)]
 pub struct Redirect {
-    origin: String,
+    hosts: Hosts,
 }
 
 impl Redirect {
-    /// To this origin.
-    pub fn new(public: &Url) -> Self {
-        Self { origin: public.origin().ascii_serialization() }
+    /// To these origins.
+    pub fn new(hosts: Hosts) -> Self {
+        Self { hosts }
     }
 
-    /// The same path with TLS, whatever host was asked for. What is not GET or HEAD was sent in the clear already:
+    /// The same path with TLS: at the host that was asked for if it is one of ours, else at the main one. What is not GET or HEAD was sent in the clear already:
     /// to repeat it would hide that.
     pub fn handle<B>(&self, request: &Request<B>) -> Response<Body> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -30,12 +30,19 @@ impl Redirect {
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let path = if path.starts_with('/') && path.is_ascii() { path } else { "/" };
         let mut response = empty(StatusCode::PERMANENT_REDIRECT);
-        match HeaderValue::from_str(&format!("{}{path}", self.origin)) {
+        match HeaderValue::from_str(&format!("{}{path}", self.origin(request).origin)) {
             Ok(location) => {
                 response.headers_mut().insert(LOCATION, location);
             }
             Err(_unprintable) => *response.status_mut() = StatusCode::BAD_REQUEST,
         }
         response
+    }
+
+    fn origin<B>(&self, request: &Request<B>) -> &Origin {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        // Here the port is another one.
+        let name = host.map(|host| host.split_once(':').map_or(host, |(name, _)| name));
+        name.and_then(|name| self.hosts.named(name)).unwrap_or(self.hosts.main())
     }
 }

@@ -83,9 +83,9 @@ impl Refusal {
             Self::LoginRequired { .. } => StatusCode::UNAUTHORIZED,
             Self::CrossSite
             | Self::NotYours
+            | Self::NotGranted
             | Self::Mapping(_)
             | Self::Store(StoreError::NameTaken { .. }) => StatusCode::FORBIDDEN,
-            Self::NotGranted => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Oidc(error) => match error {
                 OidcError::Unreachable { .. }

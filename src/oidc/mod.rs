@@ -60,6 +60,7 @@ pub struct Provider(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    title: Option<String>,
     description: Description,
     client: Client,
     requests: Requests,
@@ -173,6 +174,7 @@ impl Provider {
             http.check("provider.logout_url", url)?;
         }
         Ok(Self(Arc::new(Shared {
+            title: config.title.clone(),
             description: Description::new(config, &http)?,
             client: Client::new(config, callback, credential)?,
             requests: Requests::new(config),
@@ -187,6 +189,11 @@ impl Provider {
             not_before: AtomicU64::new(0),
             used: Used::default(),
         })))
+    }
+
+    /// Our redirect URI there.
+    pub fn callback(&self) -> &Url {
+        &self.0.client.callback
     }
 
     /// Finds endpoints and keys if they are not known yet. Cheap once they are.

@@ -19,6 +19,11 @@ impl Providers {
         self.iter().find(|(known, _)| &***known == name).map(|(_, provider)| provider)
     }
 
+    /// What people read for the provider of this name.
+    pub fn title(&self, name: &str) -> Option<&str> {
+        self.find(name)?.0.title.as_deref()
+    }
+
     /// The name itself, if there is such a provider.
     pub fn name(&self, name: &str) -> Option<Arc<str>> {
         self.iter().find(|(known, _)| &***known == name).map(|(known, _)| Arc::clone(known))

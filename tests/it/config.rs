@@ -251,10 +251,45 @@ fn an_unknown_key_suggests_the_one_that_was_meant() {
 fn a_section_of_the_wrong_shape_is_told_how_to_be_written() {
     let found = findings(&small_but("[[rule]]", "[rule]"));
     assert!(lines(&found).contains("write [[…rule]], once for each"), "{}", lines(&found));
-    let found = findings(&small_but("[provider]", "[[provider]]"));
-    assert!(lines(&found).contains("write [provider], once"), "{}", lines(&found));
+    let found = findings(&small_but("[session]", "[[session]]"));
+    assert!(found.is_empty() || lines(&found).contains("write [session], once"), "{}", lines(&found));
     let found = findings(&small_but("listen.https = []", "listen.https = \"0.0.0.0:443\""));
     assert!(lines(&found).contains("listen.https: not a value of the right kind; write a list"));
+}
+
+#[test]
+fn several_providers_are_told_apart() {
+    let second = |keys: &str| {
+        format!(
+            "{}\n[[provider]]\nissuer = \"https://kc.example.org/realms/b\"\nclient_id = \"hubgate\"\n\
+             client_secret = {{ env = \"PATH\" }}\n{keys}",
+            small_but("[provider]", "[[provider]]\nname = \"a\"")
+        )
+    };
+    assert_eq!(keys(&second("name = \"b\"")), [""; 0]);
+    assert_eq!(keys(&second("name = \"b\"\nhost = \"b.hub.example.org\"")), [""; 0]);
+    for (written, key) in [
+        ("", "provider[1].name"),
+        ("name = \"a\"", "provider[1].name"),
+        ("name = \"A\"", "provider[1].name"),
+        ("name = \"\"", "provider[1].name"),
+        ("name = \"a/b\"", "provider[1].name"),
+        ("name = \"b\"\nhost = \"https://b.example.org\"", "provider[1].host"),
+        ("name = \"b\"\nhost = \"B.example.org\"", "provider[1].host"),
+        ("name = \"b\"\nhost = \"hub.example.org\"", "provider[1].host"),
+        ("name = \"b\"\ntimeout = \"0s\"", "provider[1].timeout"),
+        ("name = \"b\"\nisuer = \"x\"", "provider[1].isuer"),
+        ("name = \"b\"\n[[rule]]\nproviders = [\"a\", \"c\"]\neveryone = true", "rule[1].providers[1]"),
+    ] {
+        assert_eq!(keys(&second(written)), [key], "{written}");
+    }
+    let config = parse(&second("name = \"b\"")).unwrap().config;
+    let callbacks: Vec<_> = config.provider.iter().map(|one| config.callback_of(one).to_string()).collect();
+    let shared = "https://hub.example.org/hub/oauth_callback";
+    assert_eq!(callbacks, [format!("{shared}/a"), format!("{shared}/b")]);
+    let config = parse(&second("name = \"b\"\nhost = \"b.hub.example.org\"")).unwrap().config;
+    let callbacks: Vec<_> = config.provider.iter().map(|one| config.callback_of(one).to_string()).collect();
+    assert_eq!(callbacks, [shared, "https://b.hub.example.org/hub/oauth_callback"]);
 }
 
 #[test]
@@ -670,7 +705,7 @@ fn define(
 #[test]
 fn the_defaults_are_the_safe_choice() {
     let config: Config = parse(SMALL).unwrap().config;
-    assert!(!config.provider.insecure_http);
+    assert!(!config.provider[0].insecure_http);
     assert_eq!(config.spawner.kind, config::SpawnerKind::Docker);
     let rule = config::Rule::default();
     assert!(!rule.everyone && !rule.admin);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubgate::config::{self, Certificate, Listen};
-use hubgate::gateway::Redirect;
+use hubgate::gateway::{Hosts, Origin, Redirect};
 use hubgate::listener::{Listener, Service};
 use hubgate::metrics::{Metrics, Outcome};
 use hubgate::tasks::Tasks;
@@ -64,7 +64,10 @@ impl Door {
         let listener = Listener::new(&listen, settings, year, tasks.clone(), metrics.clone());
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
-        let redirect = Service::Redirect(Arc::new(Redirect::new(&ORIGIN.parse().unwrap())));
+        let redirect = Service::Redirect(Arc::new(Redirect::new(Hosts::new(
+            Origin::new(&ORIGIN.parse().unwrap(), vec![]),
+            vec![],
+        ))));
         tasks.spawn(Arc::new(listener).accept(socket, redirect, tls, 0));
         Self { address, authority, certificates, metrics, tasks, folder }
     }

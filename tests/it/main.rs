@@ -18,6 +18,7 @@ mod floods;
 mod forwarding;
 mod limits;
 mod oidc;
+mod providers;
 mod reload;
 mod service;
 mod session;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Findings;
-use crate::config::Config;
+use crate::config::{Config, Provider};
 use crate::secret::SecretSource;
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
@@ -17,13 +17,16 @@ pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
             private(findings, &key, &certificate.key);
         }
     }
-    if let Some(authorities) = &config.provider.ca_file {
+    findings.each_provider(config, provider);
+}
+
+fn provider(findings: &mut Findings<'_>, provider: &Provider) {
+    if let Some(authorities) = &provider.ca_file {
         readable(findings, "provider.ca_file", authorities);
     }
-    for (key, source) in [
-        ("provider.client_secret", &config.provider.client_secret),
-        ("provider.client_key", &config.provider.client_key),
-    ] {
+    let secrets =
+        [("provider.client_secret", &provider.client_secret), ("provider.client_key", &provider.client_key)];
+    for (key, source) in secrets {
         if let Some(source) = source {
             secret(findings, key, source);
         }

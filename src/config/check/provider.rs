@@ -4,15 +4,67 @@ use url::{Host, Url};
 
 use super::Findings;
 use crate::config::units::Span;
-use crate::config::{ClientAuthentication, Config, SigningAlgorithm};
+use crate::config::{ClientAuthentication, Config, Provider, SigningAlgorithm};
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
-    endpoints(findings, config);
-    description(findings, config);
-    client(findings, config);
-    request(findings, config);
-    answer(findings, config);
-    let provider = &config.provider;
+    if config.provider.is_empty() {
+        findings.add("provider", "missing", "add [provider] with issuer, client_id and client_secret");
+    }
+    names(findings, config);
+    findings.each_provider(config, one);
+}
+
+/// Several are told apart by their names, and by their hosts where they have any.
+fn names(findings: &mut Findings<'_>, config: &Config) {
+    let several = config.provider.len() > 1;
+    for (index, provider) in config.provider.iter().enumerate() {
+        let key = |name: &str| format!("provider[{index}].{name}");
+        let earlier = || config.provider.iter().take(index);
+        match &provider.name {
+            None if several => {
+                findings.add(&key("name"), "missing, and there are several", "add `name = \"…\"`");
+            }
+            Some(name) if !is_name(name) => findings.add(
+                &key("name"),
+                "not a name",
+                "write 1 to 32 lower-case letters, digits and hyphens: it stands in addresses",
+            ),
+            Some(name) if earlier().any(|other| other.name() == name) => {
+                findings.add(&key("name"), "the name of an earlier one", "give each a name of its own");
+            }
+            Some(_) | None => {}
+        }
+        let Some(host) = &provider.host else { continue };
+        let parsed = Host::parse(host).map(|host| host.to_string());
+        if !parsed.is_ok_and(|parsed| parsed == *host) {
+            findings.add(
+                &key("host"),
+                "not a host name",
+                "write \"eth.hub.example.org\", without scheme and port",
+            );
+        } else if config.public.url.host_str() == Some(host) {
+            findings.add(
+                &key("host"),
+                "the host of public.url",
+                "take it out: who has no host of its own is chosen there",
+            );
+        } else if earlier().any(|other| other.host.as_ref() == Some(host)) {
+            findings.add(&key("host"), "the host of an earlier one", "give each a host of its own");
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(letter)
+}
+
+fn one(findings: &mut Findings<'_>, provider: &Provider) {
+    endpoints(findings, provider);
+    description(findings, provider);
+    client(findings, provider);
+    request(findings, provider);
+    answer(findings, provider);
     for (key, value) in [
         ("provider.client_id", &provider.client_id),
         ("provider.username_claim", &provider.username_claim),
@@ -33,8 +85,7 @@ pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
 }
 
 /// Either the issuer, or the three URLs.
-fn endpoints(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
+fn endpoints(findings: &mut Findings<'_>, provider: &Provider) {
     let urls = [
         ("provider.authorize_url", &provider.authorize_url),
         ("provider.token_url", &provider.token_url),
@@ -68,8 +119,7 @@ fn endpoints(findings: &mut Findings<'_>, config: &Config) {
 }
 
 /// The issuer, and where its description is read.
-fn description(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
+fn description(findings: &mut Findings<'_>, provider: &Provider) {
     let insecure = provider.insecure_http;
     match provider.issuer.as_deref().map(Url::parse) {
         None => {}
@@ -121,8 +171,7 @@ fn endpoint(findings: &mut Findings<'_>, key: &str, url: &Url, insecure_http: bo
 }
 
 /// The client proves who it is by a secret, or by a key, and says nothing of the other.
-fn client(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
+fn client(findings: &mut Findings<'_>, provider: &Provider) {
     let by_key = provider.client_authentication == ClientAuthentication::PrivateKeyJwt;
     match (by_key, &provider.client_secret, &provider.client_key) {
         (false, None, _) => findings.add(
@@ -170,8 +219,7 @@ fn can_sign(algorithm: SigningAlgorithm) -> bool {
 }
 
 /// What is asked for at a login.
-fn request(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
+fn request(findings: &mut Findings<'_>, provider: &Provider) {
     if provider.issuer.is_some() && !provider.scopes.iter().any(|scope| scope == "openid") {
         findings.add("provider.scopes", "without openid there is no ID token", "add \"openid\"");
     }
@@ -195,8 +243,7 @@ fn request(findings: &mut Findings<'_>, config: &Config) {
 }
 
 /// What of the provider is believed.
-fn answer(findings: &mut Findings<'_>, config: &Config) {
-    let provider = &config.provider;
+fn answer(findings: &mut Findings<'_>, provider: &Provider) {
     if provider.signing_algorithms.is_empty() {
         findings.add(
             "provider.signing_algorithms",

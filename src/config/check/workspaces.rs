@@ -70,6 +70,16 @@ fn rule(findings: &mut Findings<'_>, config: &Config, key: &str, rule: &Rule) {
     for (index, _) in rule.client_roles.iter().enumerate().filter(|(_, role)| nameless(role)) {
         findings.add(&format!("{key}.client_roles[{index}]"), "empty", "write both client and role");
     }
+    for (index, name) in rule.providers.iter().flatten().enumerate() {
+        if !config.provider.iter().any(|provider| provider.name() == name) {
+            let known: Vec<_> = config.provider.iter().map(crate::config::Provider::name).collect();
+            findings.add(
+                &format!("{key}.providers[{index}]"),
+                "there is no such provider",
+                format!("the providers are {}", known.join(", ")),
+            );
+        }
+    }
     if let Some(profiles) = &rule.profiles {
         granted(findings, config, &format!("{key}.profiles"), profiles);
     }

@@ -126,8 +126,8 @@ fn distance(one: &str, other: &str) -> usize {
 const LONGEST: usize = 64;
 pub(super) const NO_FIT: &str = "not a value of the right kind";
 /// Sections that stand once.
-pub(super) const SECTIONS: [&str; 9] =
-    ["public", "listen", "provider", "session", "store", "spawner", "hub_api", "forward", "log"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["public", "listen", "session", "store", "spawner", "hub_api", "forward", "log"];
 
 const LIST: &str = "list";
 const TABLE: &str = "table";

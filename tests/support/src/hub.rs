@@ -42,6 +42,9 @@ pub const EVERYONE: &str = "[[rule]]\neveryone = true\n";
 /// In a hub's sections: the provider is described by its three URLs, as pyiron's hub does, not by its issuer.
 pub const THREE_URLS: &str = "# three URLs\n";
 
+/// What follows it in a hub's sections is of its own provider, which has another beside it.
+const FIRST_OF_TWO: &str = "# first of two\n";
+
 impl Hub {
     /// With one profile, open to everybody.
     pub async fn start(binary: &str) -> Self {
@@ -53,6 +56,20 @@ impl Hub {
         let hub = Self::not_ready(binary, sections).await;
         hub.process.until_ready().await;
         hub
+    }
+
+    /// With two providers: what is in `first` and `second` is added to their sections.
+    pub async fn of_two(binary: &str, first: &str, second: &str) -> (Self, Provider) {
+        let other = Provider::start().await;
+        let beside = format!(
+            "{EVERYONE}{PROFILE}[[provider]]\nissuer = \"{}\"\nclient_id = \"{}\"\n\
+             client_secret = {{ file = \"{{folder}}/secret\" }}\n{second}\n{}{first}\n",
+            other.issuer(),
+            Provider::CLIENT_ID,
+            FIRST_OF_TWO,
+        );
+        let hub = Self::with(binary, &beside).await;
+        (hub, other)
     }
 
     /// The same, but does not wait until it is ready.
@@ -74,14 +91,20 @@ impl Hub {
         } else {
             issuer
         };
+        let (sections, section) = match sections.split_once(FIRST_OF_TWO) {
+            Some((sections, keys)) => (sections, format!("[[provider]]\n{keys}")),
+            None => (sections, "[provider]\n".to_owned()),
+        };
         let all = format!(
-            "{sections}\n[provider]\n{described}client_id = \"{}\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
+            "{sections}\n{section}{described}client_id = \"{}\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
              [spawner.docker]\nsocket = \"{}\"\n",
             Provider::CLIENT_ID,
             engine.socket().display(),
         );
         let process = Process::start(binary, &all, Provider::CLIENT_SECRET).await;
-        provider.register(&format!("{}/hub/oauth_callback", process.origin()));
+        if !section.starts_with("[[") {
+            provider.register(&format!("{}/hub/oauth_callback", process.origin()));
+        }
         provider.register_after_logout(&format!("{}/hub/logout", process.origin()));
         Self { process, provider, engine, workspaces: Mutex::default() }
     }

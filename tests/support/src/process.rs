@@ -18,6 +18,9 @@ use crate::eventually::eventually;
 /// The name that the hub's certificate and public URL have.
 pub const NAME: &str = "hub.example";
 
+/// A second name that its certificate has, for a provider with a host of its own.
+pub const OTHER_NAME: &str = "other.hub.example";
+
 /// `hubgate serve`, in a folder of its own, on a loopback address of its own.
 #[derive(Debug)]
 pub struct Process {
@@ -44,7 +47,7 @@ impl Process {
         let folder = TempDir::new().unwrap();
         let authority = Authority::new();
         let address = own_address();
-        authority.write_pair(folder.path(), &[NAME]);
+        authority.write_pair(folder.path(), &[NAME, OTHER_NAME]);
         write_secret(&folder.path().join("secret"), secret);
         let here = folder.path().display().to_string();
         let config = format!(
@@ -129,6 +132,11 @@ impl Process {
     /// A browser that has never been here.
     pub fn client(&self) -> Client {
         Client::new(self.address(), &self.host(), &self.authority.pem())
+    }
+
+    /// A browser that has never been here, at the second name.
+    pub fn client_elsewhere(&self) -> Client {
+        Client::new(self.address(), &format!("{OTHER_NAME}:{PORT}"), &self.authority.pem())
     }
 
     /// A page of the operations listener: status and body.
