@@ -16,7 +16,6 @@ use crate::identity::Identity;
 use crate::logging::cause;
 use crate::metrics::Outcome;
 use crate::oidc::{OidcError, Tokens};
-use crate::store::StoreError;
 
 /// How a session is after it was to be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +163,13 @@ impl Sessions {
                 warn!(event = "session_over", user = %session.name, error = cause(&error), remedy, "a session cannot be renewed");
                 self.end_logged(session).await
             }
+            Err(OidcError::Interrupted { tokens, source }) => {
+                // The old ones may count no more: whatever comes, these must not be lost.
+                let standing = session.standing();
+                session.stand(standing.user.clone(), standing.identity.clone(), *tokens);
+                self.write_down(session).await;
+                self.suffer(session, &source)
+            }
             Err(error) => self.suffer(session, &error),
         }
     }
@@ -180,17 +186,17 @@ impl Sessions {
         }
         (self.0.tell)(&session.name, tokens.access_token.as_ref());
         session.stand(user, identity, tokens);
-        // A row that is older than the session costs a login after a restart, no more.
-        if let Err(error) = self.keep(session).await {
-            error!(error = cause(&error), "cannot write down a renewed session");
-        }
+        self.write_down(session).await;
         Renewed::Stands
     }
 
-    async fn keep(&self, session: &Session) -> Result<(), StoreError> {
+    /// A row that is older than its session costs a login after a restart, no more.
+    async fn write_down(&self, session: &Session) {
         let sealed = self.sealed(session);
         let sid = session.standing().identity.sid.clone();
-        self.0.store.update_session(&session.id, sid.as_deref(), &sealed).await
+        if let Err(error) = self.0.store.update_session(&session.id, sid.as_deref(), &sealed).await {
+            error!(error = cause(&error), "cannot write down a renewed session");
+        }
     }
 
     /// The provider is in trouble, or its settings are.

@@ -31,7 +31,7 @@ async fn people_choose_where_they_have_their_account() {
     assert_eq!(page.status, 200);
     assert!(page.text().contains("ETH &lt;Zürich&gt;"), "{}", page.text());
     assert!(
-        page.text().contains("/hub/login?provider=eth&amp;next=%2Fuser%2Falice%2Flab"),
+        page.text().contains("login?provider=eth&amp;next=%2Fuser%2Falice%2Flab"),
         "{}",
         page.text()
     );
