@@ -30,7 +30,7 @@ impl Hub {
     pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
         let loaded = options.config.as_deref().map(config::load).transpose()?;
         let (origin, callback, mut provider) = match (loaded, &options.public_url) {
-            (Some(loaded), _) => configured(loaded.config),
+            (Some(loaded), _) => configured(&loaded.config, options.provider.as_deref())?,
             (None, Some(url)) => described(options, url)?,
             (None, None) => return Err(ConnectError::NoIssuer),
         };
@@ -115,10 +115,16 @@ impl Hub {
 }
 
 /// As the configuration has it.
-fn configured(config: Config) -> (Url, Url, Provider) {
-    let origin = config.public.url.clone();
-    let callback = at(&origin, CALLBACK);
-    (origin, callback, config.provider)
+fn configured(config: &Config, name: Option<&str>) -> Result<(Url, Url, Provider), ConnectError> {
+    let provider = match (name, &*config.provider) {
+        (None, [only]) => Some(only),
+        (None, _) => None,
+        (Some(name), all) => all.iter().find(|provider| provider.name() == name),
+    };
+    let provider = provider.ok_or_else(|| ConnectError::WhichProvider {
+        names: config.provider.iter().map(|provider| provider.name().to_owned()).collect(),
+    })?;
+    Ok((config.origin_of(provider), config.callback_of(provider), provider.clone()))
 }
 
 /// As it will be, with nothing but the command line to go by.

@@ -47,6 +47,9 @@ pub struct Options {
     /// A configuration that says the public URL, and what is known of the provider
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Which provider of the configuration, where it has several
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub provider: Option<String>,
     /// The authorities that the provider's certificate may come from, in place of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -89,6 +92,12 @@ pub enum ConnectError {
     /// Neither a command line nor a configuration says where the provider is.
     #[error("nothing says where the provider is")]
     NoIssuer,
+    /// The configuration has several, or none of that name.
+    #[error("the configuration has the providers {}", names.join(", "))]
+    WhichProvider {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// The hub's own address.
     #[error("{url} cannot be the hub's public URL")]
     PublicUrl {
@@ -132,6 +141,7 @@ impl ConnectError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Config(error) => error.remedy(),
+            Self::WhichProvider { .. } => "choose one with --provider",
             Self::NoIssuer => "name it: hubgate connect https://keycloak.example.org/realms/lab …",
             Self::PublicUrl { .. } => "write scheme, host and port only: https://hub.example.org",
             Self::Address { .. } => "write it as https://keycloak.example.org/realms/lab",
@@ -150,7 +160,14 @@ impl ConnectError {
 
     /// Whether the command line or the configuration is wrong.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::NoIssuer | Self::PublicUrl { .. } | Self::Address { .. })
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::NoIssuer
+                | Self::WhichProvider { .. }
+                | Self::PublicUrl { .. }
+                | Self::Address { .. }
+        )
     }
 }
 

@@ -30,11 +30,7 @@ async fn people_choose_where_they_have_their_account() {
     let page = client.open("/hub/login?next=/user/alice/lab").await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("ETH &lt;Zürich&gt;"), "{}", page.text());
-    assert!(
-        page.text().contains("login?provider=eth&amp;next=%2Fuser%2Falice%2Flab"),
-        "{}",
-        page.text()
-    );
+    assert!(page.text().contains("login?provider=eth&amp;next=%2Fuser%2Falice%2Flab"), "{}", page.text());
     assert_eq!((hub.provider().count("auth"), other.count("auth")), (0, 0), "nobody is asked yet");
 
     let at_eth = sign_in(&mut client, &other, "alice", "/hub/login?provider=eth&next=/hub/home").await;
