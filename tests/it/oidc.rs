@@ -1,9 +1,13 @@
 //! Logins at a provider that keeps to the rules, and at one that does not.
 
+mod bearer;
 mod description;
 mod keys;
 mod lies;
+mod logout;
 mod outage;
+mod refresh;
+mod rp_tokens;
 
 use std::time::Duration;
 

@@ -7,8 +7,10 @@
     reason = "a test whose provider is broken must stop"
 )]
 
+mod draft;
 mod http;
 mod lie;
+mod sessions;
 mod tls;
 mod tokens;
 
@@ -26,8 +28,10 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use url::Url;
 
+pub use draft::{Draft, Signed};
 pub use lie::Lie;
 
+use sessions::{Refresh, Rules, Session};
 use tls::Tls;
 use tokens::SigningKey;
 
@@ -56,6 +60,12 @@ struct State {
     grants: BTreeMap<String, Grant>,
     /// By access token.
     sessions: BTreeMap<String, Grant>,
+    /// Who there is, by `sub`.
+    people: BTreeMap<String, User>,
+    /// By `sid`.
+    online: BTreeMap<String, Session>,
+    refresh_tokens: BTreeMap<String, Refresh>,
+    rules: Rules,
     requests: Vec<Seen>,
 }
 
@@ -74,6 +84,8 @@ struct Grant {
     nonce: Option<String>,
     scopes: String,
     sid: String,
+    /// When the person signed in.
+    authenticated: u64,
 }
 
 /// A request that it has got.
@@ -119,6 +131,10 @@ impl Provider {
             keys: vec![SigningKey::first()],
             grants: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            people: BTreeMap::new(),
+            online: BTreeMap::new(),
+            refresh_tokens: BTreeMap::new(),
+            rules: Rules::default(),
             requests: Vec::new(),
         };
         let address = listener.local_addr().unwrap();
@@ -144,7 +160,7 @@ impl Provider {
         Url::parse(&format!("{}/protocol/openid-connect/{name}", self.issuer())).unwrap()
     }
 
-    /// Who signs in from now on. `claims` go over the usual ones; `null` takes one away. As at Keycloak,
+    /// Who signs in from now on, and what is true of them in sessions that they have. `claims` go over the usual ones; `null` takes one away. As at Keycloak,
     /// `realm_access` and `resource_access` are in the access token only.
     pub fn user(&self, name: &str, claims: Value) {
         let mut all = json!({
@@ -157,7 +173,11 @@ impl Provider {
         }
         let mut claims = all.as_object().unwrap().clone();
         claims.retain(|_, value| !value.is_null());
-        self.state().user = User { claims };
+        let sub = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut state = self.state();
+        state.user = User { claims };
+        let user = state.user.clone();
+        state.people.insert(sub, user);
     }
 
     /// Puts roles into ID tokens and userinfo, too: Keycloak's *Add to ID token* and *Add to userinfo*.

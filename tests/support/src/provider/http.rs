@@ -107,6 +107,7 @@ impl Provider {
                 }
             }
             (Method::GET, "/protocol/openid-connect/logout") => self.logout(&seen),
+            (Method::POST, "/protocol/openid-connect/revoke") => self.revocation(&seen),
             _ => html(404),
         }
     }
@@ -206,6 +207,7 @@ impl Provider {
             nonce: seen.query_value("nonce").map(str::to_owned),
             scopes: one("scope"),
             sid,
+            authenticated: self.now() - 10,
         };
         state.grants.insert(code, grant);
         redirect(back.as_str())
@@ -228,6 +230,12 @@ impl Provider {
         }
         if !seen.is_client() {
             return oauth_error(401, "unauthorized_client", "Invalid client or Invalid client credentials");
+        }
+        if seen.form_value("grant_type") == Some("refresh_token") {
+            return match self.use_refresh_token(seen.form_value("refresh_token").unwrap_or_default()) {
+                Ok(grant) => json_answer(200, &self.token_response(&grant)),
+                Err(description) => oauth_error(400, "invalid_grant", description),
+            };
         }
         if seen.form_value("grant_type") != Some("authorization_code") {
             return oauth_error(400, "unsupported_grant_type", "Unsupported grant_type");
@@ -260,6 +268,7 @@ impl Provider {
         }
         let token = seen.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
         let grant = token.and_then(|token| self.state().sessions.get(token).cloned());
+        let grant = grant.filter(|grant| !self.is_over(&grant.sid));
         let Some(grant) = grant else {
             return oauth_error(401, "invalid_token", "Token verification failed");
         };
@@ -288,12 +297,34 @@ impl Provider {
         let Some(uri) = one("post_logout_redirect_uri").filter(|_| ours) else {
             return page(200, "Do you want to log out?");
         };
-        let state = self.state();
-        let known = &state.post_logout_redirect_uris;
-        if !known.is_empty() && !known.iter().any(|registered| registered == uri) {
-            return page(400, "Invalid redirect uri");
+        let known = self.state().post_logout_redirect_uris.clone();
+        let target =
+            Url::parse(uri).ok().filter(|_| known.is_empty() || known.iter().any(|place| place == uri));
+        let Some(mut target) = target else { return page(400, "Invalid redirect uri") };
+        if let Some(sid) = one("id_token_hint").and_then(sid_of) {
+            self.end_session(&sid);
         }
-        redirect(uri)
+        let state = match one("state") {
+            _ if self.lies(Lie::LogoutNoState) => None,
+            Some(_) if self.lies(Lie::LogoutOtherState) => Some(random()),
+            state => state.map(str::to_owned),
+        };
+        if let Some(state) = state {
+            target.query_pairs_mut().append_pair("state", &state);
+        }
+        redirect(target.as_str())
+    }
+
+    /// RFC 7009.
+    fn revocation(&self, seen: &Seen) -> Answer {
+        if self.lies(Lie::RevocationServerError) {
+            return html(500);
+        }
+        if !seen.is_client() {
+            return oauth_error(401, "unauthorized_client", "Invalid client or Invalid client credentials");
+        }
+        self.revoke(seen.form_value("token").unwrap_or_default());
+        Response::new(Full::default())
     }
 }
 
@@ -318,6 +349,13 @@ impl Seen {
             decode(id) == Provider::CLIENT_ID && decode(secret) == Provider::CLIENT_SECRET
         })
     }
+}
+
+/// The session that a token of ours names.
+fn sid_of(token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    claims["sid"].as_str().map(str::to_owned)
 }
 
 fn pairs(text: &[u8]) -> Vec<(String, String)> {

@@ -48,6 +48,7 @@ pub enum Lie {
     TokenNoIdToken,
     TokenNoAccessToken,
     TokenNoExpiry,
+    TokenNoRefreshToken,
     /// With a line break in it.
     TokenMalformedAccessToken,
 
@@ -66,8 +67,18 @@ pub enum Lie {
     IdTokenNoExpiry,
     IdTokenNoIssueTime,
     IdTokenFromTheFuture,
+    /// Issued 200 seconds ago.
+    IdTokenOld,
     IdTokenNotYetValid,
     IdTokenNoSubject,
+    IdTokenOtherSubject,
+    /// Of another of its sessions.
+    IdTokenOtherSession,
+    IdTokenNoSession,
+    /// Of a login a second before.
+    IdTokenEarlierLogin,
+    /// Of a login just now.
+    IdTokenLaterLogin,
     IdTokenLongSubject,
     IdTokenOtherAccessTokenHash,
     IdTokenNoAccessTokenHash,
@@ -83,6 +94,8 @@ pub enum Lie {
     IdTokenCriticalHeader,
     IdTokenIsLogoutToken,
     IdTokenIsAccessToken,
+    /// With a logout token's `events`.
+    IdTokenIsEvent,
     /// Three hundred groups.
     IdTokenLarge,
     /// A profile claim of a type that the standard does not know.
@@ -95,6 +108,8 @@ pub enum Lie {
     AccessTokenOtherSubject,
     AccessTokenNoSubject,
     AccessTokenBadSignature,
+    /// With no claim about the person.
+    AccessTokenLightweight,
 
     // Userinfo.
     UserinfoOtherSubject,
@@ -104,4 +119,11 @@ pub enum Lie {
     UserinfoHtml,
     UserinfoServerError,
     UserinfoRedirect,
+
+    // The way back from its logout.
+    LogoutNoState,
+    LogoutOtherState,
+
+    // Revocation.
+    RevocationServerError,
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,9 +37,22 @@ impl SigningKey {
         })
     }
 
-    fn sign(&self, text: &str) -> Vec<u8> {
+    pub(super) fn sign(&self, text: &str) -> Vec<u8> {
+        self.sign_by(&RSA_PKCS1_SHA256, text)
+    }
+
+    pub(super) fn sign_pss(&self, text: &str) -> Vec<u8> {
+        self.sign_by(&RSA_PSS_SHA256, text)
+    }
+
+    /// The public key, as a confused verifier would take it for a secret.
+    pub(super) fn public(&self) -> Vec<u8> {
+        self.pair.public_key().as_ref().to_vec()
+    }
+
+    fn sign_by(&self, how: &'static dyn RsaEncoding, text: &str) -> Vec<u8> {
         let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
+        self.pair.sign(how, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
         signature
     }
 }
@@ -84,9 +97,11 @@ impl Provider {
     pub(super) fn token_response(&self, grant: &Grant) -> Value {
         let access_token = self.access_token(grant);
         self.state().sessions.insert(access_token.clone(), grant.clone());
+        let (refresh_token, refresh_lifetime) = self.issue_refresh_token(grant);
         let mut response = json!({
-            "access_token": access_token, "expires_in": 300, "refresh_expires_in": 1800, "refresh_token": random(),
-            "token_type": "Bearer", "not-before-policy": 0, "session_state": grant.sid, "scope": grant.scopes,
+            "access_token": access_token, "expires_in": self.access_lifetime(),
+            "refresh_token": refresh_token, "refresh_expires_in": refresh_lifetime, "token_type": "Bearer",
+            "not-before-policy": self.state().rules.not_before, "session_state": grant.sid, "scope": grant.scopes,
         });
         // As Keycloak: without the scope it is OAuth 2.0 only.
         if grant.scopes.split(' ').any(|scope| scope == "openid") && !self.lies(Lie::TokenNoIdToken) {
@@ -98,6 +113,9 @@ impl Provider {
         }
         if self.lies(Lie::TokenNoExpiry) {
             fields.remove("expires_in");
+        }
+        if self.lies(Lie::TokenNoRefreshToken) {
+            fields.remove("refresh_token");
         }
         if self.lies(Lie::TokenTypeDpop) {
             response["token_type"] = "DPoP".into();
@@ -118,8 +136,8 @@ impl Provider {
         let now = self.now();
         let mut claims = grant.user.claims.clone();
         let own = json!({
-            "exp": now + 300, "iat": now, "auth_time": now - 10, "jti": format!("onrtac:{}", random()),
-            "iss": self.issuer(), "aud": "account", "typ": "Bearer", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
+            "exp": now + self.access_lifetime(), "iat": now, "auth_time": grant.authenticated,
+            "jti": format!("onrtac:{}", random()), "iss": self.issuer(), "aud": "account", "typ": "Bearer", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
             "allowed-origins": ["https://hub.example"], "scope": grant.scopes,
         });
         claims.extend(own.as_object().unwrap().clone());
@@ -134,6 +152,10 @@ impl Provider {
         }
         if self.lies(Lie::AccessTokenNoSubject) {
             claims.remove("sub");
+        }
+        if self.lies(Lie::AccessTokenLightweight) {
+            let few = ["exp", "iat", "jti", "iss", "typ", "azp", "sid", "scope"];
+            claims.retain(|name, _| few.contains(&name.as_str()));
         }
         if self.lies(Lie::AccessTokenBadSignature) {
             return jws(&self.header(), &claims, |text| SigningKey::generate().sign(text));
@@ -194,7 +216,7 @@ impl Provider {
         let mut claims = self.profile(grant);
         let hash = digest::digest(&digest::SHA256, access_token.as_bytes());
         let own = json!({
-            "exp": now + 300, "iat": now, "auth_time": now - 10, "jti": random(), "iss": self.issuer(),
+            "exp": now + 300, "iat": now, "auth_time": grant.authenticated, "jti": random(), "iss": self.issuer(),
             "aud": Self::CLIENT_ID, "typ": "ID", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
             "at_hash": URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]),
         });
@@ -212,6 +234,16 @@ impl Provider {
             (Lie::IdTokenOtherNonce, "nonce", json!(random())),
             (Lie::IdTokenExpired, "exp", json!(now - 600)),
             (Lie::IdTokenFromTheFuture, "iat", json!(now + 600)),
+            (Lie::IdTokenOld, "iat", json!(now - 200)),
+            (Lie::IdTokenOtherSubject, "sub", json!("f:ldap:mallory")),
+            (Lie::IdTokenOtherSession, "sid", json!(random())),
+            (Lie::IdTokenEarlierLogin, "auth_time", json!(grant.authenticated - 1)),
+            (Lie::IdTokenLaterLogin, "auth_time", json!(now)),
+            (
+                Lie::IdTokenIsEvent,
+                "events",
+                json!({"http://schemas.openid.net/event/backchannel-logout": {}}),
+            ),
             (Lie::IdTokenNotYetValid, "nbf", json!(now + 600)),
             (Lie::IdTokenLongSubject, "sub", json!("x".repeat(256))),
             (Lie::IdTokenOtherAccessTokenHash, "at_hash", json!(random())),
@@ -230,6 +262,7 @@ impl Provider {
             (Lie::IdTokenNoExpiry, "exp"),
             (Lie::IdTokenNoIssueTime, "iat"),
             (Lie::IdTokenNoSubject, "sub"),
+            (Lie::IdTokenNoSession, "sid"),
             (Lie::IdTokenNoAccessTokenHash, "at_hash"),
         ] {
             if self.lies(lie) {
@@ -239,13 +272,21 @@ impl Provider {
         claims
     }
 
-    fn header(&self) -> Value {
+    pub(super) fn header(&self) -> Value {
         json!({"alg": "RS256", "typ": "JWT", "kid": self.state().keys[0].name})
+    }
+
+    pub(super) fn signing_key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.state().keys[0])
+    }
+
+    fn access_lifetime(&self) -> u64 {
+        self.state().rules.access_lifetime.unwrap_or(300)
     }
 
     /// A token with the current key's signature.
     pub(super) fn signed(&self, header: &Value, claims: &Map<String, Value>) -> String {
-        let key = Arc::clone(&self.state().keys[0]);
+        let key = self.signing_key();
         jws(header, claims, |text| key.sign(text))
     }
 
@@ -255,7 +296,7 @@ impl Provider {
     }
 }
 
-fn jws(header: &Value, claims: &Map<String, Value>, sign: impl FnOnce(&str) -> Vec<u8>) -> String {
+pub(super) fn jws(header: &Value, claims: &Map<String, Value>, sign: impl FnOnce(&str) -> Vec<u8>) -> String {
     let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
     let text = format!("{}.{}", encode(header.to_string()), encode(json!(claims).to_string()));
     let signature = URL_SAFE_NO_PAD.encode(sign(&text));
