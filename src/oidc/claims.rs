@@ -17,6 +17,8 @@ pub(super) struct Expected<'a> {
     pub(super) skew: u64,
     /// What was issued earlier counts no more.
     pub(super) not_before: Timestamp,
+    /// For whom a token may be besides us.
+    pub(super) trusted: &'a [String],
 }
 
 /// What an ID token comes with, which decides what it must repeat.
@@ -73,19 +75,25 @@ impl Expected<'_> {
                 "its token is for other clients too, and does not say for whom it was made",
                 Some(format!("{audience:?}")),
             )),
-            _ => Ok(()),
+            _ => self.check_others(&audience),
+        }
+    }
+
+    /// Section 3.1.3.7 (3): whoever else a token is for could send it to us.
+    fn check_others(&self, audience: &[&str]) -> Result<(), OidcError> {
+        let known = |name: &&str| *name == self.client || self.trusted.iter().any(|trusted| trusted == name);
+        match audience.iter().find(|name| !known(name)) {
+            None => Ok(()),
+            Some(other) => Err(OidcError::untrusted(
+                "its token is for others too, whom provider.trusted_audiences does not list",
+                Some(format!("{other:?}")),
+            )),
         }
     }
 
     /// `exp`, `iat` and `nbf`.
     pub(super) fn check_time(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
-        match time(claims, "exp")? {
-            Some(exp) if exp.saturating_add(self.skew) > self.now => {}
-            Some(exp) => {
-                return self.wrong("its token has expired already; compare its clock with ours", exp);
-            }
-            None => return Err(OidcError::untrusted("its token has no exp", None)),
-        }
+        self.check_expiry(claims)?;
         match time(claims, "iat")? {
             Some(iat) if iat > self.now.saturating_add(self.skew) => {
                 return self.wrong("its token comes from the future; compare its clock with ours", iat);
@@ -105,6 +113,15 @@ impl Expected<'_> {
                 self.wrong("its token is not valid yet; compare its clock with ours", nbf)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// `exp`.
+    pub(super) fn check_expiry(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
+        match time(claims, "exp")? {
+            Some(exp) if exp.saturating_add(self.skew) > self.now => Ok(()),
+            Some(exp) => self.wrong("its token has expired already; compare its clock with ours", exp),
+            None => Err(OidcError::untrusted("its token has no exp", None)),
         }
     }
 
@@ -263,6 +280,7 @@ mod tests {
         now: 1_000_000,
         skew: 30,
         not_before: 0,
+        trusted: &[],
     };
 
     fn with(changes: Value) -> Map<String, Value> {
@@ -290,7 +308,6 @@ mod tests {
         for good in [
             json!({}),
             json!({"aud": ["hub"], "azp": null}),
-            json!({"aud": ["hub", "account"]}),
             json!({"typ": null, "azp": null}),
             json!({"exp": 1_000_300.5, "iat": 999_999.9}),
             json!({"exp": 999_971}),
@@ -317,6 +334,7 @@ mod tests {
             json!({"aud": ["hub", 7]}),
             json!({"aud": {"hub": true}}),
             json!({"aud": ["hub", "account"], "azp": null}),
+            json!({"aud": ["hub", "account"]}),
             json!({"azp": "account"}),
             json!({"azp": ["hub"]}),
             json!({"azp": ""}),
@@ -343,6 +361,33 @@ mod tests {
         ] {
             assert!(check(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_for_others_too_is_believed_when_they_are_listed() {
+        let trusted = ["account".to_owned()];
+        let expected = Expected { trusted: &trusted, ..EXPECTED };
+        expected.check(&with(json!({"aud": ["hub", "account"]}))).unwrap();
+        expected.check(&with(json!({"aud": ["account", "hub"]}))).unwrap();
+        for bad in [json!({"aud": ["account"]}), json!({"aud": ["hub", "account", "other"]})] {
+            assert!(expected.check(&with(bad.clone())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_number_that_can_be_one() {
+        for good in [json!(0), json!(1_700_000_000.5), json!(i64::MAX), json!(u64::MAX), json!(1e9)] {
+            assert!(time(&with(json!({"exp": good})), "exp").unwrap().is_some(), "{good}");
+        }
+        for bad in
+            [json!(-1), json!(1e300), json!(-1.5), json!("1700000000"), json!(true), json!([1]), json!({})]
+        {
+            assert!(time(&with(json!({"exp": bad})), "exp").is_err(), "{bad}");
+        }
+        let forever = with(json!({"exp": u64::MAX, "nbf": 0, "iat": 1_000_000}));
+        EXPECTED.check_time(&forever).unwrap();
+        assert!(EXPECTED.check(&with(json!({"iat": u64::MAX}))).is_err());
+        assert!(EXPECTED.check(&with(json!({"nbf": i64::MAX}))).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod probe;
 mod providers;
 mod refresh;
 mod request;
+mod userinfo;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -66,6 +67,8 @@ struct Shared {
     requests: Requests,
     /// From the configuration: goes before what the provider says.
     logout_url: Option<Url>,
+    /// For whom ID tokens may be besides us.
+    trusted_audiences: Vec<String>,
     /// Whose access tokens may call us.
     api_clients: Vec<String>,
     /// Whether a service account's may.
@@ -179,6 +182,7 @@ impl Provider {
             client: Client::new(config, callback, credential)?,
             requests: Requests::new(config),
             logout_url: config.logout_url.clone(),
+            trusted_audiences: config.trusted_audiences.clone(),
             api_clients: config.api_clients.clone(),
             service_accounts: config.service_accounts,
             http,
@@ -269,6 +273,12 @@ impl OidcError {
             }
             Self::Untrusted { what, .. } if what.contains("clock") => {
                 "set the clock of this machine and the provider's (NTP), or raise provider.clock_skew"
+            }
+            Self::Untrusted { what, .. } if what.contains("trusted_audiences") => {
+                "list them in provider.trusted_audiences, or take the audience mapper from the ID token at the provider"
+            }
+            Self::Untrusted { what, .. } if what.contains("signing_algorithms") => {
+                "set the client's signature algorithms at the provider to one of provider.signing_algorithms, or list what it uses there"
             }
             Self::Untrusted { .. } => {
                 "compare provider.issuer and provider.client_id with the provider's client; if they are right, somebody may be interfering"

@@ -223,8 +223,8 @@ async fn userinfo_about_nobody_is_refused() {
 }
 
 #[tokio::test]
-async fn signed_userinfo_is_refused_with_its_remedy() {
-    refuses(Lie::UserinfoSigned, "settings", "application/jwt").await;
+async fn userinfo_may_be_signed() {
+    accepts(Lie::UserinfoSigned).await;
 }
 
 #[tokio::test]
@@ -253,8 +253,11 @@ async fn a_token_may_hide_when_it_expires() {
 }
 
 #[tokio::test]
-async fn an_id_token_for_others_too_is_fine_when_it_was_made_for_us() {
-    accepts(Lie::IdTokenMoreAudiences).await;
+async fn an_id_token_for_others_too_is_refused_unless_they_are_listed() {
+    refuses(Lie::IdTokenMoreAudiences, "untrusted", "provider.trusted_audiences").await;
+    let pair = Pair::with(|config| config.trusted_audiences = vec!["other".to_owned()]).await;
+    pair.fake.lie(Lie::IdTokenMoreAudiences);
+    pair.log_in().await.unwrap();
 }
 
 #[tokio::test]

@@ -292,7 +292,10 @@ impl Provider {
 
     /// A token as signed userinfo is.
     pub(super) fn signed_userinfo(&self, claims: &Map<String, Value>) -> String {
-        self.signed(&self.header(), claims)
+        let mut claims = claims.clone();
+        claims.insert("iss".to_owned(), self.issuer().into());
+        claims.insert("aud".to_owned(), Self::CLIENT_ID.into());
+        self.signed(&self.header(), &claims)
     }
 }
 
