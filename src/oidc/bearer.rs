@@ -76,7 +76,8 @@ impl Provider {
         let expected = self.expected(&known);
         expected.check_issuer(&claims).map_err(BearerError::Invalid)?;
         check_kind(media_type.as_deref(), &claims)?;
-        if time(&claims, "exp").is_ok_and(|exp| exp.is_some_and(|exp| exp < expected.now)) {
+        let exp = time(&claims, "exp").map_err(BearerError::Invalid)?;
+        if exp.is_some_and(|exp| exp.saturating_add(expected.skew) <= expected.now) {
             return Err(BearerError::Expired);
         }
         expected.check_time(&claims).map_err(BearerError::Invalid)?;

@@ -144,3 +144,30 @@ const LONGEST: usize = 16 * 1024;
 const LONGEST_NAME: usize = 255;
 /// Logout tokens that are remembered. Only the provider can make one, so this is more than an attacker can use up.
 const MOST_USED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgotten_in_time() {
+        let used = Used::default();
+        let token = |number: usize| LogoutToken {
+            issuer: "https://kc.example/realms/r".to_owned(),
+            subject: None,
+            sid: Some("s".to_owned()),
+            jti: number.to_string(),
+            issued: 1000,
+            expires: 1120 + u64::try_from(number).unwrap(),
+            offline: false,
+        };
+        for number in 0..MOST_USED + 10 {
+            used.once(&token(number), 1000, 30).unwrap();
+        }
+        assert_eq!(used.0.lock().unwrap().len(), MOST_USED);
+        used.once(&token(MOST_USED + 9), 1000, 30).unwrap_err();
+        used.once(&token(0), 1000, 30).unwrap();
+        used.once(&token(MOST_USED * 2), u64::MAX, 30).unwrap();
+        assert_eq!(used.0.lock().unwrap().len(), 1, "the others have expired");
+    }
+}

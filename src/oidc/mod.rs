@@ -1,4 +1,4 @@
-//! The provider: where it is, its keys, one login, one logout.
+//! The provider: where it is, its keys, and every token of its: at a login, at a refresh, at logout, and of API callers.
 //!
 //! Whoever comes from here as an [`Identity`](crate::identity::Identity) is who the provider says. Which user that is,
 //! and whether they may enter, is for `mapping`; sessions, cookies and redirects are for others.

@@ -108,6 +108,7 @@ async fn any_other_logout_token_is_refused() {
         (token().signed(Signed::Not), "signature"),
         (token().signed(Signed::ByAnUnknownKey), "no key"),
         (token().signed(Signed::ByPublicKey), "\"HS256\""),
+        (token().signed(Signed::Ps256), "\"PS256\""),
     ] {
         refused(&pair, &bad, words).await;
     }

@@ -375,6 +375,13 @@ async fn tokens_that_rotated_are_not_lost_in_trouble_after_them() {
 }
 
 #[tokio::test]
+async fn an_error_of_userinfo_is_not_the_end_of_a_session() {
+    let mut session = Session::start().await;
+    session.refuses(Lie::UserinfoInvalidGrant, "interrupted", "invalid_grant").await;
+    session.refresh().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refresh_token_goes_to_its_own_provider_only() {
     let (one, two) = (Session::start().await, Pair::start().await);
     let error = two.provider.refresh(&one.identity, &one.tokens).await.unwrap_err();

@@ -260,6 +260,9 @@ impl Provider {
         if self.lies(Lie::UserinfoServerError) {
             return html(502);
         }
+        if self.lies(Lie::UserinfoInvalidGrant) {
+            return oauth_error(400, "invalid_grant", "Session not active");
+        }
         if self.lies(Lie::UserinfoRedirect) {
             return redirect(self.endpoint("elsewhere").as_str());
         }

@@ -118,6 +118,8 @@ pub enum Lie {
     UserinfoArray,
     UserinfoHtml,
     UserinfoServerError,
+    /// An error that is the token endpoint's.
+    UserinfoInvalidGrant,
     UserinfoRedirect,
 
     // The way back from its logout.
