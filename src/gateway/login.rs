@@ -1,42 +1,24 @@
-//! Signing in and out: `/hub/login`, `/hub/oauth_callback`, `/hub/logout`.
+//! Signing in: `/hub/login`, `/hub/oauth_callback`.
 
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{HeaderMap, SET_COOKIE};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
+use http::{Method, Response, StatusCode};
 use tracing::info;
 
+use super::attempts::{Attempt, attempt_cookie};
 use super::authorize::Permit;
 use super::form::Form;
 use super::local_path::LocalPath;
 use super::page::{Action, Page};
 use super::refusal::Refusal;
 use super::{Body, Gateway, Origin, see_other};
-use crate::clock::Timestamp;
 use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Outcome;
-use crate::oidc::{self, Answer, OidcError, Want};
-use crate::session::Session;
+use crate::oidc::{Answer, OidcError, Want};
 use crate::user::{User, UserName};
-
-/// A login under way, as its sealed cookie holds it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Attempt {
-    /// At which provider: its name.
-    provider: String,
-    login: oidc::Login,
-    next: String,
-    begun: Timestamp,
-    /// Begun again by itself, because the provider asked for it: at most once.
-    again: bool,
-}
-
-/// More login attempts at once than tabs that anybody finishes; the oldest go first.
-const MOST_ATTEMPTS: usize = 5;
 
 impl Gateway {
     /// Sends a browser to the provider, with a cookie that remembers why.
@@ -196,100 +178,4 @@ impl Gateway {
         self.0.people.remember(name, provider, identity).await?;
         Ok(self.0.api_tokens.judged(name, user).await?)
     }
-
-    /// GET asks; POST ends the session here, then sends the browser on to end it at the provider.
-    pub(super) async fn logout(
-        &self,
-        request: Request<Incoming>,
-        permit: &Permit,
-        at: &Origin,
-    ) -> Result<Response<Body>, Refusal> {
-        let Some(session) = permit.session().cloned() else { return Ok(self.signed_out()) };
-        if *request.method() == Method::GET {
-            return Ok(self.ask_to_sign_out(&session));
-        }
-        if *request.method() != Method::POST {
-            return Err(Refusal::Method);
-        }
-        Form::of_body(request).await?.check_token(&session)?;
-        self.0.sessions.end(&session).await?;
-        info!(event = "logout", user = %session.name, "signed out");
-        let standing = session.standing();
-        let id_token = standing.tokens.id_token.as_ref();
-        let back = at.page("/hub/logout");
-        let provider = self.0.providers.find(&session.provider);
-        let mut response = match provider.and_then(|provider| provider.logout_url(id_token, &back, None)) {
-            Some(url) => see_other(url.as_str()),
-            None => see_other("/hub/logout"),
-        };
-        for name in [cookies::SESSION, cookies::JUPYTERHUB_SESSION] {
-            response.headers_mut().append(SET_COOKIE, cookies::clear(name));
-        }
-        Ok(response)
-    }
-
-    fn ask_to_sign_out(&self, session: &Arc<Session>) -> Response<Body> {
-        let page = Page {
-            title: "Sign out?".to_owned(),
-            paragraphs: vec![
-                "You will be signed out here and at the login service. Your server goes on running."
-                    .to_owned(),
-            ],
-            actions: vec![Action::form(session, "Sign out", "/hub/logout", &[]), Action::link("Stay", "/")],
-            user: Some(session.name.to_string()),
-            ..Page::default()
-        };
-        self.1.pages.render(StatusCode::OK, &page)
-    }
-
-    fn signed_out(&self) -> Response<Body> {
-        let page = Page {
-            title: "You are signed out".to_owned(),
-            paragraphs: vec!["Sign in to get back to your server.".to_owned()],
-            actions: vec![Action::link("Sign in", "/hub/login")],
-            ..Page::default()
-        };
-        self.1.pages.render(StatusCode::OK, &page)
-    }
-
-    fn attempt(&self, headers: &HeaderMap, name: &str) -> Option<Attempt> {
-        self.open_attempt(name, cookies::find(headers, name)?)
-    }
-
-    fn open_attempt(&self, name: &str, sealed: &str) -> Option<Attempt> {
-        let plain = self.0.sealer.open(name, sealed)?;
-        let attempt: Attempt = serde_json::from_slice(&plain).ok()?;
-        let age = self.0.clock.now().saturating_sub(attempt.begun);
-        (age <= self.0.login_timeout.as_secs()).then_some(attempt)
-    }
-
-    /// Keeps the newest attempts of this browser, so that its cookies stay few.
-    fn drop_old_attempts(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        let of_login = |(name, _): &(&str, &str)| name.starts_with(cookies::LOGIN_PREFIX) && is_token(name);
-        let mut attempts: Vec<(Timestamp, &str)> = cookies::pairs(request)
-            .filter(of_login)
-            .map(|(name, sealed)| (self.open_attempt(name, sealed).map_or(0, |attempt| attempt.begun), name))
-            .collect();
-        attempts.sort_unstable();
-        let too_many = (attempts.len() + 1).saturating_sub(MOST_ATTEMPTS);
-        let stale = |(at, (begun, _)): &(usize, &(Timestamp, &str))| *begun == 0 || *at < too_many;
-        let clear: Vec<HeaderValue> =
-            attempts.iter().enumerate().filter(stale).map(|(_, (_, name))| cookies::clear(name)).collect();
-        for cookie in clear {
-            response.append(SET_COOKIE, cookie);
-        }
-    }
-}
-
-/// The attempt's cookie: named after its state, so that several tabs do not meet.
-fn attempt_cookie(state: &str) -> String {
-    use base64::Engine as _;
-    let digest = crate::seal::sha256(state.as_bytes());
-    let short = digest.get(..9).unwrap_or_default();
-    format!("{}{}", cookies::LOGIN_PREFIX, base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(short))
-}
-
-/// Only names that we could have given are written back.
-fn is_token(name: &str) -> bool {
-    name.len() < 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -1,5 +1,6 @@
 //! One request: parse, route, session, authorize, resolve, forward.
 
+mod attempts;
 mod authorize;
 mod body;
 mod form;
@@ -9,6 +10,7 @@ mod hosts;
 mod jupyterhub;
 mod local_path;
 mod login;
+mod logout;
 mod page;
 mod redirect;
 mod refusal;

@@ -1,0 +1,67 @@
+//! Logins under way: each is remembered in a sealed cookie of the browser that began it.
+
+use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
+use serde::{Deserialize, Serialize};
+
+use super::Gateway;
+use crate::clock::Timestamp;
+use crate::cookies;
+use crate::oidc;
+
+/// A login under way, as its sealed cookie holds it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    /// At which provider: its name.
+    pub(super) provider: String,
+    pub(super) login: oidc::Login,
+    pub(super) next: String,
+    pub(super) begun: Timestamp,
+    /// Begun again by itself, because the provider asked for it: at most once.
+    pub(super) again: bool,
+}
+
+/// More login attempts at once than tabs that anybody finishes; the oldest go first.
+const MOST_ATTEMPTS: usize = 5;
+
+impl Gateway {
+    pub(super) fn attempt(&self, headers: &HeaderMap, name: &str) -> Option<Attempt> {
+        self.open_attempt(name, cookies::find(headers, name)?)
+    }
+
+    fn open_attempt(&self, name: &str, sealed: &str) -> Option<Attempt> {
+        let plain = self.0.sealer.open(name, sealed)?;
+        let attempt: Attempt = serde_json::from_slice(&plain).ok()?;
+        let age = self.0.clock.now().saturating_sub(attempt.begun);
+        (age <= self.0.login_timeout.as_secs()).then_some(attempt)
+    }
+
+    /// Keeps the newest attempts of this browser, so that its cookies stay few.
+    pub(super) fn drop_old_attempts(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        let of_login = |(name, _): &(&str, &str)| name.starts_with(cookies::LOGIN_PREFIX) && is_token(name);
+        let mut attempts: Vec<(Timestamp, &str)> = cookies::pairs(request)
+            .filter(of_login)
+            .map(|(name, sealed)| (self.open_attempt(name, sealed).map_or(0, |attempt| attempt.begun), name))
+            .collect();
+        attempts.sort_unstable();
+        let too_many = (attempts.len() + 1).saturating_sub(MOST_ATTEMPTS);
+        let stale = |(at, (begun, _)): &(usize, &(Timestamp, &str))| *begun == 0 || *at < too_many;
+        let clear: Vec<HeaderValue> =
+            attempts.iter().enumerate().filter(stale).map(|(_, (_, name))| cookies::clear(name)).collect();
+        for cookie in clear {
+            response.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// The attempt's cookie: named after its state, so that several tabs do not meet.
+pub(super) fn attempt_cookie(state: &str) -> String {
+    use base64::Engine as _;
+    let digest = crate::seal::sha256(state.as_bytes());
+    let short = digest.get(..9).unwrap_or_default();
+    format!("{}{}", cookies::LOGIN_PREFIX, base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(short))
+}
+
+/// Only names that we could have given are written back.
+fn is_token(name: &str) -> bool {
+    name.len() < 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
