@@ -167,6 +167,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         sealer,
         clock: clock.clone(),
         metrics: metrics.clone(),
+        tasks: tasks.clone(),
     });
     let admin = Arc::new(Admin {
         providers: providers.clone(),

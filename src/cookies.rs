@@ -11,6 +11,12 @@ pub const SESSION: &str = "__Host-hubgate";
 /// Begins the cookie of one login attempt; the rest names the attempt.
 pub const LOGIN_PREFIX: &str = "__Host-hubgate-login-";
 
+/// Counts logins that follow each other: see `gateway::rounds`.
+pub const ROUNDS: &str = "__Host-hubgate-rounds";
+
+/// Remembers a logout that goes by the provider until the browser is back.
+pub const LOGOUT: &str = "__Host-hubgate-logout";
+
 /// What JupyterHub's own images bind their XSRF tokens to. Not a secret of ours: it goes to containers.
 pub const JUPYTERHUB_SESSION: &str = "jupyterhub-session-id";
 

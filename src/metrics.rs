@@ -68,6 +68,7 @@ pub struct Inner {
     pub refusals: Family<Kind, Counter>,
     pub logins: Family<Outcome, Counter>,
     pub renewals: Family<Outcome, Counter>,
+    pub provider_logouts: Family<Outcome, Counter>,
     pub sessions: Gauge,
     pub api_tokens: Gauge,
     pub workspaces: Family<State, Gauge>,
@@ -98,6 +99,7 @@ impl Metrics {
             refusals: Family::default(),
             logins: Family::default(),
             renewals: Family::default(),
+            provider_logouts: Family::default(),
             sessions: Gauge::default(),
             api_tokens: Gauge::default(),
             workspaces: Family::default(),
@@ -132,6 +134,11 @@ impl Metrics {
         registry.register("refusals", "Requests that hubgate itself refused", inner.refusals.clone());
         registry.register("logins", "Logins by result", inner.logins.clone());
         registry.register("renewals", "Sessions renewed at the provider, by result", inner.renewals.clone());
+        registry.register(
+            "provider_logouts",
+            "Logout tokens from the provider, by result",
+            inner.provider_logouts.clone(),
+        );
         registry.register("sessions", "Live sessions", inner.sessions.clone());
         registry.register("api_tokens", "Live API tokens", inner.api_tokens.clone());
         registry.register("workspaces", "Workspaces by state", inner.workspaces.clone());

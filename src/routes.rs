@@ -39,6 +39,10 @@ pub enum Endpoint<'a> {
     Callback(&'a str),
     /// Asks, then ends the session.
     Logout,
+    /// The provider itself says that sessions are over.
+    BackchannelLogout,
+    /// A frame in a page of the provider says so.
+    FrontchannelLogout,
     /// The user's own page.
     Home,
     /// Chooses a profile and starts it; the rest of the path names a user.
@@ -109,6 +113,8 @@ impl<'a> Endpoint<'a> {
             "login" | "oauth_login" => Self::Login,
             "oauth_callback" => Self::Callback(""),
             "logout" => Self::Logout,
+            "backchannel-logout" => Self::BackchannelLogout,
+            "frontchannel-logout" => Self::FrontchannelLogout,
             "spawn" => Self::Spawn(""),
             "logo" => Self::Logo,
             "api" | "api/" => Self::ApiRoot,
@@ -143,6 +149,7 @@ impl<'a> Endpoint<'a> {
             Self::Login => "login",
             Self::Callback(_) => "callback",
             Self::Logout => "logout",
+            Self::BackchannelLogout | Self::FrontchannelLogout => "provider-logout",
             Self::Home => "home",
             Self::Spawn(_) => "spawn",
             Self::HubUser(_) | Self::UserRedirect(_) => "redirect",

@@ -20,6 +20,10 @@ pub(super) struct Attempt {
     pub(super) again: bool,
 }
 
+/// Attempts are known for so many times the time they are good for: whoever comes back late from the provider is sent
+/// there again, and then to where they wanted to go.
+const KEPT: u64 = 12;
+
 /// More login attempts at once than tabs that anybody finishes; the oldest go first.
 const MOST_ATTEMPTS: usize = 5;
 
@@ -32,7 +36,20 @@ impl Gateway {
         let plain = self.0.sealer.open(name, sealed)?;
         let attempt: Attempt = serde_json::from_slice(&plain).ok()?;
         let age = self.0.clock.now().saturating_sub(attempt.begun);
-        (age <= self.0.login_timeout.as_secs()).then_some(attempt)
+        (age <= self.0.login_timeout.as_secs().saturating_mul(KEPT)).then_some(attempt)
+    }
+
+    /// Whether a person took too long for it.
+    pub(super) fn is_late(&self, attempt: &Attempt) -> bool {
+        self.0.clock.now().saturating_sub(attempt.begun) > self.0.login_timeout.as_secs()
+    }
+
+    /// A `Set-Cookie` that remembers an attempt.
+    pub(super) fn remember(&self, attempt: &Attempt) -> HeaderValue {
+        let name = attempt_cookie(&attempt.login.state);
+        let plain = serde_json::to_vec(attempt).unwrap_or_default();
+        let age = self.0.login_timeout.saturating_mul(u32::try_from(KEPT).unwrap_or(u32::MAX));
+        cookies::set(&name, &self.0.sealer.seal(&name, &plain), Some(age))
     }
 
     /// Keeps the newest attempts of this browser, so that its cookies stay few.

@@ -50,7 +50,7 @@ pub(super) fn authorize(head: &Head<'_, '_>, session: Option<Arc<Session>>) -> R
             // A form of ours sent by a page of somebody else's.
             if *head.method == Method::POST
                 && (head.cross_site || !head.same_origin)
-                && *endpoint != Endpoint::CspReport
+                && !is_for_strangers(*endpoint)
             {
                 return Err(Refusal::CrossSite);
             }
@@ -79,6 +79,12 @@ fn login_required(head: &Head<'_, '_>) -> Refusal {
     Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
 }
 
+/// Whether others than pages of ours may send something there.
+fn is_for_strangers(endpoint: Endpoint<'_>) -> bool {
+    // The provider is no browser: what it sends is signed.
+    matches!(endpoint, Endpoint::CspReport | Endpoint::BackchannelLogout)
+}
+
 /// Whether nothing is to be had there without a session.
 pub(super) fn needs_session(route: &Route<'_>) -> bool {
     let endpoint = match route {
@@ -96,6 +102,8 @@ pub(super) fn needs_session(route: &Route<'_>) -> bool {
         Endpoint::Login
         | Endpoint::Callback(_)
         | Endpoint::Logout
+        | Endpoint::BackchannelLogout
+        | Endpoint::FrontchannelLogout
         | Endpoint::Logo
         | Endpoint::ApiRoot
         | Endpoint::ApiToken

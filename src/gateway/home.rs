@@ -85,9 +85,20 @@ impl Gateway {
             paragraphs: vec![what],
             actions,
             user: Some(user.to_string()),
+            notice: self.outage_notice(session),
             ..Page::default()
         };
         self.1.pages.render(StatusCode::OK, &page)
+    }
+
+    /// What a person must know who works on while the provider is away.
+    fn outage_notice(&self, session: &Session) -> Option<String> {
+        let until = self.0.sessions.outage(session)?;
+        let minutes = until.saturating_sub(self.0.clock.now()).div_ceil(60);
+        Some(format!(
+            "The login service does not answer. You can go on working for {}; who signs out cannot sign in again until it is back.",
+            if minutes < 120 { format!("{minutes} minutes") } else { format!("{} hours", minutes / 60) }
+        ))
     }
 
     /// Shows what may be started, or starts it.
@@ -131,6 +142,7 @@ impl Gateway {
             paragraphs: vec!["What do you want to work with?".to_owned()],
             actions: self.choices(session, &next),
             user: Some(session.name.to_string()),
+            notice: self.outage_notice(session),
             ..Page::default()
         };
         self.1.pages.render(StatusCode::OK, &page)

@@ -4,9 +4,6 @@
 //! gets, asks who holds a token, and reports activity. Codes and tokens are sealed values: nothing of them is kept
 //! but which codes were used.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -33,7 +30,7 @@ use crate::workspace::State;
 const VERSION: &str = "5.4.6";
 
 /// How long a code can be redeemed, in seconds: a container does it at once.
-const CODE_LIFETIME: u64 = 60;
+pub(super) const CODE_LIFETIME: u64 = 60;
 
 /// What a code or a token stands for. A token is worth nothing once its session is over.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,19 +42,6 @@ struct Grant {
     unique: String,
     /// Of a code: PKCE's challenge (RFC 7636), where the image sends one.
     challenge: Option<String>,
-}
-
-/// Codes that were redeemed and could still be tried again.
-#[derive(Debug, Default)]
-pub(super) struct Codes(Mutex<HashMap<[u8; 32], Timestamp>>);
-
-impl Codes {
-    /// True the first time.
-    fn redeem(&self, code: &str, now: Timestamp) -> bool {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, redeemed| *redeemed + CODE_LIFETIME >= now);
-        used.insert(sha256(code.as_bytes()), now).is_none()
-    }
 }
 
 /// `GET /hub/api`: here is a hub.

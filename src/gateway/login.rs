@@ -46,6 +46,7 @@ impl Gateway {
             (None, several) => return Ok(self.choose_provider(several, &next)),
             (Some(name), all) => all.iter().find(|known| &***known == name).ok_or(Refusal::NotFound)?,
         };
+        self.check_rounds(&request.headers)?;
         self.begin_login(&request.headers, provider, &next, false).await
     }
 
@@ -76,11 +77,8 @@ impl Gateway {
         let provider = provider.to_owned();
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
-        let name = attempt_cookie(&login.state);
         let attempt = Attempt { provider, login, next: next.to_string(), begun: self.0.clock.now(), again };
-        let plain = serde_json::to_vec(&attempt).unwrap_or_default();
-        let sealed = self.0.sealer.seal(&name, &plain);
-        response.headers_mut().append(SET_COOKIE, cookies::set(&name, &sealed, Some(self.0.login_timeout)));
+        response.headers_mut().append(SET_COOKIE, self.remember(&attempt));
         Ok(response)
     }
 
@@ -95,6 +93,10 @@ impl Gateway {
             // The back button, or the second of two tabs: whoever is signed in just goes on.
             return if permit.session().is_some() { Ok(see_other("/")) } else { Err(Refusal::LoginLost) };
         };
+        // Once, whatever comes of it: the cookie may have been copied, and a code is sent to the provider only once.
+        if !self.1.finished.redeem(&answer.state, self.0.clock.now()) {
+            return if permit.session().is_some() { Ok(see_other("/")) } else { Err(Refusal::LoginLost) };
+        }
         let outcome = self.finish_login(request, &attempt, &answer).await;
         let result = match &outcome {
             Ok(_) => "ok",
@@ -102,10 +104,7 @@ impl Gateway {
         };
         self.0.metrics.logins.get_or_create(&Outcome { result }).inc();
         let mut response = match outcome {
-            Err(Refusal::Oidc(OidcError::Refused { error, .. }))
-                if !attempt.again && error == "temporarily_unavailable" =>
-            {
-                // Keycloak: its login page had expired.
+            Err(refusal) if !attempt.again && self.is_worth_another(&attempt, &refusal) => {
                 let next = LocalPath::or_root(Some(&attempt.next));
                 self.begin_login(&request.headers, &attempt.provider, &next, true).await?
             }
@@ -114,6 +113,18 @@ impl Gateway {
         // Used up, whatever came of it.
         response.headers_mut().append(SET_COOKIE, cookies::clear(&name));
         Ok(response)
+    }
+
+    /// Whether a new login, which asks nobody for anything if the provider still knows them, is likely to do better.
+    fn is_worth_another(&self, attempt: &Attempt, refusal: &Refusal) -> bool {
+        match refusal {
+            // Keycloak: its login page had expired.
+            Refusal::Oidc(OidcError::Refused { error, .. }) => {
+                error == "temporarily_unavailable" || (error == "invalid_grant" && self.is_late(attempt))
+            }
+            Refusal::LoginLost => self.is_late(attempt),
+            _ => false,
+        }
     }
 
     async fn finish_login(
@@ -132,6 +143,9 @@ impl Gateway {
         if provider.callback().path() != request.uri.path() {
             return Err(OidcError::Mismatch("it comes back where another provider should").into());
         }
+        if self.is_late(attempt) {
+            return Err(Refusal::LoginLost);
+        }
         let (identity, tokens) = provider.finish(&attempt.login, answer).await?;
         let user = self.admit(&name, &identity).await?;
         // A session that this browser had is over: its id could have been planted.
@@ -141,6 +155,7 @@ impl Gateway {
         let (cookie, session) = self.0.sessions.begin(name, user, identity, tokens).await?;
         info!(event = "login", user = %session.name, admin = session.standing().user.admin, "signed in");
         let mut response = see_other(LocalPath::or_root(Some(&attempt.next)).as_str());
+        self.count_round(&request.headers, response.headers_mut());
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, cookies::set(cookies::SESSION, cookie.expose(), None));
         headers.append(

@@ -3,6 +3,7 @@
 mod attempts;
 mod authorize;
 mod body;
+mod elsewhere;
 mod form;
 mod head;
 mod home;
@@ -11,9 +12,11 @@ mod jupyterhub;
 mod local_path;
 mod login;
 mod logout;
+mod one_time;
 mod page;
 mod redirect;
 mod refusal;
+mod rounds;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,11 +27,13 @@ use futures_util::future::BoxFuture;
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tracing::Level;
 
 use self::authorize::{Permit, Target, authorize};
 use self::head::Head;
 use self::local_path::LocalPath;
+use self::one_time::OneTime;
 use self::page::Pages;
 use self::refusal::Refusal;
 use crate::clock::Clock;
@@ -41,6 +46,7 @@ use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
 use crate::session::{Renewed, Session, Sessions};
 use crate::store::Store;
+use crate::tasks::Tasks;
 use crate::token::ApiTokens;
 use crate::workspace::{State, Workspaces};
 
@@ -87,12 +93,18 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts requests.
     pub metrics: Metrics,
+    /// Runs what nobody waits for.
+    pub tasks: Tasks,
 }
 
 /// What the gateway makes of its parts, once.
 struct Own {
     pages: Pages,
-    codes: jupyterhub::Codes,
+    codes: OneTime,
+    /// Logins that were finished and could still be tried again.
+    finished: OneTime,
+    /// Logout tokens that are looked at, at once.
+    logouts: Semaphore,
     request_base: u64,
     requests: AtomicU64,
 }
@@ -112,7 +124,9 @@ impl Gateway {
         let pages = Pages::new(parts.contact.clone());
         let own = Own {
             pages,
-            codes: jupyterhub::Codes::default(),
+            codes: OneTime::new(jupyterhub::CODE_LIFETIME),
+            finished: OneTime::new(parts.login_timeout.as_secs()),
+            logouts: Semaphore::new(LOGOUTS),
             request_base: u64::from_ne_bytes(random()),
             requests: AtomicU64::new(0),
         };
@@ -201,6 +215,8 @@ impl Gateway {
             Endpoint::Login => self.login(&request.into_parts().0, permit, at, navigation).await,
             Endpoint::Callback(_) => self.callback(&request.into_parts().0, permit).await,
             Endpoint::Logout => self.logout(request, permit, at).await,
+            Endpoint::BackchannelLogout => self.backchannel_logout(request).await,
+            Endpoint::FrontchannelLogout => self.frontchannel_logout(&request).await,
             Endpoint::Logo => Ok(page::logo()),
             Endpoint::ApiRoot => Ok(jupyterhub::root()),
             Endpoint::ApiAuthorize => self.api_authorize(&request, permit),
@@ -346,6 +362,9 @@ fn empty(status: StatusCode) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
+
+/// Logout tokens that are looked at, at once.
+const LOGOUTS: usize = 8;
 
 /// A redirect that is always followed by GET (RFC 9700 section 4.12). What cannot be a header goes to `/`.
 fn see_other(location: &str) -> Response<Body> {

@@ -33,6 +33,8 @@ pub(super) struct Page {
     pub actions: Vec<Action>,
     /// The name of whoever is signed in.
     pub user: Option<String>,
+    /// Something that concerns everybody, above all else.
+    pub notice: Option<String>,
     /// A start is under way.
     pub busy: bool,
     /// Shown on error pages, and found in the log.
@@ -107,6 +109,7 @@ impl Pages {
             busy: starting,
             request: (!starting).then(|| format!("{request:016x}")),
             user: None,
+            notice: None,
         };
         let mut response = self.render(status, &page);
         if starting {
@@ -192,6 +195,7 @@ mod tests {
             ],
             user: Some(evil.into()),
             request: Some(evil.into()),
+            notice: Some(evil.into()),
             busy: false,
         };
         let html = html(&page);

@@ -39,6 +39,8 @@ pub(super) enum Refusal {
     NotFound,
     #[error("the login has expired, or began in another browser")]
     LoginLost,
+    #[error("one login follows another, and none lasts")]
+    LoginLoop { twice: bool },
     #[error("the provider cannot be asked for too long")]
     Outage,
     #[error("the workspace runs what is not granted any more")]
@@ -76,6 +78,7 @@ impl Refusal {
             | Self::BadHost
             | Self::BadRequest(_)
             | Self::LoginLost
+            | Self::LoginLoop { .. }
             | Self::Forward(ForwardError::Client { .. }) => StatusCode::BAD_REQUEST,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -121,6 +124,7 @@ impl Refusal {
             Self::NotYours => "not_yours",
             Self::NotFound => "not_found",
             Self::LoginLost => "login_lost",
+            Self::LoginLoop { .. } => "login_loop",
             Self::Outage => "outage",
             Self::NotGranted => "not_granted",
             Self::Oidc(_) => "provider",
@@ -158,7 +162,7 @@ impl Refusal {
             // Logged once, when it happened.
             | Self::Failing { .. }
             | Self::Forward(ForwardError::Client { .. }) => Level::DEBUG,
-            Self::Oidc(_) | Self::Mapping(_) | Self::Store(StoreError::NameTaken { .. }) | Self::Forward(_) => Level::WARN,
+            Self::LoginLoop { .. } | Self::Oidc(_) | Self::Mapping(_) | Self::Store(StoreError::NameTaken { .. }) | Self::Forward(_) => Level::WARN,
             Self::Store(_) => Level::ERROR,
         }
     }
@@ -187,6 +191,7 @@ impl Refusal {
             | Self::NotYours
             | Self::NotFound
             | Self::LoginLost
+            | Self::LoginLoop { .. }
             | Self::Outage
             | Self::NotGranted
             | Self::Starting { .. }
@@ -203,6 +208,7 @@ impl Refusal {
             Self::Starting { .. } | Self::Stopping => None,
             Self::LoginRequired { .. }
             | Self::LoginLost
+            | Self::LoginLoop { .. }
             | Self::Oidc(_)
             | Self::Mapping(_)
             | Self::Store(_) => Some(("Sign in", "/hub/login")),
@@ -270,6 +276,18 @@ impl Refusal {
                 "It took too long, was finished already, or began in another browser.",
                 "Sign in again.",
             ),
+            Self::LoginLoop { twice } => Words {
+                title: "Signing in leads round in a circle",
+                what: format!(
+                    "You were signed in three times within a minute, and each time your browser came back without being signed in. {}",
+                    if *twice {
+                        "It sends two cookies of this hub's name: a page of another site of this domain has set one."
+                    } else {
+                        "It does not keep this hub's cookie: cookies may be blocked for this site, or its clock may be wrong."
+                    }
+                ),
+                remedy: "Allow cookies for this site or remove those it has, set the clock, and wait a minute; then sign in again.",
+            },
             Self::Outage => words(
                 "The login service has been away for too long",
                 "This hub goes on without it for some time, which is over: it cannot know any more whether you may work here. What runs in your server goes on.",
@@ -368,6 +386,11 @@ fn oidc_words(error: &OidcError) -> Words {
             "A stronger login is needed",
             "You signed in, but not in the way, or not as recently, as this hub asks for.",
             "Sign in again, and confirm it as you are asked to (a code, a key). If you are not asked, tell the administrators.",
+        ),
+        OidcError::Untrusted { what, .. } if what.contains("clock") => words(
+            "The clocks do not agree",
+            "The clock of this hub and the login service's differ too much, so nobody can be signed in.",
+            "Tell the administrators: one of the two machines must set its clock.",
         ),
         OidcError::Untrusted { .. } => words(
             "The login service's answer cannot be trusted",

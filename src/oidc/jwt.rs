@@ -81,6 +81,11 @@ impl<'a> Jwt<'a> {
         if accepted.contains(&self.algorithm) { Ok(()) } else { Err(not_accepted(&self.header.alg)) }
     }
 
+    /// Whom it says it is from, which nobody has verified.
+    pub(super) fn claimed_issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
     /// Its media type (`typ`), in lower case, without `application/`.
     pub(super) fn media_type(&self) -> Option<String> {
         let typ = self.header.typ.as_deref()?.to_ascii_lowercase();

@@ -195,6 +195,27 @@ impl Provider {
         })))
     }
 
+    /// Whether the provider is known, and calls itself so.
+    pub fn is_called(&self, issuer: &str) -> bool {
+        self.0.known.load().as_ref().is_some_and(|known| known.issuer == issuer)
+    }
+
+    /// Where its pages are from.
+    pub fn origins(&self) -> Vec<String> {
+        let known = self.0.known.load();
+        let issuer = known.iter().filter_map(|known| Url::parse(&known.issuer).ok());
+        let authorize = known.iter().map(|known| known.authorize.clone());
+        let mut origins: Vec<_> =
+            issuer.chain(authorize).map(|url| url.origin().ascii_serialization()).collect();
+        origins.dedup();
+        origins
+    }
+
+    /// Whether it is asked for tokens that outlive its own session.
+    pub fn asks_offline(&self) -> bool {
+        self.0.client.scopes.iter().any(|scope| scope == "offline_access")
+    }
+
     /// Our redirect URI there.
     pub fn callback(&self) -> &Url {
         &self.0.client.callback

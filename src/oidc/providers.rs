@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Provider;
+use super::jwt::Jwt;
+use super::{LogoutToken, OidcError, Provider};
 
 /// The providers, in the order of the configuration; a clone is another handle.
 #[derive(Debug, Clone)]
@@ -32,6 +33,20 @@ impl Providers {
     /// The name of the first.
     pub fn first(&self) -> Option<Arc<str>> {
         self.0.first().map(|(name, _)| Arc::clone(name))
+    }
+
+    /// The provider that calls itself so, with its name.
+    pub fn of_issuer(&self, issuer: &str) -> Option<(&Arc<str>, &Provider)> {
+        self.iter().find(|(_, provider)| provider.is_called(issuer))
+    }
+
+    /// Verifies a logout token, whichever provider it says that it is from.
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, OidcError> {
+        let issuer = Jwt::parse(token)?.claimed_issuer().map(str::to_owned);
+        match issuer.and_then(|issuer| self.of_issuer(&issuer)) {
+            Some((_, provider)) => provider.logout_token(token).await,
+            None => Err(OidcError::untrusted("its logout token is from another issuer", None)),
+        }
     }
 
     /// All of them.

@@ -255,6 +255,7 @@ fn metrics() -> BTreeMap<String, String> {
     drop(metrics.certificate_reloads.get_or_create(&result));
     drop(metrics.logins.get_or_create(&result));
     drop(metrics.renewals.get_or_create(&result));
+    drop(metrics.provider_logouts.get_or_create(&result));
     drop(metrics.refusals.get_or_create(&kind));
     drop(metrics.upstream_errors.get_or_create(&kind));
     drop(metrics.insecure_options.get_or_create(&kind));

@@ -12,7 +12,7 @@ use url::Url;
 use crate::BINARY;
 
 /// Opens a websocket of the user's workspace, and answers the connection.
-async fn websocket(
+pub(crate) async fn websocket(
     hub: &Hub,
     client: &Client,
     user: &str,
@@ -33,7 +33,7 @@ async fn websocket(
 }
 
 /// Waits for the end of a connection; whatever still comes is read.
-async fn closed(mut stream: impl AsyncReadExt + Unpin) {
+pub(crate) async fn closed(mut stream: impl AsyncReadExt + Unpin) {
     let mut bytes = Vec::new();
     let end = tokio::time::timeout(support::client::PATIENCE, stream.read_to_end(&mut bytes)).await;
     drop(end.expect("an end in time"));

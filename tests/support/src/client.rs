@@ -104,6 +104,11 @@ impl Client {
         self.cookies.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Takes a cookie out of the jar.
+    pub fn forget_cookie(&mut self, name: &str) {
+        self.cookies.remove(name);
+    }
+
     /// A TLS connection that speaks one of these protocols.
     pub async fn connect(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
         let mut config = (*self.tls).clone();
