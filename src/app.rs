@@ -1,5 +1,6 @@
 //! Builds every part from the configuration, in order; runs; reloads on SIGHUP; drains on SIGTERM.
 
+mod hooks;
 mod run;
 mod workers;
 
@@ -22,13 +23,15 @@ use crate::people::People;
 use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::{self, Sessions};
-use crate::spawner::{self, SpawnError};
+use crate::spawner::{self, SpawnError, Spawner};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
 use crate::token::ApiTokens;
 use crate::user::UserName;
 use crate::workspace::{self, Place, Workspaces};
+
+use self::hooks::Hooks;
 
 pub use run::run;
 
@@ -108,6 +111,44 @@ struct App {
     watched: Arc<Listener>,
 }
 
+/// What most parts are made with.
+struct Base {
+    tasks: Tasks,
+    metrics: Metrics,
+    clock: Clock,
+    store: Store,
+    sealer: Arc<Sealer>,
+}
+
+impl Base {
+    fn workspaces(&self, config: &Config, spawner: &Arc<dyn Spawner>, forwarder: &Forwarder) -> Workspaces {
+        Workspaces::new(workspace::Parts {
+            place: place(config),
+            profiles: config.profile.clone(),
+            spawner: Arc::clone(spawner),
+            forwarder: forwarder.clone(),
+            sealer: Arc::clone(&self.sealer),
+            public: config.public.url.clone(),
+            metrics: self.metrics.clone(),
+            tasks: self.tasks.clone(),
+        })
+    }
+
+    fn sessions(&self, config: &config::Session, providers: &Providers, hooks: Hooks) -> Sessions {
+        Sessions::new(session::Parts {
+            judge: hooks.judge(),
+            tell: hooks.tell(),
+            config: config.clone(),
+            providers: providers.clone(),
+            store: self.store.clone(),
+            sealer: Arc::clone(&self.sealer),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            tasks: self.tasks.clone(),
+        })
+    }
+}
+
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
 async fn build(config: Config, workers: usize) -> Result<App, AppError> {
@@ -127,29 +168,17 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     restore(&api_tokens, &people, &mapping).await?;
-    let workspaces = Workspaces::new(workspace::Parts {
-        place: place(&config),
-        profiles: config.profile,
-        spawner: Arc::clone(&spawner),
-        forwarder: forwarder.clone(),
-        sealer: Arc::clone(&sealer),
-        public: config.public.url.clone(),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
-    });
-    let judge = mapping.clone();
-    let sessions = Sessions::new(session::Parts {
-        judge: Arc::new(move |provider, identity, name| judge.user(provider, identity, name.clone()).ok()),
-        tell: Arc::new(|_user, _token| {}),
-        config: config.session.clone(),
-        providers: providers.clone(),
-        store: store.clone(),
-        sealer: Arc::clone(&sealer),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
-    });
+    let base = Base { tasks, metrics, clock, store, sealer };
+    let workspaces = base.workspaces(&config, &spawner, &forwarder);
+    let hooks = Hooks {
+        mapping: mapping.clone(),
+        people: people.clone(),
+        api_tokens: api_tokens.clone(),
+        tasks: base.tasks.clone(),
+    };
+    let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
+    let Base { tasks, metrics, clock, store, sealer } = base;
     let hsts = config.public.hsts.0;
     let redirect = Arc::new(Redirect::new(origins.clone()));
     let gateway = Gateway::new(gateway::Parts {
@@ -176,11 +205,11 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         tasks: tasks.clone(),
         metrics: metrics.clone(),
     });
-    let tls = certificates.server_config();
-    let listener = |tasks| Listener::new(&config.listen, Arc::clone(&tls), hsts, tasks, metrics.clone());
     // Its tasks are nobody's to wait for: operators watch the end, too.
-    let watched = Arc::new(listener(Tasks::default()));
-    let listener = Arc::new(listener(tasks.clone()));
+    let listener = |tasks| {
+        Arc::new(Listener::new(&config.listen, certificates.server_config(), hsts, tasks, metrics.clone()))
+    };
+    let (listener, watched) = (listener(tasks.clone()), listener(Tasks::default()));
     Ok(App {
         tasks,
         metrics,

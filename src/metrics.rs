@@ -80,6 +80,71 @@ pub struct Inner {
     pub upstream_connections: Gauge,
 }
 
+impl Inner {
+    fn register_edge(&self, registry: &mut Registry) {
+        registry.register("connections", "Open connections from clients", self.connections.clone());
+        registry.register("tls_handshakes", "TLS handshakes by result", self.tls_handshakes.clone());
+        registry.register(
+            "certificate_reloads",
+            "Times certificates were read again",
+            self.certificate_reloads.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the first certificate expires",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
+        registry.register("requests", "Requests answered", self.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "From a request's head to its response's head",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
+        registry.register("refusals", "Requests that hubgate itself refused", self.refusals.clone());
+    }
+
+    fn register_people(&self, registry: &mut Registry) {
+        registry.register("logins", "Logins by result", self.logins.clone());
+        registry.register("renewals", "Sessions renewed at the provider, by result", self.renewals.clone());
+        registry.register(
+            "provider_logouts",
+            "Logout tokens from the provider, by result",
+            self.provider_logouts.clone(),
+        );
+        registry.register("sessions", "Live sessions", self.sessions.clone());
+        registry.register("api_tokens", "Live API tokens", self.api_tokens.clone());
+    }
+
+    fn register_workspaces(&self, registry: &mut Registry) {
+        registry.register("workspaces", "Workspaces by state", self.workspaces.clone());
+        registry.register_with_unit(
+            "workspace_start",
+            "How long workspaces took to be ready",
+            Unit::Seconds,
+            self.workspace_start.clone(),
+        );
+        registry.register("spawner_calls", "Calls to the container runtime", self.spawner_calls.clone());
+        registry.register("tunnels", "Open websockets", self.tunnels.clone());
+        registry.register(
+            "upstream_errors",
+            "Requests that a workspace did not answer",
+            self.upstream_errors.clone(),
+        );
+        registry.register(
+            "insecure_options",
+            "Options in force that relax a protection",
+            self.insecure_options.clone(),
+        );
+        registry.register(
+            "upstream_connections",
+            "Open connections to workspaces",
+            self.upstream_connections.clone(),
+        );
+    }
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
@@ -111,60 +176,9 @@ impl Metrics {
             upstream_connections: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register("connections", "Open connections from clients", inner.connections.clone());
-        registry.register("tls_handshakes", "TLS handshakes by result", inner.tls_handshakes.clone());
-        registry.register(
-            "certificate_reloads",
-            "Times certificates were read again",
-            inner.certificate_reloads.clone(),
-        );
-        registry.register_with_unit(
-            "certificate_expiry_timestamp",
-            "When the first certificate expires",
-            Unit::Seconds,
-            inner.certificate_expiry.clone(),
-        );
-        registry.register("requests", "Requests answered", inner.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "From a request's head to its response's head",
-            Unit::Seconds,
-            inner.request_duration.clone(),
-        );
-        registry.register("refusals", "Requests that hubgate itself refused", inner.refusals.clone());
-        registry.register("logins", "Logins by result", inner.logins.clone());
-        registry.register("renewals", "Sessions renewed at the provider, by result", inner.renewals.clone());
-        registry.register(
-            "provider_logouts",
-            "Logout tokens from the provider, by result",
-            inner.provider_logouts.clone(),
-        );
-        registry.register("sessions", "Live sessions", inner.sessions.clone());
-        registry.register("api_tokens", "Live API tokens", inner.api_tokens.clone());
-        registry.register("workspaces", "Workspaces by state", inner.workspaces.clone());
-        registry.register_with_unit(
-            "workspace_start",
-            "How long workspaces took to be ready",
-            Unit::Seconds,
-            inner.workspace_start.clone(),
-        );
-        registry.register("spawner_calls", "Calls to the container runtime", inner.spawner_calls.clone());
-        registry.register("tunnels", "Open websockets", inner.tunnels.clone());
-        registry.register(
-            "upstream_errors",
-            "Requests that a workspace did not answer",
-            inner.upstream_errors.clone(),
-        );
-        registry.register(
-            "insecure_options",
-            "Options in force that relax a protection",
-            inner.insecure_options.clone(),
-        );
-        registry.register(
-            "upstream_connections",
-            "Open connections to workspaces",
-            inner.upstream_connections.clone(),
-        );
+        inner.register_edge(&mut registry);
+        inner.register_people(&mut registry);
+        inner.register_workspaces(&mut registry);
         inner.registry = registry;
         Self(Arc::new(inner))
     }

@@ -94,10 +94,10 @@ impl Gateway {
 fn refused(error: &OidcError) -> Response<Body> {
     let remedy = error.remedy();
     warn!(event = "provider_logout_refused", error = cause(error), remedy, "a logout token is refused");
-    match error {
-        OidcError::Unreachable { .. } | OidcError::Interrupted { .. } | OidcError::Settings { .. } => {
-            json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "temporarily_unavailable" }))
-        }
-        _ => json(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" })),
-    }
+    let (status, error) = if error.is_trouble() {
+        (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+    } else {
+        (StatusCode::BAD_REQUEST, "invalid_request")
+    };
+    json(status, &json!({ "error": error }))
 }

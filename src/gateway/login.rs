@@ -117,14 +117,12 @@ impl Gateway {
 
     /// Whether a new login, which asks nobody for anything if the provider still knows them, is likely to do better.
     fn is_worth_another(&self, attempt: &Attempt, refusal: &Refusal) -> bool {
-        match refusal {
+        let late = self.is_late(attempt);
+        if let Refusal::Oidc(OidcError::Refused { error, .. }) = refusal {
             // Keycloak: its login page had expired.
-            Refusal::Oidc(OidcError::Refused { error, .. }) => {
-                error == "temporarily_unavailable" || (error == "invalid_grant" && self.is_late(attempt))
-            }
-            Refusal::LoginLost => self.is_late(attempt),
-            _ => false,
+            return error == "temporarily_unavailable" || (error == "invalid_grant" && late);
         }
+        late && matches!(refusal, Refusal::LoginLost)
     }
 
     async fn finish_login(

@@ -114,4 +114,4 @@ impl Gateway {
 }
 
 /// How long a browser may be at the provider for a logout.
-const THERE_AND_BACK: Duration = Duration::from_secs(600);
+const THERE_AND_BACK: Duration = Duration::from_mins(10);

@@ -310,6 +310,11 @@ impl OidcError {
         }
     }
 
+    /// Whether it may be over by itself, or with another configuration: nobody has lied, and nobody is refused.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Settings { .. })
+    }
+
     /// A label for metrics.
     pub fn kind(&self) -> &'static str {
         match self {

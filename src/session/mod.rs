@@ -71,8 +71,18 @@ struct Inner {
 /// What the user of this name may do now, by what the provider of this name says; `None`: they may not enter.
 pub type Judge = Arc<dyn Fn(&str, &Identity, &UserName) -> Option<User> + Send + Sync>;
 
-/// Takes the newest access token of a user; `None` when their last session is over.
-pub type Tell = Arc<dyn Fn(&UserName, Option<&Secret>) + Send + Sync>;
+/// Is told what is new of a user.
+pub type Tell = Arc<dyn Fn(&UserName, News<'_>) + Send + Sync>;
+
+/// What is new of a user.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'a> {
+    /// Their newest access token; `None` when their last session is over.
+    Token(Option<&'a Secret>),
+    /// What the provider of this name says of them now, and what the rules make of it; `None`: they may not enter any
+    /// more.
+    Judged(&'a Arc<str>, &'a Identity, Option<&'a User>),
+}
 
 /// What a [`Sessions`] is made of.
 pub struct Parts {
@@ -80,7 +90,7 @@ pub struct Parts {
     pub config: config::Session,
     /// Judges whenever something new is known of a user.
     pub judge: Judge,
-    /// Is told of tokens.
+    /// Is told what is new of users.
     pub tell: Tell,
     /// Renew what sessions may do.
     pub providers: Providers,
@@ -166,7 +176,7 @@ impl Sessions {
         let session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);
         session.last_seen.store(row.last_seen, Ordering::Relaxed);
         session.written.store(row.last_seen, Ordering::Relaxed);
-        (self.0.tell)(&session.name, session.standing().tokens.access_token.as_ref());
+        self.tell_token(&session);
         Ok(session)
     }
 
@@ -201,8 +211,12 @@ impl Sessions {
         }
         self.end_surplus(&session.name);
         self.count();
-        (self.0.tell)(&session.name, standing.tokens.access_token.as_ref());
+        self.tell_token(&session);
         Ok((Secret::new(URL_SAFE_NO_PAD.encode(secret)), session))
+    }
+
+    fn tell_token(&self, session: &Session) {
+        (self.0.tell)(&session.name, News::Token(session.standing().tokens.access_token.as_ref()));
     }
 
     fn sealed(&self, session: &Session) -> String {
@@ -247,7 +261,7 @@ impl Sessions {
         self.doom(session.id);
         let last = !self.0.live.iter().any(|other| other.name == session.name);
         if last {
-            (self.0.tell)(&session.name, None);
+            (self.0.tell)(&session.name, News::Token(None));
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{Session, Sessions};
+use super::{News, Session, Sessions};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 use crate::logging::cause;
@@ -176,7 +176,9 @@ impl Sessions {
 
     /// What the provider says now takes the place of what it said before; nothing of that is kept.
     async fn take_over(&self, session: &Arc<Session>, mut identity: Identity, tokens: Tokens) -> Renewed {
-        let Some(user) = (self.0.judge)(&session.provider, &identity, &session.name) else {
+        let user = (self.0.judge)(&session.provider, &identity, &session.name);
+        (self.0.tell)(&session.name, News::Judged(&session.provider, &identity, user.as_ref()));
+        let Some(user) = user else {
             return self.over(session, "the user may not enter any more").await;
         };
         identity.sid = identity.sid.or_else(|| session.standing().identity.sid.clone());
@@ -184,8 +186,8 @@ impl Sessions {
         if session.trouble.swap(0, Ordering::Relaxed) != 0 {
             info!(event = "provider_back", user = %session.name, "a session is renewed again");
         }
-        (self.0.tell)(&session.name, tokens.access_token.as_ref());
         session.stand(user, identity, tokens);
+        self.tell_token(session);
         self.write_down(session).await;
         Renewed::Stands
     }

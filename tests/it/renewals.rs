@@ -11,7 +11,7 @@ use hubgate::identity::Identity;
 use hubgate::metrics::Metrics;
 use hubgate::oidc::{Answer, Provider, Providers, Want};
 use hubgate::seal::Sealer;
-use hubgate::session::{Parts, Renewed, Session, Sessions};
+use hubgate::session::{News, Parts, Renewed, Session, Sessions};
 use hubgate::store::Store;
 use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
@@ -55,8 +55,10 @@ impl Hub {
                 ..config::Session::default()
             },
             judge: Arc::new(|_provider, identity, name| judge(identity, name)),
-            tell: Arc::new(move |_user, token| {
-                tell.lock().unwrap().push(token.map(|token| token.expose().to_owned()));
+            tell: Arc::new(move |_user, news| {
+                if let News::Token(token) = news {
+                    tell.lock().unwrap().push(token.map(|token| token.expose().to_owned()));
+                }
             }),
             providers: Providers::new(vec![("main".into(), provider.clone())]),
             store: store.clone(),
@@ -123,9 +125,10 @@ async fn a_storm_of_requests_makes_one_refresh_whose_result_all_share() {
     assert!(hub.sessions.is_settled(&session), "nothing is due yet");
     hub.wait(INTERVAL);
     assert!(!hub.sessions.is_settled(&session));
+    let tasks = Tasks::default();
     let storm = (0..200).map(|_| {
         let (sessions, session) = (hub.sessions.clone(), Arc::clone(&session));
-        tokio::spawn(async move { sessions.renewed(&session).await })
+        tasks.spawn(async move { sessions.renewed(&session).await })
     });
     for request in storm.collect::<Vec<_>>() {
         assert_eq!(request.await.unwrap(), Renewed::Stands);

@@ -1,0 +1,47 @@
+//! What sessions ask of the parts beside them, and tell them.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use crate::logging::cause;
+use crate::mapping::Mapping;
+use crate::people::People;
+use crate::session::{Judge, News, Tell};
+use crate::tasks::Tasks;
+use crate::token::ApiTokens;
+
+/// Who is asked and told.
+pub(super) struct Hooks {
+    pub(super) mapping: Mapping,
+    pub(super) people: People,
+    pub(super) api_tokens: ApiTokens,
+    pub(super) tasks: Tasks,
+}
+
+impl Hooks {
+    pub(super) fn judge(&self) -> Judge {
+        let mapping = self.mapping.clone();
+        Arc::new(move |provider, identity, name| mapping.user(provider, identity, name.clone()).ok())
+    }
+
+    pub(super) fn tell(self) -> Tell {
+        let Self { people, api_tokens, tasks, .. } = self;
+        Arc::new(move |name, news| match news {
+            News::Token(_token) => {}
+            // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
+            News::Judged(provider, identity, user) => {
+                let (people, api_tokens) = (people.clone(), api_tokens.clone());
+                let (provider, identity) = (Arc::clone(provider), identity.clone());
+                let (name, user) = (name.clone(), user.cloned());
+                tasks.spawn(async move {
+                    let kept = people.remember(&name, &provider, &identity).await;
+                    let judged = api_tokens.judged(&name, user.as_ref()).await;
+                    if let Err(error) = kept.and(judged) {
+                        error!(error = cause(&error), "cannot write down what is new of a user");
+                    }
+                });
+            }
+        })
+    }
+}
