@@ -73,163 +73,70 @@ pub(super) struct Words {
 
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::BadPath
-            | Self::BadHost
-            | Self::BadRequest(_)
-            | Self::LoginLost
-            | Self::LoginLoop { .. }
-            | Self::Forward(ForwardError::Client { .. }) => StatusCode::BAD_REQUEST,
-            Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::LoginRequired { .. } => StatusCode::UNAUTHORIZED,
-            Self::CrossSite
-            | Self::NotYours
-            | Self::NotGranted
-            | Self::Mapping(_)
-            | Self::Store(StoreError::NameTaken { .. }) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Oidc(error) => match error {
-                OidcError::Unreachable { .. }
-                | OidcError::Interrupted { .. }
-                | OidcError::Settings { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                OidcError::Mismatch(_) => StatusCode::BAD_REQUEST,
-                OidcError::Refused { .. } | OidcError::Untrusted { .. } | OidcError::Weak(_) => {
-                    StatusCode::FORBIDDEN
-                }
-            },
-            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Outage | Self::Starting { .. } | Self::Stopping | Self::Failing { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            // As JupyterHub since 2.0: JupyterLab offers to start the server again.
-            Self::NotRunning => StatusCode::FAILED_DEPENDENCY,
-            Self::Forward(ForwardError::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Forward(_) => StatusCode::BAD_GATEWAY,
-        }
+        self.row().status
     }
 
     /// A label for metrics.
     pub(super) fn label(&self) -> &'static str {
-        match self {
-            Self::BadPath => "bad_path",
-            Self::BadHost => "bad_host",
-            Self::WrongHost { .. } => "wrong_host",
-            Self::Method => "method",
-            Self::BadRequest(_) => "bad_request",
-            Self::TooLarge => "too_large",
-            Self::LoginRequired { .. } => "login_required",
-            Self::CrossSite => "cross_site",
-            Self::NotYours => "not_yours",
-            Self::NotFound => "not_found",
-            Self::LoginLost => "login_lost",
-            Self::LoginLoop { .. } => "login_loop",
-            Self::Outage => "outage",
-            Self::NotGranted => "not_granted",
-            Self::Oidc(_) => "provider",
-            Self::Mapping(_) => "not_allowed",
-            Self::Store(StoreError::NameTaken { .. }) => "name_taken",
-            Self::Store(_) => "store",
-            Self::Starting { .. } => "starting",
-            Self::Stopping => "stopping",
-            Self::NotRunning => "not_running",
-            Self::Failing { .. } => "failing",
-            Self::Forward(error) => error.kind(),
-        }
+        self.row().label
     }
 
-    /// How loud the log is: a client's mistake is nobody's business, a failing neighbour is worth a look, and what is
-    /// ours must be seen to.
+    /// How loud the log is.
     pub(super) fn level(&self) -> Level {
-        match self {
-            Self::BadPath
-            | Self::BadHost
-            | Self::WrongHost { .. }
-            | Self::Method
-            | Self::BadRequest(_)
-            | Self::TooLarge
-            | Self::LoginRequired { .. }
-            | Self::CrossSite
-            | Self::NotYours
-            | Self::NotFound
-            | Self::LoginLost
-            | Self::Outage
-            | Self::NotGranted
-            | Self::Starting { .. }
-            | Self::Stopping
-            | Self::NotRunning
-            // Logged once, when it happened.
-            | Self::Failing { .. }
-            | Self::Forward(ForwardError::Client { .. }) => Level::DEBUG,
-            Self::LoginLoop { .. } | Self::Oidc(_) | Self::Mapping(_) | Self::Store(StoreError::NameTaken { .. }) | Self::Forward(_) => Level::WARN,
-            Self::Store(_) => Level::ERROR,
-        }
+        self.row().level
     }
 
     /// What an administrator can do, where there is something.
     pub(super) fn remedy(&self) -> Option<&'static str> {
+        self.row().remedy
+    }
+
+    /// Where to go from a page that shows this.
+    pub(super) fn way_out(&self) -> Option<WayOut> {
+        self.row().way_out
+    }
+
+    /// A new refusal needs a row here, and its words below.
+    fn row(&self) -> Row {
+        use StatusCode as S;
         match self {
-            Self::Oidc(error) => Some(error.remedy()),
-            Self::Mapping(MappingError::NotAllowed { .. }) => Some("add a [[rule]] that matches this user"),
-            Self::Mapping(MappingError::NoProfile { .. }) => {
-                Some("grant a profile in a [[rule]] that matches this user")
-            }
-            Self::Mapping(_) => Some("choose another provider.username_claim, or correct the account"),
-            Self::Store(StoreError::NameTaken { .. }) => Some(
+            Self::BadPath => Row::quiet(S::BAD_REQUEST, "bad_path", FRONT),
+            Self::BadHost => Row::quiet(S::BAD_REQUEST, "bad_host", FRONT),
+            Self::WrongHost { .. } => Row::quiet(S::MISDIRECTED_REQUEST, "wrong_host", FRONT),
+            Self::Method => Row::quiet(S::METHOD_NOT_ALLOWED, "method", FRONT),
+            Self::BadRequest(_) => Row::quiet(S::BAD_REQUEST, "bad_request", FRONT),
+            Self::TooLarge => Row::quiet(S::PAYLOAD_TOO_LARGE, "too_large", FRONT),
+            Self::LoginRequired { .. } => Row::quiet(S::UNAUTHORIZED, "login_required", LOGIN),
+            Self::CrossSite => Row::quiet(S::FORBIDDEN, "cross_site", FRONT),
+            Self::NotYours => Row::quiet(S::FORBIDDEN, "not_yours", FRONT),
+            Self::NotFound => Row::quiet(S::NOT_FOUND, "not_found", FRONT),
+            Self::LoginLost => Row::quiet(S::BAD_REQUEST, "login_lost", LOGIN),
+            Self::LoginLoop { .. } => Row::quiet(S::BAD_REQUEST, "login_loop", LOGIN).warn(None),
+            Self::Outage => Row::quiet(S::SERVICE_UNAVAILABLE, "outage", FRONT),
+            Self::NotGranted => Row::quiet(S::FORBIDDEN, "not_granted", HOME),
+            Self::Oidc(error) => Row::quiet(oidc_status(error), "provider", LOGIN).warn(error.remedy()),
+            Self::Mapping(error) => Row::quiet(S::FORBIDDEN, "not_allowed", LOGIN).warn(mapping_remedy(error)),
+            Self::Store(StoreError::NameTaken { .. }) => Row::quiet(S::FORBIDDEN, "name_taken", LOGIN).warn(
                 "rename one of the accounts, or choose a provider.username_claim that is different for everybody",
             ),
-            Self::Store(_) => Some("see to the database in store.folder: space, permissions"),
-            Self::BadPath
-            | Self::BadHost
-            | Self::WrongHost { .. }
-            | Self::Method
-            | Self::BadRequest(_)
-            | Self::TooLarge
-            | Self::LoginRequired { .. }
-            | Self::CrossSite
-            | Self::NotYours
-            | Self::NotFound
-            | Self::LoginLost
-            | Self::LoginLoop { .. }
-            | Self::Outage
-            | Self::NotGranted
-            | Self::Starting { .. }
-            | Self::Stopping
-            | Self::NotRunning
-            | Self::Failing { .. }
-            | Self::Forward(_) => None,
-        }
-    }
-
-    /// Where to go from a page that shows this: the link's words and its address.
-    pub(super) fn way_out(&self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::Starting { .. } | Self::Stopping => None,
-            Self::LoginRequired { .. }
-            | Self::LoginLost
-            | Self::LoginLoop { .. }
-            | Self::Oidc(_)
-            | Self::Mapping(_)
-            | Self::Store(_) => Some(("Sign in", "/hub/login")),
-            Self::NotGranted | Self::Failing { .. } | Self::NotRunning | Self::Forward(_) => {
-                Some(("Your home page", "/hub/home"))
+            Self::Store(_) => Row::quiet(S::INTERNAL_SERVER_ERROR, "store", LOGIN)
+                .error("see to the database in store.folder: space, permissions"),
+            Self::Starting { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "starting", None),
+            Self::Stopping => Row::quiet(S::SERVICE_UNAVAILABLE, "stopping", None),
+            // As JupyterHub since 2.0: JupyterLab offers to start the server again.
+            Self::NotRunning => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
+            // Logged once, when it happened.
+            Self::Failing { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "failing", HOME),
+            Self::Forward(error @ ForwardError::Client { .. }) => Row::quiet(S::BAD_REQUEST, error.kind(), HOME),
+            Self::Forward(error @ ForwardError::Timeout { .. }) => {
+                Row::quiet(S::GATEWAY_TIMEOUT, error.kind(), HOME).warn(None)
             }
-            Self::BadPath
-            | Self::BadHost
-            | Self::WrongHost { .. }
-            | Self::Method
-            | Self::BadRequest(_)
-            | Self::TooLarge
-            | Self::CrossSite
-            | Self::NotYours
-            | Self::Outage
-            | Self::NotFound => Some(("Front page", "/")),
+            Self::Forward(error) => Row::quiet(S::BAD_GATEWAY, error.kind(), HOME).warn(None),
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one table: the words of every refusal, side by side")]
     /// What happened and what to do, for whoever asked. Never a cause, a path or a container's name.
+    #[expect(clippy::too_many_lines, reason = "one table: the words of every refusal, side by side")]
     pub(super) fn words(&self) -> Words {
         let words = |title, what: &str, remedy| Words { title, what: what.to_owned(), remedy };
         match self {
@@ -361,6 +268,46 @@ impl Refusal {
     }
 }
 
+/// What a refusal is to programs and administrators: one row of the table.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    status: StatusCode,
+    label: &'static str,
+    way_out: Option<WayOut>,
+    level: Level,
+    remedy: Option<&'static str>,
+}
+
+/// A link's words and its address.
+type WayOut = (&'static str, &'static str);
+
+impl Row {
+    /// A client's mistake, or what has been logged already: nobody's business.
+    fn quiet(status: StatusCode, label: &'static str, way_out: Option<WayOut>) -> Self {
+        Self { status, label, way_out, level: Level::DEBUG, remedy: None }
+    }
+
+    /// A neighbour that fails, or an account that does not fit: worth a look.
+    fn warn(self, remedy: impl Into<Option<&'static str>>) -> Self {
+        Self { level: Level::WARN, remedy: remedy.into(), ..self }
+    }
+
+    /// Ours: must be seen to.
+    fn error(self, remedy: &'static str) -> Self {
+        Self { level: Level::ERROR, remedy: Some(remedy), ..self }
+    }
+}
+
+fn oidc_status(error: &OidcError) -> StatusCode {
+    match error {
+        OidcError::Unreachable { .. } | OidcError::Interrupted { .. } | OidcError::Settings { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        OidcError::Mismatch(_) => StatusCode::BAD_REQUEST,
+        OidcError::Refused { .. } | OidcError::Untrusted { .. } | OidcError::Weak(_) => StatusCode::FORBIDDEN,
+    }
+}
+
 fn oidc_words(error: &OidcError) -> Words {
     let words = |title, what: &str, remedy| Words { title, what: what.to_owned(), remedy };
     match error {
@@ -397,6 +344,16 @@ fn oidc_words(error: &OidcError) -> Words {
             "It did not pass this hub's checks, so nobody was signed in.",
             "Tell the administrators the request number below.",
         ),
+    }
+}
+
+fn mapping_remedy(error: &MappingError) -> &'static str {
+    match error {
+        MappingError::NotAllowed { .. } => "add a [[rule]] that matches this user",
+        MappingError::NoProfile { .. } => "grant a profile in a [[rule]] that matches this user",
+        MappingError::NoName { .. } | MappingError::UnsafeName { .. } => {
+            "choose another provider.username_claim, or correct the account"
+        }
     }
 }
 
@@ -450,3 +407,7 @@ impl From<BeginError> for Refusal {
         }
     }
 }
+
+const FRONT: Option<WayOut> = Some(("Front page", "/"));
+const HOME: Option<WayOut> = Some(("Your home page", "/hub/home"));
+const LOGIN: Option<WayOut> = Some(("Sign in", "/hub/login"));
