@@ -45,6 +45,11 @@ pub struct Profile {
     /// Home and other folders that outlive the container.
     #[serde(default)]
     pub volume: Vec<Volume>,
+    /// Where the container finds its owner's access token of the provider, which hubgate keeps fresh: an absolute path,
+    /// in a folder of its own. Default: nowhere.
+    pub access_token_file: Option<String>,
+    /// Who may read that file (`uid:gid`), when it is not whoever runs in the container.
+    pub access_token_owner: Option<String>,
     /// Memory of a workspace.
     #[serde(default = "Limit::unlimited")]
     pub memory: Limit<Size>,

@@ -20,6 +20,7 @@ pub use escape::{container_name, escape};
 
 use crate::config::{self, Mode};
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 use crate::user::{Limits, UserName};
 
 /// A boxed cause.
@@ -64,6 +65,8 @@ pub struct Spec {
     pub user: Option<String>,
     /// What outlives it.
     pub mounts: Vec<Mount>,
+    /// What is there before its first program runs, and ends with it.
+    pub files: Vec<PutFile>,
     /// Memory and processors.
     pub limits: Limits,
     /// Processes and threads.
@@ -97,6 +100,23 @@ pub struct Mount {
     pub owner: (u32, u32),
     /// Cannot be written from the workspace.
     pub read_only: bool,
+}
+
+/// A file in a workspace that hubgate writes, and only its owner reads.
+#[derive(Debug, Clone)]
+pub struct PutFile {
+    /// An absolute path in the workspace. Its folder is made when it is not there, for the same owner.
+    pub path: String,
+    /// When it is not whoever the workspace runs as.
+    pub owner: Option<(u32, u32)>,
+    /// One line, without its end.
+    pub content: Secret,
+}
+
+impl PartialEq for PutFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.owner == other.owner && self.content.matches(other.content.expose())
+    }
 }
 
 /// What an image says of itself.
@@ -202,6 +222,9 @@ pub trait Spawner: fmt::Debug + Send + Sync {
     async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError>;
     /// Ends it, softly first. Stopping what does not run is not an error.
     async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError>;
+    /// Replaces a file of a running workspace: whoever reads it sees the old or the new one, never half of one and
+    /// never none. Only that start of it is meant; what does not run gets its files when it starts, and is no error.
+    async fn put(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError>;
     /// Every workspace of this installation that runs, whoever started it.
     async fn list(&self) -> Result<Vec<Running>, SpawnError>;
     /// What changed on its own, as it happens; ends when the runtime goes away.
@@ -238,6 +261,16 @@ pub enum SpawnError {
         /// Why.
         source: BoxError,
     },
+    /// A file could not be put into a workspace.
+    #[error("cannot write {path} in the workspace of {id}")]
+    File {
+        /// Which.
+        path: String,
+        /// In which workspace.
+        id: WorkspaceId,
+        /// Why.
+        source: BoxError,
+    },
     /// It started, and ended before it was ready.
     #[error("the workspace ended with exit code {code:?}{}", if *.out_of_memory { ", out of memory" } else { "" })]
     Ended {
@@ -262,6 +295,9 @@ impl SpawnError {
             Self::Create { .. } => {
                 "read the cause; compare profile and spawner settings with what the runtime offers"
             }
+            Self::File { .. } => {
+                "give profile.access_token_file a folder of its own, and name its owner in profile.access_token_owner; the image needs /bin/sh, mkdir, mv and rm"
+            }
             Self::Ended { .. } => "read the workspace's last lines in this log; run the image by hand",
         }
     }
@@ -272,6 +308,7 @@ impl SpawnError {
             Self::Unreachable { .. } => "unreachable",
             Self::Pull { .. } => "pull",
             Self::Create { .. } => "create",
+            Self::File { .. } => "file",
             Self::Ended { .. } => "ended",
         }
     }

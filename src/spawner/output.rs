@@ -42,7 +42,9 @@ pub(super) fn hide_secrets<'a>(text: &str, environment: impl IntoIterator<Item =
     for variable in environment {
         let Some((name, value)) = variable.split_once('=') else { continue };
         let name = name.to_ascii_uppercase();
-        let secret = ["TOKEN", "SECRET", "PASSWORD", "KEY"].iter().any(|word| name.contains(word));
+        // The name of a file is no secret, and an error that tells of it is worth reading.
+        let secret = !name.ends_with("_FILE")
+            && ["TOKEN", "SECRET", "PASSWORD", "KEY"].iter().any(|word| name.contains(word));
         // A shorter value is no secret, and would be found in ordinary words.
         if secret && value.len() >= 8 {
             text = text.replace(value, "[secret]");
@@ -74,5 +76,8 @@ mod tests {
         tail.push(b"http://0.0.0.0:8888/lab?token=4f1c2d3e4a5b\n\x1b[31mHOME=/home/jovyan\x1b[0m\n");
         let text = tail.text(["JUPYTER_TOKEN=4f1c2d3e4a5b", "HOME=/home/jovyan", "API_KEY="]);
         assert_eq!(text, "http://0.0.0.0:8888/lab?token=[secret]\n[31mHOME=/home/jovyan[0m");
+        tail.push(b"cat: /run/hubgate/access_token: Permission denied\n");
+        let text = tail.text(["HUBGATE_ACCESS_TOKEN_FILE=/run/hubgate/access_token"]);
+        assert!(text.ends_with("cat: /run/hubgate/access_token: Permission denied"), "{text}");
     }
 }

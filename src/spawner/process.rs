@@ -4,7 +4,11 @@
 //! Two workspaces of one machine cannot listen on the same port, so the port is chosen here when [`Spec::port`] is 0.
 //! The caller leaves `{port}` in the command and in values of the environment as it is: the port takes its place.
 //!
+//! Files of a workspace are in a folder of its own, which takes the place of `{runtime}` in the same way.
+//!
 //! Children end with hubgate, except when it is killed and cannot end anything any more.
+
+mod folder;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,9 +30,11 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
+use self::folder::Folder;
 use super::output::{Tail, hide_secrets, printable};
 use super::{
-    BoxError, Ended, Event, Image, Phase, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
+    BoxError, Ended, Event, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status,
+    WorkspaceId,
 };
 use crate::metrics::{Call, Metrics};
 use crate::tasks::Tasks;
@@ -53,6 +59,8 @@ struct Children {
 struct Entry {
     running: Running,
     group: Arc<Group>,
+    /// Goes with the entry.
+    folder: Option<Arc<Folder>>,
     /// `Some` when it has ended.
     ended: watch::Receiver<Option<Ended>>,
 }
@@ -114,7 +122,8 @@ impl Process {
         };
         let port = if spec.port == 0 { free_port().map_err(|e| failed(e.into()))? } else { spec.port };
         let home = make_folders(spec).await.map_err(&failed)?;
-        let mut command = command(spec, port, &home).map_err(&failed)?;
+        let folder = make_files(spec).await?;
+        let mut command = command(spec, port, &home, folder.as_deref()).map_err(&failed)?;
         let child = command.spawn().map_err(|error| failed(error.into()))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = Arc::new(Group(group.ok_or_else(|| failed("it has no process id".into()))?));
@@ -128,13 +137,21 @@ impl Process {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         };
         let (ending, ended) = watch::channel(None);
-        let entry = Entry { running: running.clone(), group: Arc::clone(&group), ended };
+        let entry = Entry { running: running.clone(), group: Arc::clone(&group), folder, ended };
         self.children.lock().insert(spec.id.clone(), entry);
         let environment = spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let watching = Watching { child, group, running: running.clone(), environment };
         let events = self.children.events.clone();
         drop(self.tasks.spawn(watching.until_it_ends(ending, events)));
         Ok(running)
+    }
+
+    async fn replace(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
+        let is_meant = |entry: &Entry| &*entry.running.instance == instance && entry.ended.borrow().is_none();
+        let Some(entry) = self.children.find(id).filter(is_meant) else { return Ok(()) };
+        let failed = |source| SpawnError::File { path: file.path.clone(), id: id.clone(), source };
+        let folder = entry.folder.ok_or_else(|| failed("it was started without files".into()))?;
+        folder.write(file).await.map_err(|error| failed(error.into()))
     }
 
     async fn end(&self, id: &WorkspaceId, patience: Duration) -> Result<(), SpawnError> {
@@ -183,6 +200,10 @@ impl Spawner for Process {
         self.counted("stop", self.end(id, timeout).await)
     }
 
+    async fn put(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
+        self.counted("put", self.replace(id, instance, file).await)
+    }
+
     async fn list(&self) -> Result<Vec<Running>, SpawnError> {
         let children = self.children.lock();
         let alive = children.values().filter(|entry| entry.ended.borrow().is_none());
@@ -229,8 +250,26 @@ async fn make_folders(spec: &Spec) -> Result<String, BoxError> {
     Ok(spec.mounts.first().map_or_else(|| "/".to_owned(), |mount| mount.source.clone()))
 }
 
-fn command(spec: &Spec, port: u16, home: &str) -> Result<Command, BoxError> {
-    let placed = |text: &str| text.replace("{port}", &port.to_string());
+/// The workspace's files in a folder of its own, if it has any.
+async fn make_files(spec: &Spec) -> Result<Option<Arc<Folder>>, SpawnError> {
+    let Some(first) = spec.files.first() else { return Ok(None) };
+    let failed = |file: &PutFile, error: io::Error| SpawnError::File {
+        path: file.path.clone(),
+        id: spec.id.clone(),
+        source: error.into(),
+    };
+    let folder = Folder::make().await.map_err(|error| failed(first, error))?;
+    for file in &spec.files {
+        folder.write(file).await.map_err(|error| failed(file, error))?;
+    }
+    Ok(Some(Arc::new(folder)))
+}
+
+fn command(spec: &Spec, port: u16, home: &str, folder: Option<&Folder>) -> Result<Command, BoxError> {
+    let placed = |text: &str| {
+        let text = text.replace("{port}", &port.to_string());
+        folder.map_or_else(|| text.clone(), |folder| folder.place(&text))
+    };
     let mut words = spec.command.iter().flatten().map(|word| placed(word));
     let Some(program) = words.next() else {
         return Err("the profile has no command, and a process no image to take it from".into());

@@ -1,5 +1,6 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
+mod access_token;
 mod plan;
 mod reconcile;
 
@@ -30,6 +31,8 @@ use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 use crate::user::{User, UserName};
 
+use self::access_token::AccessTokens;
+
 pub use plan::Place;
 
 /// All workspaces; a clone is another handle.
@@ -46,7 +49,8 @@ struct Shared {
     public_host: HeaderValue,
     metrics: Metrics,
     tasks: Tasks,
-    starting: Mutex<HashMap<WorkspaceId, String>>,
+    starting: Mutex<HashMap<WorkspaceId, Arc<str>>>,
+    access_tokens: AccessTokens,
     only_server: Arc<str>,
 }
 
@@ -198,6 +202,7 @@ impl Workspaces {
             metrics: parts.metrics,
             tasks: parts.tasks,
             starting: Mutex::default(),
+            access_tokens: AccessTokens::new(),
             only_server: "".into(),
         }))
     }
@@ -357,11 +362,18 @@ impl Workspaces {
         let image = self.0.spawner.image(&profile.image, progress).await?;
         let instance: Arc<str> = random_text::<16>().into();
         let token = self.token(&instance);
-        let spec = plan::spec(id, user, profile, &image, &self.0.place, &instance, &token)?;
+        let mut spec = plan::spec(id, user, profile, &image, &self.0.place, &instance, &token)?;
+        let known = self.0.access_tokens.known(&id.user);
+        spec.files.extend(plan::access_token_file(profile, &self.0.place, known.token.as_ref()));
         self.note_instance(id, &instance);
         let running = self.0.spawner.start(&spec, progress).await?;
         // An earlier start may have left one running: then it is that one's token that counts.
         self.note_instance(id, &running.instance);
+        if running.instance == instance {
+            self.catch_up(&id.user, &known);
+        } else {
+            self.catch_up_with_running(&id.user);
+        }
         progress.report(Phase::Booting);
         let ready = self.ready(running);
         self.until_it_answers(&ready).await?;
@@ -404,9 +416,13 @@ impl Workspaces {
         }
     }
 
-    fn note_instance(&self, id: &WorkspaceId, instance: &str) {
+    fn note_instance(&self, id: &WorkspaceId, instance: &Arc<str>) {
         let mut starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        starting.insert(id.clone(), instance.to_owned());
+        starting.insert(id.clone(), Arc::clone(instance));
+    }
+
+    fn starting_instance(&self, id: &WorkspaceId) -> Option<Arc<str>> {
+        self.0.starting.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     fn forget_instance(&self, id: &WorkspaceId) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::config::{self, Escape, Limit, Mode};
 use crate::secret::Secret;
-use crate::spawner::{Image, Mount, Spec, WorkspaceId, escape};
+use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape};
 use crate::user::{Limits, User};
 
 /// What a workspace is told of its surroundings.
@@ -40,6 +40,8 @@ pub(super) fn spec(
         Mode::Token => environment.extend(token_environment(id, token)),
         Mode::Hub => environment.extend(hub_environment(id, profile, place, &blanks, token)?),
     }
+    let file = access_token_path(profile, place);
+    environment.extend(file.map(|path| ("HUBGATE_ACCESS_TOKEN_FILE".to_owned(), path)));
     environment.extend(profile.environment.iter().map(|(name, value)| (name.clone(), blanks.fill(value))));
     Ok(Spec {
         id: id.clone(),
@@ -52,6 +54,7 @@ pub(super) fn spec(
         port: if place.images { profile.port } else { 0 },
         user: profile.user.clone(),
         mounts: profile.volume.iter().map(|volume| mount(volume, id, place.escape)).collect(),
+        files: Vec::new(),
         limits,
         pids: match profile.pids {
             Limit::Value(count) => Some(count),
@@ -59,6 +62,27 @@ pub(super) fn spec(
         },
         stop_timeout: profile.stop_timeout.0,
     })
+}
+
+/// The file with a user's access token, if the profile asks for one: empty while there is none.
+pub(super) fn access_token_file(
+    profile: &config::Profile,
+    place: &Place,
+    token: Option<&Secret>,
+) -> Option<PutFile> {
+    let content = token.cloned().unwrap_or_else(|| Secret::new(""));
+    let owner = profile.access_token_owner.as_deref().and_then(owner);
+    Some(PutFile { path: access_token_path(profile, place)?, owner, content })
+}
+
+fn access_token_path(profile: &config::Profile, place: &Place) -> Option<String> {
+    let path = profile.access_token_file.as_ref()?;
+    if place.images {
+        return Some(path.clone());
+    }
+    // A spawner without containers chooses the folder, and fills it in itself.
+    let name = path.rsplit('/').next().unwrap_or(path);
+    Some(format!("{{runtime}}/{name}"))
 }
 
 /// An image whose command is JupyterHub's single-user server expects a hub; everything else is an ordinary server.
@@ -150,14 +174,18 @@ fn mount(volume: &config::Volume, id: &WorkspaceId, how: Escape) -> Mount {
         .source
         .replace("{username}", &escape(&id.user, how))
         .replace("{raw_username}", id.user.as_str());
-    let owner =
-        volume.owner.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
     Mount {
         source,
         target: volume.target.clone(),
-        owner: owner.unwrap_or((1000, 100)),
+        owner: owner(&volume.owner).unwrap_or((1000, 100)),
         read_only: volume.read_only,
     }
+}
+
+/// `uid:gid`
+fn owner(text: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = text.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
 /// Numerical libraries count the machine's processors, not the container's share, and would start a thread for each.

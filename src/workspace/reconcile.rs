@@ -20,6 +20,7 @@ impl Workspaces {
         for running in running {
             self.adopt(running);
         }
+        self.write_missed_tokens();
         let gone = |state: &State| match state {
             State::Ready(ready) => !alive.contains(&ready.instance) && ready.since < asked,
             State::Starting(_) | State::Failing(_) | State::Stopping => false,
@@ -107,6 +108,7 @@ impl Workspaces {
             return;
         }
         self.note_instance(&id, &running.instance);
+        self.catch_up_with_running(&id.user);
         let workspaces = self.clone();
         self.0.tasks.spawn(async move {
             let ready = workspaces.ready(running);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use hubgate::config::{Escape, Mode};
+use hubgate::secret::Secret;
 use hubgate::spawner::{
-    Ended, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId, container_name,
+    Ended, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId, container_name,
 };
 use hubgate::user::{Limits, UserName};
 use tokio::time::{Instant, sleep, timeout};
@@ -32,12 +33,27 @@ pub(crate) trait Runtime: Send + Sync {
     fn tells_out_of_memory(&self) -> bool {
         true
     }
+    /// A file of the container.
+    async fn file(&self, container: &str, path: &str) -> Option<Seen>;
+    /// All that the engine tells of a container.
+    async fn inspect(&self, container: &str) -> String;
     /// Somebody else starts a container of this name.
     async fn add_foreign(&self, container: &str);
     /// Whether a container of this name runs; any container.
     async fn runs(&self, container: &str) -> bool;
     /// Ends and removes a container, whoever made it.
     async fn remove(&self, container: &str);
+}
+
+/// A file as whoever is in the container sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// `uid:gid`
+    pub(crate) owner: String,
+    /// In octal digits.
+    pub(crate) mode: String,
+    /// What is in it.
+    pub(crate) content: String,
 }
 
 const TOKEN: &str = "0123456789abcdef";
@@ -54,6 +70,7 @@ pub(crate) async fn contract(runtime: &dyn Runtime) {
     stopping_ends_one_and_no_other(runtime, &ids).await;
     an_end_is_told_with_its_reason(runtime, &ids[3]).await;
     too_much_memory_is_told(runtime, &ids[3]).await;
+    a_file_is_there_from_the_start_and_is_replaced(runtime, &ids[3]).await;
     a_foreign_container_is_left_alone(runtime, &ids[3]).await;
     an_image_that_nobody_has_is_named(runtime, &ids[3]).await;
 }
@@ -125,6 +142,33 @@ async fn too_much_memory_is_told(runtime: &dyn Runtime, id: &WorkspaceId) {
     assert_eq!(spawner.status(id).await.unwrap(), Status::Absent, "what has ended can be taken away");
 }
 
+async fn a_file_is_there_from_the_start_and_is_replaced(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    let container = name(runtime, id);
+    spawner.put(id, "files", &file("before-it-was-there")).await.unwrap();
+    let with_file = Spec { files: vec![file("first-of-the-tokens")], ..spec(runtime, id, "files") };
+    start(&*spawner, &with_file).await.unwrap();
+    let seen = |content: &str| {
+        Some(Seen { owner: "1000:100".to_owned(), mode: "400".to_owned(), content: content.to_owned() })
+    };
+    assert_eq!(runtime.file(&container, FILE).await, seen("first-of-the-tokens"));
+    // Another hubgate: nothing but the container says what is in it.
+    let spawner = runtime.spawner();
+    for content in ["second-of-the-tokens", &"long".repeat(4000), "", "last-of-the-tokens"] {
+        spawner.put(id, "files", &file(content)).await.unwrap();
+        assert_eq!(runtime.file(&container, FILE).await, seen(content));
+    }
+    spawner.put(id, "another-start", &file("for-another-start")).await.unwrap();
+    let refused = spawner.put(id, "files", &file("two\nlines")).await;
+    assert!(matches!(refused, Err(SpawnError::File { .. })), "{refused:?}");
+    assert_eq!(runtime.file(&container, FILE).await, seen("last-of-the-tokens"));
+    let told = runtime.inspect(&container).await;
+    assert!(told.contains(&container) && !told.contains("of-the-tokens"), "{told}");
+    spawner.stop(id, Duration::from_secs(5)).await.unwrap();
+    spawner.put(id, "files", &file("after-it-was-gone")).await.unwrap();
+    assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+}
+
 async fn a_foreign_container_is_left_alone(runtime: &dyn Runtime, id: &WorkspaceId) {
     let spawner = runtime.spawner();
     let name = name(runtime, id);
@@ -186,6 +230,14 @@ pub(crate) fn id(user: &str, server: &str) -> WorkspaceId {
     WorkspaceId { user: UserName::parse(user).unwrap(), server: server.into() }
 }
 
+/// Where tests put a file.
+pub(crate) const FILE: &str = "/run/hubgate/access_token";
+
+/// The file, for whoever the container runs as.
+pub(crate) fn file(content: &str) -> PutFile {
+    PutFile { path: FILE.to_owned(), owner: None, content: Secret::new(content) }
+}
+
 /// A small workspace.
 pub(crate) fn spec(runtime: &dyn Runtime, id: &WorkspaceId, instance: &str) -> Spec {
     Spec {
@@ -199,6 +251,7 @@ pub(crate) fn spec(runtime: &dyn Runtime, id: &WorkspaceId, instance: &str) -> S
         port: 8888,
         user: Some("1000:100".to_owned()),
         mounts: Vec::new(),
+        files: Vec::new(),
         limits: Limits { memory: Some(64 << 20), cpu: Some(0.5) },
         pids: Some(64),
         stop_timeout: Duration::from_secs(5),

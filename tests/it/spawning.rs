@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::contract::{Runtime, id, name, spec, start};
+use self::contract::{Runtime, Seen, id, name, spec, start};
 
 const PREFIX: &str = "hubgate";
 const IMAGE: &str = "lab:1";
@@ -68,6 +68,17 @@ impl Runtime for Fake {
     }
     async fn exhaust_memory(&self, container: &str) {
         self.engine.die(container, 137, true);
+    }
+    async fn file(&self, container: &str, path: &str) -> Option<Seen> {
+        let container = self.engine.container(container)?;
+        let file = container.files.get(path)?;
+        let (user, group) = file.owner;
+        let (owner, mode) = (format!("{user}:{group}"), format!("{:o}", file.mode));
+        Some(Seen { owner, mode, content: file.content.clone()? })
+    }
+    async fn inspect(&self, container: &str) -> String {
+        let found = self.engine.container(container).unwrap();
+        format!("{} {:?} {:?} {}", found.name, found.labels, found.environment, found.body)
     }
     async fn add_foreign(&self, container: &str) {
         self.engine.add_foreign(container, &[("org.example", "yes")]);

@@ -15,7 +15,7 @@ use hubgate::spawner::{self, Mount, Running, Spawner, Spec, Status};
 use support::eventually::eventually;
 use tokio::net::TcpStream;
 
-use self::contract::{Runtime, id, name, spec, start};
+use self::contract::{Runtime, Seen, id, name, spec, start};
 
 /// Any image with `/bin/sh` and `python3`.
 const IMAGE: &str = "hubgate-test/lab:1";
@@ -132,6 +132,15 @@ impl Runtime for Real {
     }
     fn tells_out_of_memory(&self) -> bool {
         !self.podman
+    }
+    async fn file(&self, container: &str, path: &str) -> Option<Seen> {
+        let said = self.inside(container, &format!("stat -c '%u:%g %a' {path}; cat {path}"));
+        let (stat, content) = said.split_once('\n').unwrap_or((&said, ""));
+        let (owner, mode) = stat.split_once(' ')?;
+        Some(Seen { owner: owner.to_owned(), mode: mode.to_owned(), content: content.to_owned() })
+    }
+    async fn inspect(&self, container: &str) -> String {
+        self.said(&["inspect", container])
     }
     async fn add_foreign(&self, container: &str) {
         self.said(&["run", "-d", "--name", container, "--entrypoint", "/bin/sleep", IMAGE, "600"]);

@@ -1,6 +1,7 @@
 //! Who may start what, and what it runs on.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::Findings;
 use crate::config::units::{Cpu, Limit, Size};
@@ -146,6 +147,7 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
     findings.positive(&format!("{key}.start_timeout"), profile.start_timeout);
     findings.positive(&format!("{key}.stop_timeout"), profile.stop_timeout);
     volumes(findings, key, &profile.volume);
+    access_token(findings, key, profile);
     if profile.mode == Some(Mode::Hub) && config.hub_api.listen.is_none() {
         findings.add(
             "hub_api.listen",
@@ -216,6 +218,42 @@ fn volumes(findings: &mut Findings<'_>, key: &str, volumes: &[Volume]) {
         }
     }
 }
+
+fn access_token(findings: &mut Findings<'_>, key: &str, profile: &Profile) {
+    let owner_key = format!("{key}.access_token_owner");
+    if profile.access_token_owner.as_deref().is_some_and(|owner| !is_owner(owner)) {
+        findings.add(&owner_key, "not uid:gid", "write two numbers: \"1000:100\"");
+    }
+    let Some(file) = &profile.access_token_file else {
+        if profile.access_token_owner.is_some() {
+            findings.add(&owner_key, "there is no file to own", "add access_token_file, or take it out");
+        }
+        return;
+    };
+    let key = format!("{key}.access_token_file");
+    let advice = "write one in a folder of its own: \"/run/hubgate/access_token\"";
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
+    let parts = || file.split('/').skip(1);
+    if !file.starts_with('/') || !parts().all(plain) || parts().count() < 2 || file.len() > LONGEST_PATH {
+        findings.add(&key, "not the path of a file in a folder", advice);
+        return;
+    }
+    // Mounted anew at each start, over whatever was put there.
+    if let Some(system) = parts().next().filter(|first| matches!(*first, "proc" | "sys" | "dev")) {
+        findings.add(&key, format!("/{system} is the kernel's"), advice);
+    }
+    let around = |volume: &&Volume| Path::new(file).starts_with(&volume.target);
+    if let Some(volume) = profile.volume.iter().find(around) {
+        findings.add(
+            &key,
+            format!("in {}, which outlives the container: a token must not", volume.target),
+            advice,
+        );
+    }
+}
+
+/// Bytes that the archive for the engine has room for.
+const LONGEST_PATH: usize = 100;
 
 fn docker(findings: &mut Findings<'_>, config: &Config) {
     let docker = &config.spawner.docker;

@@ -215,6 +215,7 @@ mod tests {
             port: 8888,
             user: None,
             mounts: Vec::new(),
+            files: Vec::new(),
             limits: Limits { memory: Some(1 << 30), cpu: Some(1.5) },
             pids: Some(100),
             stop_timeout: Duration::from_secs(10),

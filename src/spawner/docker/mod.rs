@@ -2,8 +2,10 @@
 
 mod container;
 mod engine;
+mod files;
 mod image;
 mod storage;
+mod tar;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use self::container::{INSTANCE, Labels, USER};
 use self::engine::{Connected, Engine, PROMPT, SLOW, is_unreadable, refused_with};
 use super::output::{self, Tail};
 use super::{
-    Ended, Event, Image, Phase, Progress, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
+    Ended, Event, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
     container_name,
 };
 use crate::clock::Clock;
@@ -115,6 +117,10 @@ impl Docker {
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let created =
             engine.call(&doing, SLOW, |client| client.create_container(Some(options), body)).await?;
+        if let Err(error) = files::put_all(&engine, &created.id, spec, &image).await {
+            discard(&engine, &created.id, &name).await;
+            return Err(error);
+        }
         progress.report(Phase::Booting);
         self.boot(&engine, &created.id, &name).await
     }
@@ -214,6 +220,23 @@ impl Docker {
         remove(&engine, container, &name).await
     }
 
+    async fn replace(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
+        let engine = self.engine.connect().await?;
+        let is_meant = |found: &ContainerInspectResponse| {
+            let label = labels_of(found).and_then(|labels| labels.get(INSTANCE));
+            is_running(found) && label.is_some_and(|label| label == instance)
+        };
+        let Some(found) = self.inspect_ours(&engine, id).await?.filter(is_meant) else { return Ok(()) };
+        let name = self.names.of(id);
+        let container = found.id.as_deref().unwrap_or(&name);
+        let replaced = files::replace(&engine, container, id, file).await;
+        if replaced.is_err() && !self.inspect_ours(&engine, id).await?.is_some_and(|found| is_meant(&found)) {
+            debug!(workspace = %id, "it ended while a file was put into it");
+            return Ok(());
+        }
+        replaced
+    }
+
     async fn list_running(&self) -> Result<Vec<Running>, SpawnError> {
         let engine = self.engine.connect().await?;
         let filters = HashMap::from([("label", vec![USER]), ("status", vec!["running"])]);
@@ -272,6 +295,10 @@ impl Spawner for Docker {
 
     async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError> {
         self.counted("stop", self.stop_and_remove(id, timeout).await)
+    }
+
+    async fn put(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
+        self.counted("put", self.replace(id, instance, file).await)
     }
 
     async fn list(&self) -> Result<Vec<Running>, SpawnError> {

@@ -6,6 +6,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a stage that cannot be set fails the test")]
 
 mod api;
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
+
+pub use files::File;
 
 /// The engine; it ends when it is dropped.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Container {
     pub body: Value,
     /// What it has written.
     pub log: String,
+    /// What was put into it, by path.
+    pub files: BTreeMap<String, File>,
 }
 
 impl Container {
@@ -128,6 +133,10 @@ struct Records {
     next_address: Option<Ipv4Addr>,
     refusals: Vec<(String, u16, String)>,
     on_start: Option<Arc<OnStart>>,
+    /// Programs beside containers' own.
+    commands: HashMap<String, files::Command>,
+    /// How the next of them end, whatever they do; the last first.
+    exit_codes: Vec<i64>,
 }
 
 impl fmt::Debug for Shared {
@@ -273,6 +282,11 @@ impl Engine {
     /// The next request whose path holds `part` is refused.
     pub fn refuse_next(&self, part: &str, status: u16, message: &str) {
         self.shared.lock().refusals.push((part.to_owned(), status, message.to_owned()));
+    }
+
+    /// The next program that is put beside a container's own ends so, and does nothing.
+    pub fn fail_next_command(&self, exit_code: i64) {
+        self.shared.lock().exit_codes.insert(0, exit_code);
     }
 
     /// Requests whose path holds `part` wait until [`Engine::release`]; a pull waits in its middle.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -18,10 +18,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use super::files;
 use super::{Container, Image, Records, Request, Shared, State};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -30,13 +31,31 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     let mut connections = JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| {
-            let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(answer(&shared, request).await) }
-        });
-        connections
-            .spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service).map(drop));
+        connections.spawn(serve_connection(Arc::clone(&shared), connection));
+    }
+}
+
+async fn serve_connection(shared: Arc<Shared>, connection: UnixStream) {
+    // A program that gets the connection for itself, after the answer.
+    let program = Arc::new(Mutex::new(None));
+    let taken = Arc::clone(&program);
+    let service = service_fn(move |mut request| {
+        let (shared, program) = (Arc::clone(&shared), Arc::clone(&program));
+        async move {
+            let path = without_version(http::Request::uri(&request).path()).to_owned();
+            if let ["exec", id, "start"] = path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
+                let upgrade = hyper::upgrade::on(&mut request);
+                let run = files::run(Arc::clone(&shared), id.to_owned(), upgrade);
+                *program.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+            }
+            Ok::<_, Infallible>(answer(&shared, request).await)
+        }
+    });
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+    drop(serving.with_upgrades().await);
+    let program = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(program) = program {
+        program.await;
     }
 }
 
@@ -81,8 +100,16 @@ async fn answer(shared: &Arc<Shared>, request: http::Request<Incoming>) -> Answe
         ("POST", ["containers", "create"]) => create(shared, &request),
         ("GET", ["containers", "json"]) => list(shared, &request),
         (method, ["containers", reference, rest @ ..]) => {
+            if let ["archive"] = rest {
+                return archive(shared, method, reference, &request, &body);
+            }
             container(shared, method, reference, rest, &request).await
         }
+        ("POST", ["exec", _, "start"]) => upgraded(),
+        ("GET", ["exec", id, "json"]) => match files::inspect(shared, id) {
+            Some(found) => ok(&found),
+            None => refuse(404, "No such exec instance"),
+        },
         (method, ["volumes", rest @ ..]) => volumes(&mut shared.lock(), method, rest, &request.body),
         (method, ["networks", rest @ ..]) => networks(&mut shared.lock(), method, rest, &request.body),
         _ => refuse(404, "page not found"),
@@ -119,15 +146,41 @@ async fn container(
             shared.end(&found.id, 0, false);
             empty(204)
         }
-        ("POST", ["kill"]) if found.state != State::Running => {
+        ("POST", ["kill" | "exec"]) if found.state != State::Running => {
             refuse(409, &format!("Container {reference} is not running"))
         }
         ("POST", ["kill"]) => {
             shared.end(&found.id, 137, false);
             empty(204)
         }
+        ("POST", ["exec"]) => respond(201, &json!({ "Id": files::prepare(shared, &found, &request.body) })),
         ("POST", ["wait"]) => wait(shared, &found.id).await,
         ("DELETE", []) => remove(shared, &found, request),
+        _ => refuse(404, "page not found"),
+    }
+}
+
+fn archive(shared: &Shared, method: &str, reference: &str, request: &Request, body: &[u8]) -> Answer {
+    let path = request.query.get("path").map(String::as_str).unwrap_or_default();
+    let mut state = shared.lock();
+    let Some(container) = state.find_mut(reference) else {
+        return refuse(404, &format!("No such container: {reference}"));
+    };
+    let missing = || refuse(404, &format!("Could not find the file {path} in container {reference}"));
+    match method {
+        "HEAD" => {
+            let Some(stat) = files::stat(container, path) else { return missing() };
+            let mut answer = empty(200);
+            if let Ok(stat) = stat.try_into() {
+                answer.headers_mut().insert("X-Docker-Container-Path-Stat", stat);
+            }
+            answer
+        }
+        "GET" => files::read(path).map_or_else(missing, |archive| full(200, archive.into())),
+        "PUT" => match files::unpack(container, path, body) {
+            Ok(()) => empty(200),
+            Err(message) => refuse(404, &message),
+        },
         _ => refuse(404, "page not found"),
     }
 }
@@ -211,6 +264,7 @@ pub(super) fn new_container(name: &str, body: Value) -> Container {
         address: Ipv4Addr::UNSPECIFIED,
         state: State::Created,
         log: String::new(),
+        files: BTreeMap::new(),
         body,
     }
 }
@@ -498,6 +552,14 @@ fn text(text: &'static str) -> Answer {
 
 fn empty(status: u16) -> Answer {
     full(status, Bytes::new())
+}
+
+/// The connection is now between the client and a program.
+fn upgraded() -> Answer {
+    let mut answer = empty(101);
+    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.headers_mut().insert(http::header::UPGRADE, HeaderValue::from_static("tcp"));
+    answer
 }
 
 fn full(status: u16, body: Bytes) -> Answer {
