@@ -30,12 +30,16 @@ impl Hub {
     pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
         let loaded = options.config.as_deref().map(config::load).transpose()?;
         let (origin, callback, mut provider) = match (loaded, &options.public_url) {
-            (Some(loaded), _) => configured(&loaded.config, options.provider.as_deref())?,
+            (Some(loaded), _) => configured(&loaded.config, options.provider_name.as_deref())?,
             (None, Some(url)) => described(options, url)?,
             (None, None) => return Err(ConnectError::NoIssuer),
         };
         let configured = options.config.as_ref().and(provider.issuer.clone());
-        let issuer = options.issuer.clone().or_else(|| configured.clone()).ok_or(ConnectError::NoIssuer)?;
+        // Where the configuration reads the description, it can be read; at the issuer, perhaps not from here.
+        let described =
+            || provider.discovery_url.as_ref().filter(|_| configured.is_some()).map(Url::to_string);
+        let issuer = options.issuer.clone().or_else(described).or_else(|| configured.clone());
+        let issuer = issuer.ok_or(ConnectError::NoIssuer)?;
         if let Some(id) = &options.client_id {
             provider.client_id.clone_from(id);
         }
@@ -64,7 +68,9 @@ impl Hub {
     /// Fills in what was found. What a configuration says of signatures is for its administrators to change.
     pub(super) fn learn(&mut self, issuer: &str, elsewhere: Option<&Url>, description: &Description) {
         self.provider.issuer = Some(issuer.to_owned());
-        self.provider.discovery_url = elsewhere.cloned();
+        if let Some(document) = elsewhere {
+            self.provider.discovery_url = Some(document.clone());
+        }
         let offered = description.signatures();
         if self.configured.is_none()
             && !offered.is_empty()
@@ -78,8 +84,15 @@ impl Hub {
     pub(super) fn section(&self) -> String {
         let Self { provider, .. } = self;
         let usual = unnamed();
-        let mut lines = vec!["[provider]".to_owned()];
+        let header = if provider.name.is_some() { "[[provider]]" } else { "[provider]" };
+        let mut lines = vec![header.to_owned()];
         let mut add = |key: &str, value: toml::Value| lines.push(format!("{key} = {value}"));
+        if let Some(name) = &provider.name {
+            add("name", name.as_str().into());
+        }
+        if let Some(host) = &provider.host {
+            add("host", host.as_str().into());
+        }
         add("issuer", provider.issuer.as_deref().unwrap_or_default().into());
         if let Some(url) = &provider.discovery_url {
             add("discovery_url", url.as_str().into());
@@ -136,7 +149,12 @@ fn described(options: &Options, url: &Url) -> Result<(Url, Url, Provider), Conne
     }
     let mut provider = unnamed();
     provider.issuer.clone_from(&options.issuer);
-    Ok((url.clone(), at(url, CALLBACK), provider))
+    provider.name.clone_from(&options.provider_name);
+    let callback = match &options.provider_name {
+        Some(name) => at(url, &format!("{CALLBACK}/{name}")),
+        None => at(url, CALLBACK),
+    };
+    Ok((url.clone(), callback, provider))
 }
 
 fn unnamed() -> Provider {

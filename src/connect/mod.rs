@@ -47,9 +47,9 @@ pub struct Options {
     /// A configuration that says the public URL, and what is known of the provider
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Which provider of the configuration, where it has several
-    #[arg(long, value_name = "NAME", requires = "config")]
-    pub provider: Option<String>,
+    /// Which provider, where the configuration has several or will have
+    #[arg(long, value_name = "NAME")]
+    pub provider_name: Option<String>,
     /// The authorities that the provider's certificate may come from, in place of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -141,7 +141,7 @@ impl ConnectError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Config(error) => error.remedy(),
-            Self::WhichProvider { .. } => "choose one with --provider",
+            Self::WhichProvider { .. } => "choose one with --provider-name",
             Self::NoIssuer => "name it: hubgate connect https://keycloak.example.org/realms/lab …",
             Self::PublicUrl { .. } => "write scheme, host and port only: https://hub.example.org",
             Self::Address { .. } => "write it as https://keycloak.example.org/realms/lab",
@@ -240,6 +240,9 @@ async fn registered(
 ) -> Result<Registration, ConnectError> {
     let write = options.register;
     let not_keycloak = || AdminError::NotKeycloak { issuer: found.issuer.clone() };
+    if !found.description.is_keycloak() {
+        return Err(not_keycloak().into());
+    }
     let realm = match &options.admin_url {
         Some(url) => {
             let realm = address::realm(&found.issuer).ok_or_else(not_keycloak)?;

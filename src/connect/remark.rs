@@ -165,10 +165,11 @@ impl Description {
     fn signed(&self, accepted: &[SigningAlgorithm]) -> Remark {
         const ABOUT: &str = "signatures";
         let Some(offered) = self.list("id_token_signing_alg_values_supported") else {
-            return Remark::warning(
+            // Discovery 1.0 section 3 demands it.
+            return Remark::error(
                 ABOUT,
                 "does not say how it signs ID tokens",
-                "let it sign them by RS256",
+                "see whether this is an OpenID provider",
             );
         };
         let takes = |name: &&&str| {

@@ -11,6 +11,7 @@ mod architecture;
 mod attacks;
 mod cli;
 mod config;
+mod connect;
 mod day;
 mod demo;
 mod door;

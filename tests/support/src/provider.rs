@@ -7,6 +7,7 @@
     reason = "a test whose provider is broken must stop"
 )]
 
+mod admin;
 mod draft;
 mod http;
 mod lie;
@@ -44,6 +45,8 @@ struct Shared {
     tls: Option<Tls>,
     /// 0: the machine's clock.
     now: AtomicU64,
+    /// What stands in the paths before `/realms`.
+    prefix: Mutex<String>,
     state: Mutex<State>,
 }
 
@@ -67,6 +70,9 @@ struct State {
     refresh_tokens: BTreeMap<String, Refresh>,
     rules: Rules,
     requests: Vec<Seen>,
+    /// Goes over the description; null takes away.
+    description: Map<String, Value>,
+    clients: Vec<Value>,
 }
 
 /// Who signs in.
@@ -136,10 +142,17 @@ impl Provider {
             refresh_tokens: BTreeMap::new(),
             rules: Rules::default(),
             requests: Vec::new(),
+            description: Map::new(),
+            clients: Vec::new(),
         };
         let address = listener.local_addr().unwrap();
-        let provider =
-            Self(Arc::new(Shared { address, tls, now: AtomicU64::new(0), state: Mutex::new(state) }));
+        let provider = Self(Arc::new(Shared {
+            address,
+            tls,
+            now: AtomicU64::new(0),
+            prefix: Mutex::default(),
+            state: Mutex::new(state),
+        }));
         provider.user("alice", json!({}));
         provider.serve(listener);
         provider
@@ -152,7 +165,8 @@ impl Provider {
 
     /// Its issuer: what `provider.issuer` is to be.
     pub fn issuer(&self) -> String {
-        format!("{}://{}{REALM}", if self.0.tls.is_some() { "https" } else { "http" }, self.0.address)
+        let scheme = if self.0.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}{REALM}", self.0.address, self.prefix())
     }
 
     /// One of its endpoints: `auth`, `token`, `userinfo`, `certs`, `logout`.
@@ -205,6 +219,16 @@ impl Provider {
         self.state().lies.clear();
     }
 
+    /// Serves everything below this prefix from now on, as Keycloak did below `/auth`.
+    pub fn below(&self, prefix: &str) {
+        prefix.clone_into(&mut self.0.prefix.lock().unwrap());
+    }
+
+    /// Says these of itself from now on, in place of what is so; `null` takes a member away.
+    pub fn describe(&self, members: Value) {
+        self.state().description.clone_from(members.as_object().unwrap());
+    }
+
     /// Signs by a new key from now on; tokens of the old one can still be verified.
     pub fn rotate_keys(&self) {
         self.state().keys.insert(0, SigningKey::generate());
@@ -252,6 +276,10 @@ impl Provider {
     fn serve(&self, listener: TcpListener) {
         let handle = http::serve(self.clone(), listener);
         self.state().server = Some(handle);
+    }
+
+    fn prefix(&self) -> String {
+        self.0.prefix.lock().unwrap().clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -22,7 +24,7 @@ use url::form_urlencoded;
 use super::tls::{Stream, Tls};
 use super::{Grant, Lie, Provider, REALM, Seen, random};
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Serves until it is aborted, all its connections with it.
 #[expect(clippy::disallowed_methods, reason = "it stands for another process")]
@@ -34,7 +36,7 @@ pub(super) fn serve(provider: Provider, listener: TcpListener) -> AbortHandle {
             connections.spawn(async move {
                 let service = service_fn(|request| {
                     let provider = provider.clone();
-                    async move { Ok::<_, Infallible>(provider.answer(request).await) }
+                    async move { Ok::<_, Infallible>(provider.dated(provider.answer(request).await)) }
                 });
                 let stream: Stream = match &provider.0.tls {
                     Some(tls) => match tls.accept(stream).await {
@@ -46,6 +48,8 @@ pub(super) fn serve(provider: Provider, listener: TcpListener) -> AbortHandle {
                 // A client that goes away is no failure.
                 drop(
                     hyper::server::conn::http1::Builder::new()
+                        // Keycloak sends no date by itself.
+                        .auto_date_header(false)
                         .serve_connection(TokioIo::new(stream), service)
                         .await,
                 );
@@ -91,7 +95,12 @@ impl Provider {
             form: pairs(&body),
         };
         self.state().requests.push(seen.clone());
-        let Some(endpoint) = seen.path.strip_prefix(REALM) else {
+        let prefix = self.prefix();
+        let path = seen.path.strip_prefix(prefix.as_str()).unwrap_or_default();
+        if let Some(path) = path.strip_prefix("/admin/realms/") {
+            return self.administer(&head.method, path, &seen, &body);
+        }
+        let Some(endpoint) = path.strip_prefix(REALM) else {
             return json_answer(404, &json!({"error": "Realm does not exist"}));
         };
         match (head.method, endpoint) {
@@ -110,6 +119,16 @@ impl Provider {
             (Method::POST, "/protocol/openid-connect/revoke") => self.revocation(&seen),
             _ => html(404),
         }
+    }
+
+    /// Once its time is set, it tells it, as a proxy in front of Keycloak would.
+    fn dated(&self, mut answer: Answer) -> Answer {
+        let now = self.0.now.load(Ordering::SeqCst);
+        if now != 0 {
+            let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+            answer.headers_mut().insert(DATE, date.parse().unwrap());
+        }
+        answer
     }
 
     async fn description(&self) -> Answer {
@@ -159,6 +178,9 @@ impl Provider {
             if self.lies(lie) {
                 description[name] = value;
             }
+        }
+        for (name, value) in &self.state().description {
+            description[name] = value.clone();
         }
         description.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         json_answer(200, &description)
@@ -365,7 +387,7 @@ fn pairs(text: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(text).into_owned().collect()
 }
 
-fn json_answer(status: u16, body: &Value) -> Answer {
+pub(super) fn json_answer(status: u16, body: &Value) -> Answer {
     answer(status, "application/json;charset=UTF-8", body.to_string())
 }
 
@@ -394,6 +416,6 @@ fn temporary_redirect(location: &str) -> Answer {
     response
 }
 
-fn answer(status: u16, kind: &str, body: String) -> Answer {
+pub(super) fn answer(status: u16, kind: &str, body: String) -> Answer {
     Response::builder().status(status).header(CONTENT_TYPE, kind).body(Full::new(Bytes::from(body))).unwrap()
 }
