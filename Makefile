@@ -13,6 +13,16 @@ JUPYTERLAB := jupyterlab==4.5.11
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hubgate/tools
 CARGO_DENY := 0.20.2
 
+# The two commands that are to work on a bare machine install what they lack, as root on Debian; the others say how to.
+demo test: MAY_INSTALL ?= yes
+# need CONDITION,PACKAGES,WHAT FOR
+need = $(1) || { if [ "$(MAY_INSTALL)" = yes ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo '$(3): installing $(2)'; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(2) >/dev/null; \
+	else echo 'error: $(3)' >&2; echo '  hint: apt-get install $(2) (Debian, Ubuntu)' >&2; exit 1; fi; }
+HAS_CC = command -v cc >/dev/null
+HAS_VENV = python3 -c 'import venv, ensurepip' 2>/dev/null
+
 .PHONY: help
 help: ## Say what there is (this text)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +37,7 @@ release: cc ## Build hubgate as it is installed: target/release/hubgate
 
 .PHONY: demo
 demo: build ## Run everything on this machine: a provider, two users, notebooks
-	@if $(HAS_IMAGE); then :; else $(MAKE) --no-print-directory $(VENV)/ready; fi
+	@if $(HAS_IMAGE); then :; else $(MAKE) --no-print-directory MAY_INSTALL=$(MAY_INSTALL) $(VENV)/ready; fi
 	@exec target/debug/hubgate demo --jupyter $(VENV)
 
 # What the demo itself looks for.
@@ -36,14 +46,7 @@ HAS_IMAGE = (for image in hubgate-demo/lab quay.io/jupyter/minimal-notebook quay
 
 $(VENV)/ready:
 	@echo 'There is no Docker with a notebook image: JupyterLab is installed into $(VENV).'
-	@if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null; \
-		else \
-			echo 'error: Python cannot make virtual environments' >&2; \
-			echo '  hint: sudo apt-get install python3-venv (Debian, Ubuntu), or install Docker' >&2; exit 1; \
-		fi; \
-	fi
+	@$(call need,$(HAS_VENV),python3-venv,JupyterLab needs a Python that makes virtual environments)
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check $(JUPYTERLAB)
@@ -96,5 +99,4 @@ clean: ## Remove what was built, and the demo's JupyterLab
 
 .PHONY: cc
 cc:
-	@command -v cc >/dev/null || { echo 'error: there is no C compiler, which the cryptography needs' >&2; \
-		echo '  hint: apt-get install gcc libc6-dev (Debian, Ubuntu)' >&2; exit 1; }
+	@$(call need,$(HAS_CC),gcc libc6-dev,the cryptography needs a C compiler)
