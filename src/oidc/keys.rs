@@ -1,18 +1,19 @@
-//! The provider's keys: kept, and fetched again when a token names one that is not among them.
+//! The provider's keys: kept, and fetched again when a token names one that is not among them, or when they are old.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use openidconnect::core::{CoreJsonWebKey, CoreJwsSigningAlgorithm as Algorithm};
 use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 
 use super::http::{Http, place};
 use super::jwt::{Jwt, Unverified, Verified, usable_keys};
 use super::{Detail, OidcError, get};
 use crate::clock::{Clock, Timestamp};
+use crate::logging::cause;
 
 /// The keys in use, and where they come from.
 pub(super) struct Keys {
@@ -23,7 +24,10 @@ pub(super) struct Keys {
     set: ArcSwap<Vec<CoreJsonWebKey>>,
     /// Held by whoever fetches.
     turn: Semaphore,
+    /// Before when no token's unknown key is looked for.
     next: Mutex<Timestamp>,
+    /// When the set is old. `None`: it has not been used yet.
+    due: Mutex<Option<Timestamp>>,
 }
 
 impl Keys {
@@ -36,6 +40,7 @@ impl Keys {
             set: ArcSwap::from_pointee(set),
             turn: Semaphore::new(1),
             next: Mutex::new(0),
+            due: Mutex::new(None),
         })
     }
 
@@ -47,6 +52,7 @@ impl Keys {
         clock: &Clock,
     ) -> Result<Verified, OidcError> {
         jwt.check_algorithm(&self.algorithms)?;
+        self.renew(http, clock).await;
         match jwt.verify(&self.set.load()) {
             Ok(verified) => return Ok(verified),
             Err(Unverified::Forged(error)) => return Err(forged(error)),
@@ -59,6 +65,29 @@ impl Keys {
         }
     }
 
+    /// Fetches the set again when it is old: a key that the provider has disabled signs on for ever else, as long as no
+    /// token names a new one. One caller waits for that, the others do not; while the set cannot be fetched, the keys
+    /// that are known serve.
+    async fn renew(&self, http: &Http, clock: &Clock) {
+        let now = clock.now();
+        let due = *self.due().get_or_insert(now.saturating_add(LIFETIME));
+        if now < due {
+            return;
+        }
+        let Ok(_turn) = self.turn.try_acquire() else { return };
+        *self.due() = Some(now.saturating_add(PAUSE));
+        match fetch(&self.url, &self.algorithms, http).await {
+            Ok(set) => self.replace(set, now),
+            Err(error) => warn!(error = cause(&error), "provider keys cannot be fetched again"),
+        }
+    }
+
+    fn replace(&self, set: Vec<CoreJsonWebKey>, now: Timestamp) {
+        info!(keys = set.len(), "provider keys fetched again");
+        self.set.store(Arc::new(set));
+        *self.due() = Some(now.saturating_add(LIFETIME));
+    }
+
     /// The keys that are fetched now, or that another login has just fetched. Tokens with made-up keys cause one fetch
     /// in [`PAUSE`].
     async fn newer(&self, http: &Http, clock: &Clock) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
@@ -69,14 +98,16 @@ impl Keys {
         let fetched = fetch(&self.url, &self.algorithms, http).await;
         let pause = if fetched.is_ok() { PAUSE } else { PAUSE_AFTER_FAILURE };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = clock.now().saturating_add(pause);
-        let set = fetched?;
-        info!(keys = set.len(), "provider keys fetched again");
-        self.set.store(Arc::new(set));
+        self.replace(fetched?, clock.now());
         Ok(self.set.load_full())
     }
 
     fn next(&self) -> Timestamp {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn due(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,6 +135,8 @@ fn forged(error: openidconnect::SignatureVerificationError) -> OidcError {
     OidcError::Untrusted { what: "the signature of its token is wrong", source: Some(error.into()) }
 }
 
+/// Seconds after which a set is old, whatever its headers say: Keycloak's say nothing of use (`no-cache`).
+const LIFETIME: u64 = 600;
 /// Seconds from one fetch of the keys to the next.
 const PAUSE: u64 = 60;
 /// The same after a fetch that failed: a new key is then still unknown, and everybody is locked out.

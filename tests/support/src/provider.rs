@@ -234,6 +234,11 @@ impl Provider {
         self.state().keys.insert(0, SigningKey::generate());
     }
 
+    /// Disables the keys that it has had, and signs by a new one.
+    pub fn disable_keys(&self) {
+        self.state().keys = vec![SigningKey::generate()];
+    }
+
     /// Sets its clock: seconds since 1970.
     pub fn set_time(&self, now: u64) {
         self.0.now.store(now, Ordering::SeqCst);
