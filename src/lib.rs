@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod seal;
 pub mod secret;
+pub mod spelling;
 pub mod tasks;
 pub mod upstream;
 pub mod user;
@@ -28,6 +29,8 @@ pub mod routes;
 pub mod session;
 pub mod token;
 pub mod workspace;
+
+pub mod explain;
 
 pub mod gateway;
 

@@ -30,6 +30,41 @@ struct Rule {
     users: Vec<UserName>,
 }
 
+/// What the rules make of a person.
+#[derive(Debug, PartialEq)]
+pub struct Judgement {
+    /// What each rule says, in the order of the configuration.
+    pub verdicts: Vec<Verdict>,
+    /// What comes of it.
+    pub outcome: Result<User, MappingError>,
+}
+
+/// What one rule says of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It matches, by these of its conditions: what it grants is theirs.
+    Matches(Vec<Condition>),
+    /// It counts only for people of other providers.
+    OtherProvider,
+    /// None of its conditions holds.
+    NoMatch,
+}
+
+/// A condition of a rule that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It is for everybody.
+    Everyone,
+    /// It names the user.
+    User,
+    /// They are in this group.
+    Group(String),
+    /// They have this realm role.
+    RealmRole(String),
+    /// They have this role of a client.
+    ClientRole(config::ClientRole),
+}
+
 /// Why an identity is no user of this hub.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +95,19 @@ pub enum MappingError {
         /// The name they would have.
         name: UserName,
     },
+}
+
+impl MappingError {
+    /// What an administrator can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotAllowed { .. } => "add a [[rule]] that matches this user",
+            Self::NoProfile { .. } => "grant a profile in a [[rule]] that matches this user",
+            Self::NoName { .. } | Self::UnsafeName { .. } => {
+                "choose another provider.username_claim, or correct the account"
+            }
+        }
+    }
 }
 
 impl Mapping {
@@ -97,14 +145,28 @@ impl Mapping {
     /// The user with all that the matching rules grant: administrator if one says so, the profiles of all, the
     /// highest of the limits. `provider` is who vouches for the identity.
     pub fn user(&self, provider: &str, identity: &Identity, name: UserName) -> Result<User, MappingError> {
-        let matching: Vec<&Rule> =
-            self.rules.iter().filter(|rule| self.matches(rule, provider, identity, &name)).collect();
+        self.judge(provider, identity, name).outcome
+    }
+
+    /// The same, with what each rule says.
+    pub fn judge(&self, provider: &str, identity: &Identity, name: UserName) -> Judgement {
+        let verdict = |rule: &Rule| self.verdict(rule, provider, identity, &name);
+        let verdicts: Vec<Verdict> = self.rules.iter().map(verdict).collect();
+        let outcome = self.grant(&verdicts, name);
+        Judgement { verdicts, outcome }
+    }
+
+    fn grant(&self, verdicts: &[Verdict], name: UserName) -> Result<User, MappingError> {
+        let rules = self.rules.iter().zip(verdicts);
+        let matching: Vec<&config::Rule> = rules
+            .filter_map(|(rule, verdict)| matches!(verdict, Verdict::Matches(_)).then_some(&rule.rule))
+            .collect();
         if matching.is_empty() {
             return Err(MappingError::NotAllowed { name });
         }
         let granted = |profile: &str| {
-            let grants = |rule: &&Rule| {
-                rule.rule.profiles.as_ref().is_none_or(|list| list.iter().any(|p| p == profile))
+            let grants = |rule: &&config::Rule| {
+                rule.profiles.as_ref().is_none_or(|list| list.iter().any(|p| p == profile))
             };
             matching.iter().any(grants)
         };
@@ -113,10 +175,10 @@ impl Mapping {
         if profiles.is_empty() {
             return Err(MappingError::NoProfile { name });
         }
-        let memory = highest(matching.iter().filter_map(|rule| rule.rule.memory), |a, b| a.0 >= b.0);
-        let cpu = highest(matching.iter().filter_map(|rule| rule.rule.cpu), |a, b| a.0 >= b.0);
+        let memory = highest(matching.iter().filter_map(|rule| rule.memory), |a, b| a.0 >= b.0);
+        let cpu = highest(matching.iter().filter_map(|rule| rule.cpu), |a, b| a.0 >= b.0);
         Ok(User {
-            admin: matching.iter().any(|rule| rule.rule.admin),
+            admin: matching.iter().any(|rule| rule.admin),
             profiles,
             memory: memory.map(|limit| limit.value().map(|size| size.0)),
             cpu: cpu.map(|limit| limit.value().map(|cpu| cpu.0)),
@@ -124,31 +186,39 @@ impl Mapping {
         })
     }
 
-    fn matches(
+    fn verdict(
         &self,
         Rule { rule, users }: &Rule,
         provider: &str,
         identity: &Identity,
         name: &UserName,
-    ) -> bool {
+    ) -> Verdict {
         // Comes before whatever else may let somebody in: a group of one provider is no group of another.
         if !rule.providers.as_ref().is_none_or(|list| list.iter().any(|name| name == provider)) {
-            return false;
+            return Verdict::OtherProvider;
         }
         let groups = self.claims(provider).map_or("", |claims| &claims.groups);
-        let any = |wanted: &[String], path: &[&str]| {
-            !wanted.is_empty()
-                && identity.strings(path).iter().any(|has| wanted.iter().any(|want| want == has))
+        let held = |wanted: &[String], path: &[&str], condition: fn(String) -> Condition| {
+            let has = identity.strings(path);
+            let held = wanted.iter().filter(|want| has.contains(&want.as_str()));
+            held.map(|want| condition(want.clone())).collect::<Vec<_>>()
         };
-        let client_role = |wanted: &config::ClientRole| {
+        let client_role = |wanted: &&config::ClientRole| {
             let path = ["resource_access", wanted.client.as_str(), "roles"];
             identity.strings(&path).contains(&wanted.role.as_str())
         };
-        rule.everyone
-            || users.contains(name)
-            || any(&rule.groups, &[groups])
-            || any(&rule.realm_roles, &["realm_access", "roles"])
-            || rule.client_roles.iter().any(client_role)
+        let mut by = Vec::new();
+        by.extend(rule.everyone.then_some(Condition::Everyone));
+        by.extend(users.contains(name).then_some(Condition::User));
+        by.extend(held(&rule.groups, &[groups], Condition::Group));
+        by.extend(held(&rule.realm_roles, &["realm_access", "roles"], Condition::RealmRole));
+        by.extend(rule.client_roles.iter().filter(client_role).cloned().map(Condition::ClientRole));
+        if by.is_empty() { Verdict::NoMatch } else { Verdict::Matches(by) }
+    }
+
+    /// The claims of this provider that give the name and the groups.
+    pub fn claims_of(&self, provider: &str) -> Option<(&str, &str)> {
+        self.claims(provider).map(|claims| (claims.username.as_str(), claims.groups.as_str()))
     }
 }
 

@@ -104,7 +104,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     reading.refuse_lists(&mut table);
     let config = loop {
         match serde_path_to_error::deserialize(table.clone()) {
-            Ok(config) => break Some(config),
+            Ok(config) => break Some(reading.with_lines(config)),
             Err(error) if reading.repair(&mut table, &error) => {}
             Err(_) => break None,
         }
@@ -149,6 +149,13 @@ struct Reading {
 }
 
 impl Reading {
+    fn with_lines(&self, mut config: Config) -> Config {
+        for (index, rule) in config.rule.iter_mut().enumerate() {
+            rule.line = self.lines.of(&format!("rule[{index}]"));
+        }
+        config
+    }
+
     /// serde takes a list for a struct, its fields in order; nobody means that.
     fn refuse_lists(&mut self, table: &mut Table) {
         for section in message::SECTIONS {

@@ -269,6 +269,9 @@ pub struct Rule {
     pub memory: Option<Limit<Size>>,
     /// Grants so many processors in place of the profile's.
     pub cpu: Option<Limit<Cpu>>,
+    /// Where it stands in the file.
+    #[serde(skip)]
+    pub(crate) line: Option<usize>,
 }
 
 /// A role that a client of the realm defines.

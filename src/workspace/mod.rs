@@ -33,7 +33,7 @@ use crate::user::{User, UserName};
 
 use self::access_token::AccessTokens;
 
-pub use plan::Place;
+pub use plan::{Place, mounts};
 
 /// All workspaces; a clone is another handle.
 #[derive(Clone)]

@@ -53,7 +53,7 @@ pub(super) fn spec(
         environment,
         port: if place.images { profile.port } else { 0 },
         user: profile.user.clone(),
-        mounts: profile.volume.iter().map(|volume| mount(volume, id, place.escape)).collect(),
+        mounts: mounts(profile, id, place.escape),
         files: Vec::new(),
         limits,
         pids: match profile.pids {
@@ -167,6 +167,11 @@ impl Blanks {
 fn base_url(id: &WorkspaceId) -> String {
     let user = id.user.path_segment();
     if id.server.is_empty() { format!("/user/{user}/") } else { format!("/user/{user}/{}/", id.server) }
+}
+
+/// What a workspace of this profile sees of the machine.
+pub fn mounts(profile: &config::Profile, id: &WorkspaceId, how: Escape) -> Vec<Mount> {
+    profile.volume.iter().map(|volume| mount(volume, id, how)).collect()
 }
 
 fn mount(volume: &config::Volume, id: &WorkspaceId, how: Escape) -> Mount {

@@ -9,12 +9,13 @@ use hubgate::metrics::{Answer, Call, Kind, Metrics, Outcome, State};
 /// Lowest first. A module imports from layers below its own, and from nothing else of ours: not from its own layer
 /// either. `docs/architecture.md` says what each layer is.
 const LAYERS: &[&[&str]] = &[
-    &["user", "identity", "upstream", "secret", "clock", "tasks", "metrics", "logging", "cookies"],
+    &["user", "identity", "upstream", "secret", "clock", "tasks", "metrics", "logging", "cookies", "spelling"],
     &["seal"],
     &["config"],
     &["store", "tls", "oidc", "spawner", "forward"],
     &["people"],
     &["session", "token", "workspace", "mapping", "routes"],
+    &["explain"],
     &["gateway"],
     &["admin"],
     &["listener"],

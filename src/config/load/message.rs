@@ -1,5 +1,7 @@
 //! What serde's messages mean. They repeat the values they refuse; what is made of them here never does.
 
+use crate::spelling::distance;
+
 /// Why serde stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -106,24 +108,6 @@ fn quoted(list: &str) -> Vec<String> {
     list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Levenshtein's distance: how many letters to add, drop or change.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(LONGEST).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().take(LONGEST).enumerate() {
-        let mut left = line + 1;
-        let mut next = vec![left];
-        for (pair, candidate) in row.windows(2).zip(&other) {
-            let [corner, above] = pair else { continue };
-            left = (corner + usize::from(letter != *candidate)).min(above + 1).min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-const LONGEST: usize = 64;
 pub(super) const NO_FIT: &str = "not a value of the right kind";
 /// Sections that stand once.
 pub(super) const SECTIONS: [&str; 8] =
@@ -165,8 +149,5 @@ mod tests {
             unknown_remedy("realm", &known),
             "the keys here are client_id, client_secret, issuer, scopes"
         );
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
     }
 }
