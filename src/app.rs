@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::control::{self, Control, SocketError};
 use crate::forward::Forwarder;
 use crate::gateway::{self, Gateway, Hosts, Origin, Redirect};
 use crate::listener::{ListenError, Listener};
@@ -57,6 +58,9 @@ pub enum AppError {
     /// Sockets.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The admin socket.
+    #[error("cannot open the admin socket")]
+    Control(#[from] SocketError),
     /// The store.
     #[error("cannot open the store")]
     Store(#[from] StoreError),
@@ -73,9 +77,12 @@ impl AppError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Log(_) | Self::Secret(_) | Self::Tls(_) | Self::Provider(_) => true,
-            Self::Runtime(_) | Self::Signals(_) | Self::Listen(_) | Self::Store(_) | Self::Spawner(_) => {
-                false
-            }
+            Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Listen(_)
+            | Self::Control(_)
+            | Self::Store(_)
+            | Self::Spawner(_) => false,
         }
     }
 
@@ -87,6 +94,7 @@ impl AppError {
             Self::Secret(error) => Some(error.remedy()),
             Self::Tls(error) => Some(error.remedy()),
             Self::Listen(error) => Some(error.remedy()),
+            Self::Control(error) => Some(error.remedy()),
             Self::Store(_) => Some("let hubgate's user own store.folder, and see that there is space"),
             Self::Provider(error) => Some(error.remedy()),
             Self::Spawner(error) => Some(error.remedy()),
@@ -105,6 +113,7 @@ struct App {
     api_tokens: ApiTokens,
     workspaces: Workspaces,
     gateway: Gateway,
+    control: Control,
     admin: Arc<Admin>,
     redirect: Arc<Redirect>,
     listener: Arc<Listener>,
@@ -198,6 +207,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     });
+    let control = Control::new(control::Parts { sessions: sessions.clone() });
     let admin = Arc::new(Admin {
         providers: providers.clone(),
         spawner: Arc::clone(&spawner),
@@ -220,6 +230,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         api_tokens,
         workspaces,
         gateway,
+        control,
         admin,
         redirect,
         listener,

@@ -19,19 +19,22 @@ pub enum Command {
     /// Run the hub.
     Serve {
         /// The configuration.
-        #[arg(long, value_name = "FILE", default_value = "/etc/hubgate/config.toml")]
+        #[arg(long, value_name = "FILE", default_value = crate::config::PATH)]
         config: PathBuf,
     },
     /// Say everything that is wrong with a configuration, and start nothing.
     Check {
         /// The configuration.
-        #[arg(long, value_name = "FILE", default_value = "/etc/hubgate/config.toml")]
+        #[arg(long, value_name = "FILE", default_value = crate::config::PATH)]
         config: PathBuf,
     },
     /// Try hubgate out on this machine, with a provider and two users of its own.
     Demo(crate::demo::Options),
     /// Find an OpenID provider, and say what hubgate must be registered as there; or register it, at Keycloak.
     Connect(Box<crate::connect::Options>),
+    /// List and end sessions of signed-in people.
+    #[command(subcommand)]
+    Session(crate::operate::SessionCommand),
     /// Print the version.
     Version,
 }

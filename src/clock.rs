@@ -8,6 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Seconds since 1970-01-01T00:00:00Z, as tokens, cookies and the store count them.
 pub type Timestamp = u64;
 
+/// A time in UTC, as `2025-01-31T12:00:00Z` (RFC 3339).
+pub fn utc(time: Timestamp) -> String {
+    // The year 9999 is the last that is written so.
+    let time = UNIX_EPOCH + Duration::from_secs(time.min(253_402_300_799));
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
 /// Tells the time of day. Deadlines use tokio's clock instead.
 #[derive(Clone)]
 pub struct Clock(Source);
@@ -49,5 +56,17 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({})", self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(1_750_000_000), "2025-06-15T15:06:40Z");
+        assert_eq!(utc(Timestamp::MAX), "9999-12-31T23:59:59Z");
     }
 }

@@ -35,9 +35,11 @@ pub mod explain;
 pub mod gateway;
 
 pub mod admin;
+pub mod control;
 pub mod listener;
 
 pub mod app;
 pub mod cli;
 pub mod connect;
 pub mod demo;
+pub mod operate;

@@ -10,6 +10,7 @@ use hubgate::cli::{Cli, Command};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::connect::{self, ConnectError};
+use hubgate::operate::OperateError;
 use hubgate::tls::Certificates;
 use hubgate::{app, demo};
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         },
         Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
         Command::Connect(options) => connected(connect::run(*options)),
+        Command::Session(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
 }
@@ -80,6 +82,18 @@ fn connected(outcome: Result<connect::Answer, ConnectError>) -> ExitCode {
         }
         Err(ConnectError::Config(error)) => unusable(error),
         Err(error) => end(Err(error), |error| Some(error.remedy()), ConnectError::is_configuration),
+    }
+}
+
+/// What the hub that runs said.
+fn operated(outcome: Result<String, OperateError>) -> ExitCode {
+    match outcome {
+        Ok(text) => say(&text, ExitCode::SUCCESS),
+        Err(OperateError::Config(error)) => unusable(error),
+        Err(error) => {
+            complain(&error, error.remedy());
+            ExitCode::from(if error.is_configuration() { EXIT_CONFIGURATION } else { 1 })
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::workers::Workers;
 use super::{App, AppError, build, start_log, tell_validity};
 use crate::config::Config;
+use crate::control::Socket;
 use crate::listener::{Inherited, bind};
 use crate::logging::cause;
 use crate::metrics::Outcome;
@@ -33,6 +34,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     // Before there are threads: it changes the environment.
     let inherited = Inherited::from_environment()?;
     let sockets = bind(&config.listen, config.hub_api.listen, inherited)?;
+    let admin_socket = config.admin.socket.as_deref().map(Socket::bind).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.listen.workers.unwrap_or(cores).max(1);
     let control =
@@ -45,7 +47,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let workers = Workers::start(&app, sockets, workers)?;
     let outcome = control.block_on(async {
         tokio::select! {
-            outcome = live(&app, reconcile, drain) => outcome,
+            outcome = live(&app, admin_socket, reconcile, drain) => outcome,
             () = workers.watchdog() => Ok(()),
         }
     });
@@ -54,11 +56,19 @@ pub fn run(config: Config) -> Result<(), AppError> {
     outcome
 }
 
-async fn live(app: &App, reconcile: Duration, drain: Duration) -> Result<(), AppError> {
+async fn live(
+    app: &App,
+    admin_socket: Option<Socket>,
+    reconcile: Duration,
+    drain: Duration,
+) -> Result<(), AppError> {
     let watch = |kind| signal(kind).map_err(AppError::Signals);
     let (mut hangup, mut terminate, mut interrupt) =
         (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     start_timers(app, reconcile);
+    if let Some(socket) = admin_socket {
+        app.tasks.spawn(app.control.clone().serve(socket, app.tasks.clone()));
+    }
     info!(event = "ready", version = env!("CARGO_PKG_VERSION"), "hubgate is ready");
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     loop {

@@ -3,6 +3,7 @@
 //! Sections are plain data that parts take over at start; nothing reads the file again. Unknown keys are refused,
 //! durations and sizes carry their unit, and a secret is named by where it is kept.
 
+mod admin;
 mod check;
 mod load;
 mod profile;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+pub use admin::Admin;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
 pub use profile::{Mode, Profile, Volume};
@@ -42,6 +44,9 @@ pub struct Config {
     /// What programs need to work in a user's name.
     #[serde(default)]
     pub api: Api,
+    /// How administrators reach the hub that runs.
+    #[serde(default)]
+    pub admin: Admin,
     /// What must survive a restart.
     #[serde(default)]
     pub store: Store,
@@ -98,6 +103,9 @@ impl Config {
         options.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
     }
 }
+
+/// Where the file is, if nothing says another place.
+pub const PATH: &str = "/etc/hubgate/config.toml";
 
 /// The path of the callback.
 const CALLBACK: &str = "/hub/oauth_callback";

@@ -13,6 +13,7 @@ use x509_parser::pem::Pem;
 use super::DemoError;
 use super::workspace::Workspace;
 use crate::clock::Clock;
+use crate::config;
 use crate::seal;
 use crate::secret::Secret;
 
@@ -113,7 +114,7 @@ impl Folder {
 
     /// Writes `config.toml`, and says where it is.
     pub(super) fn write_config(&self, setting: &Setting<'_>) -> Result<PathBuf, DemoError> {
-        self.write("config.toml", &config(&self.0, setting))?;
+        self.write("config.toml", &written(&self.0, setting))?;
         Ok(self.join("config.toml"))
     }
 
@@ -149,12 +150,16 @@ fn expiry(chain: &Path) -> Option<i64> {
     Some(pem.parse_x509().ok()?.validity().not_after.timestamp())
 }
 
-fn config(folder: &Path, setting: &Setting<'_>) -> String {
+fn written(folder: &Path, setting: &Setting<'_>) -> String {
     let Setting { port, issuer, client_id, admin, workspace } = setting;
     let quoted = |text: &str| Value::from(text).to_string();
     let path = |name: &str| quoted(&folder.join(name).to_string_lossy());
     let (chain, key, secret, state) =
         (path("certificate.pem"), path("certificate.key"), path("client-secret"), path("state"));
+    // In a folder with a long name there is no room for a socket; the demo goes without.
+    let socket =
+        Some(folder.join("admin.sock")).filter(|path| path.as_os_str().len() <= config::Admin::LONGEST);
+    let socket = socket.map_or_else(|| quoted("off"), |path| quoted(&path.to_string_lossy()));
     let operations = port.checked_add(1).unwrap_or(0);
     let (issuer, client_id, admin) = (quoted(issuer), quoted(client_id), quoted(admin));
     let workspace = workspace.config(&folder.join("homes"), quoted);
@@ -179,6 +184,9 @@ key = {key}
 issuer = {issuer}
 client_id = {client_id}
 client_secret = {{ file = {secret} }}
+
+[admin]
+socket = {socket}
 
 [store]
 folder = {state}

@@ -5,6 +5,7 @@
 
 mod elsewhere;
 mod kept;
+mod listed;
 mod renew;
 mod standing;
 
@@ -36,6 +37,7 @@ use self::elsewhere::Tombstones;
 use self::standing::Fresh;
 
 pub use self::elsewhere::Logout;
+pub use self::listed::{Listed, ShortId};
 pub use self::renew::Renewed;
 pub use self::standing::{Session, Standing};
 

@@ -9,7 +9,10 @@ use hubgate::metrics::{Answer, Call, Kind, Metrics, Outcome, State};
 /// Lowest first. A module imports from layers below its own, and from nothing else of ours: not from its own layer
 /// either. `docs/architecture.md` says what each layer is.
 const LAYERS: &[&[&str]] = &[
-    &["user", "identity", "upstream", "secret", "clock", "tasks", "metrics", "logging", "cookies", "spelling"],
+    &[
+        "user", "identity", "upstream", "secret", "clock", "tasks", "metrics", "logging", "cookies",
+        "spelling",
+    ],
     &["seal"],
     &["config"],
     &["store", "tls", "oidc", "spawner", "forward"],
@@ -17,10 +20,10 @@ const LAYERS: &[&[&str]] = &[
     &["session", "token", "workspace", "mapping", "routes"],
     &["explain"],
     &["gateway"],
-    &["admin"],
+    &["admin", "control"],
     &["listener"],
     &["app"],
-    &["connect", "demo"],
+    &["connect", "demo", "operate"],
     &["cli"],
     &["lib", "main"],
 ];

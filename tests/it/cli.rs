@@ -28,7 +28,7 @@ pub(crate) fn write(folder: &Path, port: u16, more: &str) -> String {
          [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\
          [provider]\nissuer = \"https://kc.example/realms/lab\"\nclient_id = \"hub\"\n\
          client_secret = {{ file = \"{here}/secret\" }}\n\
-         [store]\nfolder = \"{here}/state\"\n\
+         [admin]\nsocket = \"{here}/admin.sock\"\n[store]\nfolder = \"{here}/state\"\n\
          [[rule]]\neveryone = true\n[[profile]]\nname = \"lab\"\nimage = \"lab:1\"\n{more}"
     );
     fs::write(&path, text).unwrap();

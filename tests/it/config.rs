@@ -12,6 +12,7 @@ use hubgate::config::{self, Config, ConfigError, Finding};
 const EXAMPLE: &str = include_str!("../../config.toml.example");
 const DEFINITION: &str = concat!(
     include_str!("../../src/config/mod.rs"),
+    include_str!("../../src/config/admin.rs"),
     include_str!("../../src/config/profile.rs"),
     include_str!("../../src/config/provider.rs"),
 );

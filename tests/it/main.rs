@@ -12,6 +12,7 @@ mod attacks;
 mod cli;
 mod config;
 mod connect;
+mod control;
 mod day;
 mod demo;
 mod door;

@@ -110,8 +110,8 @@ fn quoted(list: &str) -> Vec<String> {
 
 pub(super) const NO_FIT: &str = "not a value of the right kind";
 /// Sections that stand once.
-pub(super) const SECTIONS: [&str; 8] =
-    ["public", "listen", "session", "store", "spawner", "hub_api", "forward", "log"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["public", "listen", "session", "api", "admin", "store", "spawner", "hub_api", "forward", "log"];
 
 const LIST: &str = "list";
 const TABLE: &str = "table";

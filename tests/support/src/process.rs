@@ -55,6 +55,7 @@ impl Process {
              [listen]\nhttps = [\"{address}:{PORT}\"]\nhttp = [\"{address}:{REDIRECT}\"]\noperations = \"{address}:{OPERATIONS}\"\n\
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
+             [admin]\nsocket = \"{here}/admin.sock\"\n\n\
              [store]\nfolder = \"{here}/state\"\n\n[log]\nfilter = \"info,hubgate=debug\"\n{}\n{}",
             if sections.contains(JSON_LOG) { "format = \"json\"\n" } else { "" },
             sections.replace("{folder}", &here).replace("{address}", &address.to_string())
