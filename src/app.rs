@@ -183,6 +183,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         mapping: mapping.clone(),
         people: people.clone(),
         api_tokens: api_tokens.clone(),
+        workspaces: workspaces.clone(),
         tasks: base.tasks.clone(),
     };
     let sessions = base.sessions(&config.session, &providers, hooks);

@@ -10,12 +10,14 @@ use crate::people::People;
 use crate::session::{Judge, News, Tell};
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
+use crate::workspace::Workspaces;
 
 /// Who is asked and told.
 pub(super) struct Hooks {
     pub(super) mapping: Mapping,
     pub(super) people: People,
     pub(super) api_tokens: ApiTokens,
+    pub(super) workspaces: Workspaces,
     pub(super) tasks: Tasks,
 }
 
@@ -26,9 +28,9 @@ impl Hooks {
     }
 
     pub(super) fn tell(self) -> Tell {
-        let Self { people, api_tokens, tasks, .. } = self;
+        let Self { people, api_tokens, workspaces, tasks, .. } = self;
         Arc::new(move |name, news| match news {
-            News::Token(_token) => {}
+            News::Token(token) => workspaces.give_token(name, token),
             // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
             News::Judged(provider, identity, user) => {
                 let (people, api_tokens) = (people.clone(), api_tokens.clone());

@@ -84,7 +84,9 @@ impl Sessions {
     fn mind_not_before(&self, session: &Session) {
         let Some(provider) = self.0.providers.find(&session.provider) else { return };
         let standing = session.standing();
-        if standing.tokens.issued.is_some_and(|issued| issued < provider.not_before())
+        // By whichever clock: what is renewed now is not renewed again for it.
+        let not_before = provider.not_before().min(self.0.clock.now());
+        if standing.tokens.issued.is_some_and(|issued| issued < not_before)
             && session.trouble.load(Ordering::Relaxed) == 0
         {
             session.due.store(0, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod attacks;
 mod cli;
 mod config;
 mod connect;
+mod container_token;
 mod control;
 mod day;
 mod demo;
