@@ -28,7 +28,7 @@ use crate::spawner::{self, SpawnError, Spawner};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
-use crate::token::ApiTokens;
+use crate::token::{ApiTokens, Right};
 use crate::user::UserName;
 use crate::workspace::{self, Place, Workspaces};
 
@@ -242,8 +242,9 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
 /// Takes API tokens back, and judges their owners by what the provider last said of them.
 async fn restore(tokens: &ApiTokens, people: &People, mapping: &Mapping) -> Result<(), AppError> {
     let judge = async |name: &UserName| {
-        let known = people.recall(name).await?;
-        Ok(known.and_then(|known| mapping.user(&known.provider, &known.identity, name.clone()).ok()))
+        let Some(known) = people.recall(name).await? else { return Ok(None) };
+        let user = mapping.user(&known.provider, &known.identity, name.clone()).ok();
+        Ok(user.map(|user| Right { provider: known.provider.into(), user }))
     };
     tokens.restore(judge).await?;
     Ok(())

@@ -32,6 +32,8 @@ pub enum Command {
     Demo(crate::demo::Options),
     /// Find an OpenID provider, and say what hubgate must be registered as there; or register it, at Keycloak.
     Connect(Box<crate::connect::Options>),
+    /// Sign a program in at a hub: confirm it in your browser, and it gets a token.
+    Login(crate::login::Options),
     /// List and end sessions of signed-in people.
     #[command(subcommand)]
     Session(crate::operate::SessionCommand),

@@ -42,4 +42,5 @@ pub mod app;
 pub mod cli;
 pub mod connect;
 pub mod demo;
+pub mod login;
 pub mod operate;

@@ -10,7 +10,9 @@ use hubgate::cli::{Cli, Command};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::connect::{self, ConnectError};
+use hubgate::login::{self, LoginError};
 use hubgate::operate::OperateError;
+use hubgate::secret::Secret;
 use hubgate::tls::Certificates;
 use hubgate::{app, demo};
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         },
         Command::Demo(options) => end(demo::run(options), demo::DemoError::remedy, |_error| false),
         Command::Connect(options) => connected(connect::run(*options)),
+        Command::Login(options) => signed_in(login::run(options)),
         Command::Session(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
@@ -82,6 +85,15 @@ fn connected(outcome: Result<connect::Answer, ConnectError>) -> ExitCode {
         }
         Err(ConnectError::Config(error)) => unusable(error),
         Err(error) => end(Err(error), |error| Some(error.remedy()), ConnectError::is_configuration),
+    }
+}
+
+/// A token, for whoever reads the output.
+fn signed_in(outcome: Result<Option<Secret>, LoginError>) -> ExitCode {
+    match outcome {
+        Ok(Some(token)) => say(token.expose(), ExitCode::SUCCESS),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => end(Err(error), |error| Some(error.remedy()), LoginError::is_configuration),
     }
 }
 

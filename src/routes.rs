@@ -57,11 +57,17 @@ pub enum Endpoint<'a> {
     ApiRoot,
     /// A container sends a browser here to learn who it is.
     ApiAuthorize,
-    /// A container redeems a code.
+    /// The user's API tokens.
+    Tokens,
+    /// Confirms a program that has no browser.
+    Device,
+    /// A container redeems a code; a program without a browser asks for its token.
     ApiToken,
-    /// A container asks who a token is.
+    /// A program without a browser asks to be let in.
+    ApiDevice,
+    /// Who holds this token?
     ApiUser,
-    /// A container reports activity; the rest of the path is `<name>/activity`.
+    /// A user, their server and their tokens; a container reports activity. The rest of the path begins with the name.
     ApiUsers(&'a str),
     /// Browsers report what a policy stopped.
     CspReport,
@@ -120,6 +126,9 @@ impl<'a> Endpoint<'a> {
             "api" | "api/" => Self::ApiRoot,
             "api/oauth2/authorize" => Self::ApiAuthorize,
             "api/oauth2/token" => Self::ApiToken,
+            "api/oauth2/device_authorization" => Self::ApiDevice,
+            "token" => Self::Tokens,
+            "device" => Self::Device,
             "api/user" => Self::ApiUser,
             "security/csp-report" => Self::CspReport,
             _ => return Self::find_below(path),
@@ -154,7 +163,14 @@ impl<'a> Endpoint<'a> {
             Self::Spawn(_) => "spawn",
             Self::HubUser(_) | Self::UserRedirect(_) => "redirect",
             Self::Logo => "logo",
-            Self::ApiRoot | Self::ApiAuthorize | Self::ApiToken | Self::ApiUser | Self::ApiUsers(_) => "api",
+            Self::Tokens => "tokens",
+            Self::Device => "device",
+            Self::ApiRoot
+            | Self::ApiAuthorize
+            | Self::ApiToken
+            | Self::ApiDevice
+            | Self::ApiUser
+            | Self::ApiUsers(_) => "api",
             Self::CspReport => "csp-report",
         }
     }
@@ -344,6 +360,9 @@ mod tests {
             ("/hub/oauth_callback/eth", Endpoint::Callback("eth")),
             ("/hub/spawn/alice", Endpoint::Spawn("alice")),
             ("/hub/api/users/alice/activity", Endpoint::ApiUsers("alice/activity")),
+            ("/hub/token", Endpoint::Tokens),
+            ("/hub/device", Endpoint::Device),
+            ("/hub/api/oauth2/device_authorization", Endpoint::ApiDevice),
             ("/hub/user-redirect/git-pull", Endpoint::UserRedirect("git-pull")),
         ] {
             assert_eq!(Route::find(path), Ok(Route::Own(endpoint)), "{path}");

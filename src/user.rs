@@ -152,6 +152,14 @@ pub struct User {
     pub cpu: Option<Option<f64>>,
 }
 
+impl User {
+    /// Whether something was taken away since `before`.
+    pub fn has_less_than(&self, before: &Self) -> bool {
+        let kept = |profile: &Arc<str>| self.profiles.contains(profile);
+        (before.admin && !self.admin) || !before.profiles.iter().all(kept)
+    }
+}
+
 /// How much of the machine a workspace may use. `None`: no limit is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
@@ -164,6 +172,21 @@ pub struct Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_taken_away_is_less() {
+        let user = |admin, profiles: &[&str]| User {
+            name: UserName::parse("alice").unwrap(),
+            admin,
+            profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
+            memory: None,
+            cpu: None,
+        };
+        let before = user(true, &["lab", "qe"]);
+        assert!(!user(true, &["qe", "lab", "more"]).has_less_than(&before));
+        assert!(user(false, &["lab", "qe"]).has_less_than(&before));
+        assert!(user(true, &["lab"]).has_less_than(&before));
+    }
 
     #[test]
     fn a_claim_has_one_spelling() {

@@ -9,7 +9,7 @@ use crate::mapping::Mapping;
 use crate::people::People;
 use crate::session::{Judge, News, Tell};
 use crate::tasks::Tasks;
-use crate::token::ApiTokens;
+use crate::token::{ApiTokens, Right};
 use crate::workspace::Workspaces;
 
 /// Who is asked and told.
@@ -35,10 +35,11 @@ impl Hooks {
             News::Judged(provider, identity, user) => {
                 let (people, api_tokens) = (people.clone(), api_tokens.clone());
                 let (provider, identity) = (Arc::clone(provider), identity.clone());
-                let (name, user) = (name.clone(), user.cloned());
+                let name = name.clone();
+                let right = user.map(|user| Right { provider: Arc::clone(&provider), user: user.clone() });
                 tasks.spawn(async move {
                     let kept = people.remember(&name, &provider, &identity).await;
-                    let judged = api_tokens.judged(&name, user.as_ref()).await;
+                    let judged = api_tokens.judged(&name, right).await;
                     if let Err(error) = kept.and(judged) {
                         error!(error = cause(&error), "cannot write down what is new of a user");
                     }

@@ -12,6 +12,7 @@ use super::workers::Workers;
 use super::{App, AppError, build, start_log, tell_validity};
 use crate::config::Config;
 use crate::control::Socket;
+use crate::gateway::Gateway;
 use crate::listener::{Inherited, bind};
 use crate::logging::cause;
 use crate::metrics::Outcome;
@@ -86,12 +87,13 @@ async fn live(
         () = tokio::time::sleep(drain) => warn!(event = "stopped", open = app.tasks.running(), "connections are cut off"),
         () = end(&mut terminate, &mut interrupt) => warn!(event = "stopped", "a second signal: at once"),
     }
-    sweep(&app.sessions, &app.api_tokens).await;
+    sweep(&app.sessions, &app.api_tokens, &app.gateway).await;
     Ok(())
 }
 
 /// Ends what is over, and writes down what was used.
-async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens) {
+async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens, gateway: &Gateway) {
+    gateway.sweep();
     if let Err(error) = sessions.sweep().await {
         error!(error = cause(&error), "cannot write down when sessions were last used");
     }
@@ -136,11 +138,11 @@ fn reload(app: &App) {
 fn start_timers(app: &App, reconcile: Duration) {
     let workspaces = app.workspaces.clone();
     app.tasks.spawn(async move { workspaces.watch(reconcile).await });
-    let (sessions, api_tokens, stopping) =
-        (app.sessions.clone(), app.api_tokens.clone(), app.tasks.stopping());
+    let (sessions, api_tokens, gateway, stopping) =
+        (app.sessions.clone(), app.api_tokens.clone(), app.gateway.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
-            sweep(&sessions, &api_tokens).await;
+            sweep(&sessions, &api_tokens, &gateway).await;
         }
     });
     let (sessions, stopping) = (app.sessions.clone(), app.tasks.stopping());

@@ -1,28 +1,31 @@
-//! Route and session become a permit, or a refusal. Pure; the only maker of a [`Permit`].
+//! Route and caller become a permit, or a refusal. Pure; the only maker of a [`Permit`].
 
 use std::sync::Arc;
 
 use http::Method;
 
+use super::caller::Caller;
 use super::head::Head;
 use super::local_path::LocalPath;
+use super::program::ProgramRefusal;
 use super::refusal::Refusal;
 use crate::routes::{Endpoint, Route};
 use crate::session::Session;
+use crate::token::Scope;
 
 /// Proof that a request may have what it asks for.
 #[derive(Debug)]
 pub(super) struct Permit {
-    session: Option<Arc<Session>>,
+    caller: Option<Caller>,
     target: Target,
 }
 
 /// What a permit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// One of hubgate's own pages; which may look at the session for itself.
+    /// One of hubgate's own pages; which may look at the caller for itself.
     Own,
-    /// The session's user's workspace.
+    /// The caller's own workspace.
     Workspace {
         /// The path lacks the slash behind the name.
         bare: bool,
@@ -34,44 +37,71 @@ impl Permit {
         self.target
     }
 
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    /// The session, if a browser asks.
     pub(super) fn session(&self) -> Option<&Arc<Session>> {
-        self.session.as_ref()
+        self.caller.as_ref().and_then(Caller::session)
     }
 }
 
 /// Judges a request.
-pub(super) fn authorize(head: &Head<'_, '_>, session: Option<Arc<Session>>) -> Result<Permit, Refusal> {
+pub(super) fn authorize(head: &Head<'_, '_>, caller: Option<Caller>) -> Result<Permit, Refusal> {
     match &head.route {
         Route::Unknown => Err(Refusal::NotFound),
         Route::Own(endpoint) => {
-            if needs_session(&head.route) && session.is_none() {
+            let admitted = match needs(*endpoint) {
+                Needs::Nobody => true,
+                Needs::Person => caller.as_ref().is_some_and(|caller| caller.session().is_some()),
+                Needs::Anybody => caller.is_some(),
+            };
+            if !admitted {
                 return Err(login_required(head));
             }
-            // A form of ours sent by a page of somebody else's.
-            if *head.method == Method::POST
-                && (head.cross_site || !head.same_origin)
-                && !is_for_strangers(*endpoint)
-            {
-                return Err(Refusal::CrossSite);
-            }
-            Ok(Permit { session, target: Target::Own })
+            check_own_site(head, *endpoint, caller.as_ref())?;
+            Ok(Permit { caller, target: Target::Own })
         }
         Route::Workspace { owner, bare } => {
-            let Some(session) = session else { return Err(login_required(head)) };
-            if session.name.as_str() != owner {
+            let Some(caller) = caller else { return Err(login_required(head)) };
+            if caller.name().as_str() != owner {
                 return Err(Refusal::NotYours);
             }
-            check_site(head)?;
-            Ok(Permit { session: Some(session), target: Target::Workspace { bare: *bare } })
+            if !caller.scopes().contains(Scope::AccessServers) {
+                return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
+            }
+            check_site(head, &caller)?;
+            Ok(Permit { caller: Some(caller), target: Target::Workspace { bare: *bare } })
         }
     }
 }
 
+/// A form of ours sent by a page of somebody else's. What programs send needs no proof of where it comes from, because no
+/// browser adds their tokens by itself; but a browser that says that another site is behind it is not served either.
+fn check_own_site(
+    head: &Head<'_, '_>,
+    endpoint: Endpoint<'_>,
+    caller: Option<&Caller>,
+) -> Result<(), Refusal> {
+    // The provider is no browser: what it sends is signed.
+    let free = matches!(endpoint, Endpoint::CspReport | Endpoint::BackchannelLogout) || is_safe(head.method);
+    let program = caller.is_some_and(|caller| caller.session().is_none());
+    let without_cookies = program || matches!(endpoint, Endpoint::ApiToken | Endpoint::ApiDevice);
+    let refused = !free && (head.cross_site || !(head.same_origin || without_cookies));
+    if refused { Err(Refusal::CrossSite) } else { Ok(()) }
+}
+
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
 /// The container takes hubgate's word for the user and asks no further: that no other site is behind a request is
-/// for hubgate to see. Browsers send `Origin` with every websocket; one without is none of theirs.
-fn check_site(head: &Head<'_, '_>) -> Result<(), Refusal> {
-    let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(head.method);
-    let refused = if head.upgrade { head.cross_site || !head.same_origin } else { !safe && head.cross_site };
+/// for hubgate to see. Browsers send `Origin` with every websocket; one without is none of theirs, but a program's.
+fn check_site(head: &Head<'_, '_>, caller: &Caller) -> Result<(), Refusal> {
+    let proven = head.same_origin || caller.session().is_none();
+    let refused =
+        if head.upgrade { head.cross_site || !proven } else { !is_safe(head.method) && head.cross_site };
     if refused { Err(Refusal::CrossSite) } else { Ok(()) }
 }
 
@@ -79,26 +109,37 @@ fn login_required(head: &Head<'_, '_>) -> Refusal {
     Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
 }
 
-/// Whether others than pages of ours may send something there.
-fn is_for_strangers(endpoint: Endpoint<'_>) -> bool {
-    // The provider is no browser: what it sends is signed.
-    matches!(endpoint, Endpoint::CspReport | Endpoint::BackchannelLogout)
+/// Whether nothing is to be had there without a session or a token.
+pub(super) fn needs_caller(route: &Route<'_>) -> bool {
+    match route {
+        Route::Own(endpoint) => needs(*endpoint) != Needs::Nobody,
+        Route::Workspace { .. } => true,
+        Route::Unknown => false,
+    }
 }
 
-/// Whether nothing is to be had there without a session.
-pub(super) fn needs_session(route: &Route<'_>) -> bool {
-    let endpoint = match route {
-        Route::Own(endpoint) => endpoint,
-        Route::Workspace { .. } => return true,
-        Route::Unknown => return false,
-    };
+/// Who may come to an endpoint at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// There is something for everybody.
+    Nobody,
+    /// A page: somebody with a browser.
+    Person,
+    /// Somebody, or a program of theirs.
+    Anybody,
+}
+
+fn needs(endpoint: Endpoint<'_>) -> Needs {
     match endpoint {
         Endpoint::Root
         | Endpoint::Home
         | Endpoint::Spawn(_)
         | Endpoint::HubUser(_)
         | Endpoint::UserRedirect(_)
-        | Endpoint::ApiAuthorize => true,
+        | Endpoint::Tokens
+        | Endpoint::Device
+        | Endpoint::ApiAuthorize => Needs::Person,
+        Endpoint::ApiUser | Endpoint::ApiUsers(_) => Needs::Anybody,
         Endpoint::Login
         | Endpoint::Callback(_)
         | Endpoint::Logout
@@ -107,8 +148,7 @@ pub(super) fn needs_session(route: &Route<'_>) -> bool {
         | Endpoint::Logo
         | Endpoint::ApiRoot
         | Endpoint::ApiToken
-        | Endpoint::ApiUser
-        | Endpoint::ApiUsers(_)
-        | Endpoint::CspReport => false,
+        | Endpoint::ApiDevice
+        | Endpoint::CspReport => Needs::Nobody,
     }
 }

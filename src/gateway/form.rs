@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::refusal::Refusal;
+use crate::secret::Secret;
 use crate::session::Session;
 
 /// Names and values; no name is looked at that came twice.
@@ -43,10 +44,20 @@ impl Form {
         values.next().is_none().then_some(value)
     }
 
+    /// Every value of this name.
+    pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The form comes from a page that this session was given.
     pub(super) fn check_token(&self, session: &Session) -> Result<(), Refusal> {
+        self.check(&session.form_token)
+    }
+
+    /// The form comes from a page with this token.
+    pub(super) fn check(&self, token: &Secret) -> Result<(), Refusal> {
         let given = self.one(TOKEN).unwrap_or_default();
-        if session.form_token.matches(given) { Ok(()) } else { Err(Refusal::CrossSite) }
+        if token.matches(given) { Ok(()) } else { Err(Refusal::CrossSite) }
     }
 }
 

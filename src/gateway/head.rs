@@ -132,6 +132,13 @@ fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     !headers.contains_key(REQUESTED_WITH) && accepts_html(headers)
 }
 
+/// Says that a script or a frame asks, not a person who opens a page or sends its form.
+pub(super) fn is_scripted(headers: &HeaderMap) -> bool {
+    let other =
+        |name: &HeaderName, expected: &str| headers.get_all(name).iter().any(|value| value != expected);
+    other(&FETCH_MODE, "navigate") || other(&FETCH_DEST, "document") || headers.contains_key(REQUESTED_WITH)
+}
+
 pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("text/html"))
 }

@@ -6,6 +6,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::authorize::Permit;
+use super::caller::Caller;
 use super::form::Form;
 use super::local_path::LocalPath;
 use super::page::{Action, Page};
@@ -14,7 +15,7 @@ use super::{Body, Gateway, see_other, with_query};
 use crate::config;
 use crate::routes::Route;
 use crate::session::Session;
-use crate::user::UserName;
+use crate::user::{User, UserName};
 use crate::workspace::State;
 
 impl Gateway {
@@ -26,7 +27,7 @@ impl Gateway {
             Some(State::Ready(ready)) => self.0.workspaces.profile(&ready.profile),
             Some(State::Starting(starting)) => self.0.workspaces.profile(&starting.profile),
             Some(State::Failing(_) | State::Stopping) => None,
-            None => self.only_profile(session),
+            None => self.only_profile(&session.standing().user),
         };
         Ok(match profile {
             Some(profile) => see_other(&landing(&session.name, profile)),
@@ -164,12 +165,11 @@ impl Gateway {
     pub(super) fn not_ready(
         &self,
         request: &Request<Incoming>,
-        session: &Arc<Session>,
+        caller: &Caller,
         state: Option<State>,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let standing = session.standing();
-        let user = &standing.user;
+        let navigation = navigation && caller.session().is_some();
         match state {
             Some(State::Starting(starting)) => {
                 let phase = starting.phase.borrow().clone();
@@ -182,12 +182,13 @@ impl Gateway {
             Some(State::Stopping) => Err(Refusal::Stopping),
             Some(State::Ready(_)) | None if !navigation => Err(Refusal::NotRunning),
             Some(State::Ready(_)) | None => {
-                let Some(profile) = self.only_profile(session) else {
+                let user = caller.user();
+                let Some(profile) = self.only_profile(&user) else {
                     let here = with_query(request.uri().path(), request);
                     let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
                     return Ok(see_other(&format!("/hub/spawn?next={next}")));
                 };
-                self.0.workspaces.start(user, profile);
+                self.0.workspaces.start(&user, profile);
                 let phase = crate::spawner::Phase::Waiting;
                 Err(Refusal::Starting { phase, title: self.title(&profile.name) })
             }
@@ -208,8 +209,8 @@ impl Gateway {
         self.0.workspaces.profile(name).filter(|_| session.standing().grants(name))
     }
 
-    fn only_profile(&self, session: &Session) -> Option<&Arc<config::Profile>> {
-        match &*session.standing().user.profiles {
+    pub(super) fn only_profile(&self, user: &User) -> Option<&Arc<config::Profile>> {
+        match &*user.profiles {
             [only] => self.0.workspaces.profile(only),
             _ => None,
         }
@@ -221,11 +222,11 @@ impl Gateway {
     }
 }
 
-fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
+pub(super) fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
     permit.session().ok_or(Refusal::LoginRequired { next: None })
 }
 
-fn base(user: &UserName) -> String {
+pub(super) fn base(user: &UserName) -> String {
     format!("/user/{}/", user.path_segment())
 }
 

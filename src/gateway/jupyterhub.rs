@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing::debug;
 
 use super::authorize::Permit;
+use super::caller::Caller;
 use super::form::{self, Form};
 use super::page::json;
 use super::refusal::Refusal;
@@ -19,11 +20,12 @@ use super::{Body, Gateway, empty, see_other};
 use crate::clock::Timestamp;
 use crate::config::Mode;
 use crate::routes::{Endpoint, Route};
-use crate::seal::{random_text, sha256};
+use crate::seal::{hex, random_text, sha256};
 use crate::session::SessionId;
 use crate::spawner::WorkspaceId;
+use crate::token::Scope;
 use crate::user::UserName;
-use crate::workspace::State;
+use crate::workspace::{Ready, State};
 
 /// Announced to containers. All of JupyterHub 2 to 6 use the same endpoints; an image of another major version warns
 /// in its log and goes on.
@@ -139,10 +141,56 @@ impl Gateway {
         ))
     }
 
+    /// What a container in hub mode is given in place of a program's own token: it asks whose it is, as it does with
+    /// those of its browsers. It is made of what is known anyway, so a container sees the same one as long as it runs.
+    pub(super) fn pass(&self, caller: &Caller, ready: &Ready) -> Option<HeaderValue> {
+        let (kind, hash) = match caller {
+            Caller::Session(_) => return None,
+            Caller::Token(token) => ("t", &token.hash),
+            Caller::Bearer(bearer) => ("b", &bearer.hash),
+        };
+        if ready.mode != Mode::Hub {
+            return None;
+        }
+        let named = format!("{kind}.{}", hex(hash));
+        let proof = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
+        let mut value = HeaderValue::from_str(&format!("token {named}.{}", proof.expose())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// The program that a pass stands for, as long as its own token is good and the same container runs.
+    fn passed(&self, pass: &str) -> Option<Caller> {
+        let (named, proof) = pass.rsplit_once('.')?;
+        let (kind, hash) = named.split_once('.')?;
+        let hash = unhex(hash)?;
+        let caller = match kind {
+            "t" => Caller::Token(self.0.api_tokens.by_hash(&hash)?),
+            "b" => Caller::Bearer(self.known_bearer(&hash)?),
+            _ => return None,
+        };
+        let id = self.0.workspaces.id(caller.name());
+        let Some(State::Ready(ready)) = self.0.workspaces.state(&id) else { return None };
+        let expected = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
+        let good = expected.matches(proof) && caller.scopes().contains(Scope::AccessServers);
+        good.then_some(caller)
+    }
+
     /// Whose token is this? 403 is the answer that containers understand as "nobody's".
     fn api_user(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         let Some(token) = token(headers) else { return unknown() };
+        if let Some(caller) = self.passed(token) {
+            let id = self.0.workspaces.id(caller.name());
+            let name = caller.name().as_str();
+            return Ok(json(
+                StatusCode::OK,
+                &json!({
+                    "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(&id),
+                    "session_id": null, "user_info": { "name": name, "display_name": name },
+                }),
+            ));
+        }
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
         let id = self.0.workspaces.id(&session.name);
@@ -223,6 +271,16 @@ fn proves(grant: &Grant, verifier: Option<&str>) -> bool {
         }
         (Some(_), None) => false,
     }
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect::<Option<_>>()?;
+    bytes.try_into().ok()
 }
 
 fn scopes(id: &WorkspaceId) -> Vec<String> {

@@ -18,6 +18,7 @@ use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Outcome;
 use crate::oidc::{Answer, OidcError, Want};
+use crate::token::Right;
 use crate::user::{User, UserName};
 
 impl Gateway {
@@ -189,6 +190,7 @@ impl Gateway {
         user: Option<&User>,
     ) -> Result<(), Refusal> {
         self.0.people.remember(name, provider, identity).await?;
-        Ok(self.0.api_tokens.judged(name, user).await?)
+        let right = user.map(|user| Right { provider: provider.into(), user: user.clone() });
+        Ok(self.0.api_tokens.judged(name, right).await?)
     }
 }

@@ -1,8 +1,13 @@
 //! One request: parse, route, session, authorize, resolve, forward.
 
+mod api;
 mod attempts;
 mod authorize;
+mod bearers;
 mod body;
+mod caller;
+mod credential;
+mod device;
 mod elsewhere;
 mod form;
 mod head;
@@ -14,9 +19,11 @@ mod login;
 mod logout;
 mod one_time;
 mod page;
+mod program;
 mod redirect;
 mod refusal;
 mod rounds;
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +38,9 @@ use tokio::sync::Semaphore;
 use tracing::Level;
 
 use self::authorize::{Permit, Target, authorize};
+use self::bearers::Bearers;
+use self::caller::Caller;
+use self::credential::Credential;
 use self::head::Head;
 use self::local_path::LocalPath;
 use self::one_time::OneTime;
@@ -48,6 +58,8 @@ use crate::session::{Renewed, Session, Sessions};
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
+use crate::token::device::DeviceLogins;
+use crate::user::UserName;
 use crate::workspace::{State, Workspaces};
 
 pub use body::Body;
@@ -105,6 +117,8 @@ struct Own {
     finished: OneTime,
     /// Logout tokens that are looked at, at once.
     logouts: Semaphore,
+    bearers: Bearers,
+    device_logins: DeviceLogins,
     request_base: u64,
     requests: AtomicU64,
 }
@@ -115,7 +129,8 @@ struct Seen {
     started: Instant,
     route: &'static str,
     html: bool,
-    user: Option<Arc<Session>>,
+    /// Who made it, and how they were known.
+    caller: Option<(UserName, &'static str)>,
 }
 
 impl Gateway {
@@ -127,10 +142,17 @@ impl Gateway {
             codes: OneTime::new(jupyterhub::CODE_LIFETIME),
             finished: OneTime::new(parts.login_timeout.as_secs()),
             logouts: Semaphore::new(LOGOUTS),
+            bearers: Bearers::new(parts.clock.clone()),
+            device_logins: DeviceLogins::new(parts.clock.clone()),
             request_base: u64::from_ne_bytes(random()),
             requests: AtomicU64::new(0),
         };
         Self(Arc::new(parts), Arc::new(own))
+    }
+
+    /// To be called on a timer: access tokens that are over take along what is open for them.
+    pub fn sweep(&self) {
+        self.1.bearers.sweep();
     }
 
     /// Answers a request of the public listeners, whatever it is.
@@ -170,13 +192,22 @@ impl Gateway {
             let renewed: BoxFuture<'_, _> = Box::pin(self.renewed(found, &head));
             session = renewed.await?;
         }
-        seen.user.clone_from(&session);
-        let permit = authorize(&head, session)?;
+        // Most requests carry nothing for the hub but a cookie, and need no look further.
+        let credential = Credential::find(request.headers())?;
+        let caller = if credential == Credential::None {
+            session.map(Caller::Session)
+        } else {
+            seen.html = false;
+            let caller: BoxFuture<'_, _> = Box::pin(self.caller(&head, credential, session));
+            caller.await?
+        };
+        seen.caller = caller.as_ref().map(|caller| (caller.name().clone(), caller.kind()));
+        let permit = authorize(&head, caller)?;
         let navigation = head.navigation;
         match permit.target() {
             // Boxed, so that a forwarded request does not carry room for every page of ours.
             Target::Own => {
-                let own: BoxFuture<'_, _> = Box::pin(self.own(request, &permit, at, navigation));
+                let own: BoxFuture<'_, _> = Box::pin(self.own(connection, request, &permit, at, navigation));
                 own.await
             }
             Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
@@ -194,13 +225,14 @@ impl Gateway {
             Renewed::Stands | Renewed::Waits { .. } => Ok(Some(session)),
             Renewed::Ended => Ok(None),
             // Signing out must be possible all the same.
-            Renewed::Suspended if !authorize::needs_session(&head.route) => Ok(Some(session)),
+            Renewed::Suspended if !authorize::needs_caller(&head.route) => Ok(Some(session)),
             Renewed::Suspended => Err(Refusal::Outage),
         }
     }
 
     async fn own(
         &self,
+        connection: &Connection,
         request: Request<Incoming>,
         permit: &Permit,
         at: &Origin,
@@ -226,8 +258,12 @@ impl Gateway {
             Endpoint::Spawn(user) => self.spawn(request, permit, user).await,
             Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
             Endpoint::UserRedirect(rest) => Self::user_redirect(&request, permit, rest),
-            // Only containers ask these, on their own listener.
-            Endpoint::ApiToken | Endpoint::ApiUser | Endpoint::ApiUsers(_) => Err(Refusal::NotFound),
+            Endpoint::Tokens => self.tokens(request, permit, at).await,
+            Endpoint::Device => self.device(connection, request, permit).await,
+            Endpoint::ApiDevice => self.api_device(connection, request, at).await,
+            Endpoint::ApiToken => self.api_device_token(request).await,
+            Endpoint::ApiUser => self.api_own(request, permit),
+            Endpoint::ApiUsers(rest) => self.api_users(request, permit, rest).await,
         }
     }
 
@@ -239,21 +275,23 @@ impl Gateway {
         permit: &Permit,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
-        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
+        let Some(caller) = permit.caller() else { return Err(Refusal::LoginRequired { next: None }) };
+        let ready = match self.0.workspaces.state(&self.0.workspaces.id(caller.name())) {
             Some(State::Ready(ready)) => ready,
-            other => return self.not_ready(&request, session, other, navigation),
+            other => return self.not_ready(&request, caller, other, navigation),
         };
-        let standing = session.standing();
-        if !standing.grants(&ready.profile) {
+        let rights = caller.rights();
+        if !rights.grants(&ready.profile) {
             return Err(Refusal::NotGranted);
         }
+        // Whatever a program is known by here never reaches the container.
+        let pass = self.pass(caller, &ready);
         let about = About {
             client: &connection.client_value,
             host: &at.host_value,
             user: &ready.user,
-            authorization: ready.authorization.as_ref(),
-            lifeline: &standing.lifeline,
+            authorization: pass.as_ref().or(ready.authorization.as_ref()),
+            lifeline: &rights.lifeline,
             worker: connection.worker,
         };
         match self.0.forwarder.send(request, &ready.pool, about).await {
@@ -274,7 +312,7 @@ impl Gateway {
             started: Instant::now(),
             route: "none",
             html: head::accepts_html(request.headers()),
-            user: None,
+            caller: None,
         }
     }
 
@@ -300,7 +338,8 @@ impl Gateway {
             request = format_args!("{:016x}", seen.id),
             method = method.as_str(),
             route = seen.route,
-            user = seen.user.as_ref().map(|session| session.name.as_str()),
+            user = seen.caller.as_ref().map(|(name, _)| name.as_str()),
+            by = seen.caller.as_ref().map(|(_, kind)| kind),
             client = %connection.client.ip(),
             status = status.as_u16(),
             elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -318,12 +357,16 @@ impl Gateway {
         } else if seen.html {
             self.1.pages.refusal(seen.id, status, refusal)
         } else {
-            let words = serde_json::json!({ "status": status.as_u16(), "message": refusal.words().title });
-            page::json(status, &words)
+            page::json(status, &refusal.answer())
         };
         let headers = response.headers_mut();
         if matches!(refusal, Refusal::LoginRequired { next: None }) {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hubgate\""));
+        }
+        if let Refusal::Program(program) = refusal
+            && let Some(challenge) = program.challenge().and_then(|text| HeaderValue::from_str(&text).ok())
+        {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let soon = matches!(refusal, Refusal::Starting { .. } | Refusal::Stopping);
@@ -336,7 +379,7 @@ impl Gateway {
 /// One line for what deserves one, with every cause: the access line says that it happened, this says why.
 fn log_refusal(seen: &Seen, refusal: &Refusal) {
     let request = format_args!("{:016x}", seen.id);
-    let user = seen.user.as_ref().map(|session| session.name.as_str());
+    let user = seen.caller.as_ref().map(|(name, _)| name.as_str());
     let error: &dyn std::error::Error = refusal;
     let kind = refusal.label();
     let remedy = refusal.remedy();

@@ -15,6 +15,7 @@ use super::form::TOKEN;
 use super::refusal::Refusal;
 use crate::logging::cause;
 use crate::seal::sha256;
+use crate::secret::Secret;
 use crate::session::Session;
 
 /// The templates, ready to render.
@@ -30,6 +31,10 @@ pub(super) struct Pages {
 pub(super) struct Page {
     pub title: String,
     pub paragraphs: Vec<String>,
+    /// Something to copy, set apart.
+    pub shown: Option<String>,
+    /// A list: each has a heading, what there is to say, and perhaps something to do.
+    pub rows: Vec<Row>,
     pub actions: Vec<Action>,
     /// The name of whoever is signed in.
     pub user: Option<String>,
@@ -41,14 +46,41 @@ pub(super) struct Page {
     pub request: Option<String>,
 }
 
+/// One of a list.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Row {
+    pub title: String,
+    pub lines: Vec<String>,
+    pub action: Option<Action>,
+}
+
+/// What a person fills in.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum Input {
+    /// A line of text.
+    Text { name: &'static str, label: &'static str, value: String, length: usize },
+    /// Something to choose, or not.
+    Choice { name: &'static str, label: String, value: &'static str, chosen: bool },
+    /// One of several.
+    Select { name: &'static str, label: &'static str, options: Vec<(String, String)> },
+}
+
 /// What a person can do on a page.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Action {
     /// Go somewhere.
     Link { label: String, href: String },
-    /// Change something: a form with hidden fields.
-    Form { label: String, action: String, fields: Vec<(String, String)>, primary: bool, note: String },
+    /// Change something: a form with hidden fields, and perhaps some to fill in.
+    Form {
+        label: String,
+        action: String,
+        fields: Vec<(String, String)>,
+        inputs: Vec<Input>,
+        primary: bool,
+        note: String,
+    },
 }
 
 const STYLE: &str = include_str!("pages/style.css");
@@ -62,13 +94,19 @@ impl Action {
 
     /// A form that this session may send.
     pub(super) fn form(session: &Session, label: &str, action: &str, fields: &[(&str, &str)]) -> Self {
+        Self::form_of(&session.form_token, label, action, fields)
+    }
+
+    /// A form with this token.
+    pub(super) fn form_of(token: &Secret, label: &str, action: &str, fields: &[(&str, &str)]) -> Self {
         let mut all: Vec<_> =
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        all.push((TOKEN.to_owned(), session.form_token.expose().to_owned()));
+        all.push((TOKEN.to_owned(), token.expose().to_owned()));
         Self::Form {
             label: label.to_owned(),
             action: action.to_owned(),
             fields: all,
+            inputs: Vec::new(),
             primary: true,
             note: String::new(),
         }
@@ -77,8 +115,18 @@ impl Action {
     /// The same, less prominent.
     pub(super) fn second(self) -> Self {
         match self {
-            Self::Form { label, action, fields, note, .. } => {
-                Self::Form { label, action, fields, note, primary: false }
+            Self::Form { label, action, fields, inputs, note, .. } => {
+                Self::Form { label, action, fields, inputs, note, primary: false }
+            }
+            Self::Link { .. } => self,
+        }
+    }
+
+    /// The same, with something to fill in.
+    pub(super) fn asking(self, inputs: Vec<Input>) -> Self {
+        match self {
+            Self::Form { label, action, fields, note, primary, .. } => {
+                Self::Form { label, action, fields, inputs, note, primary }
             }
             Self::Link { .. } => self,
         }
@@ -108,8 +156,7 @@ impl Pages {
             actions,
             busy: starting,
             request: (!starting).then(|| format!("{request:016x}")),
-            user: None,
-            notice: None,
+            ..Page::default()
         };
         let mut response = self.render(status, &page);
         if starting {
@@ -189,10 +236,17 @@ mod tests {
                     label: evil.into(),
                     action: evil.into(),
                     fields: vec![(evil.into(), evil.into())],
+                    inputs: vec![
+                        Input::Text { name: "a", label: "b", value: evil.into(), length: 1 },
+                        Input::Choice { name: "a", label: evil.into(), value: "c", chosen: true },
+                        Input::Select { name: "a", label: "b", options: vec![(evil.into(), evil.into())] },
+                    ],
                     primary: true,
                     note: evil.into(),
                 },
             ],
+            shown: Some(evil.into()),
+            rows: vec![Row { title: evil.into(), lines: vec![evil.into()], action: None }],
             user: Some(evil.into()),
             request: Some(evil.into()),
             notice: Some(evil.into()),

@@ -2,13 +2,15 @@
 //! knows status codes.
 
 use http::StatusCode;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::Level;
 
 use super::local_path::LocalPath;
+use super::program::ProgramRefusal;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
-use crate::oidc::OidcError;
+use crate::oidc::{BearerError, OidcError};
 use crate::session::BeginError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
@@ -45,6 +47,8 @@ pub(super) enum Refusal {
     Outage,
     #[error("the workspace runs what is not granted any more")]
     NotGranted,
+    #[error("the program is refused")]
+    Program(#[from] ProgramRefusal),
     #[error("the login failed")]
     Oidc(#[from] OidcError),
     #[error("not allowed")]
@@ -96,6 +100,19 @@ impl Refusal {
         self.row().way_out
     }
 
+    /// What a program reads: JupyterHub's form of an error, and RFC 6750's where it is about a token.
+    pub(super) fn answer(&self) -> Value {
+        let status = self.status().as_u16();
+        if let Self::Program(refusal) = self {
+            let description = refusal.description();
+            return json!({
+                "status": status, "message": description,
+                "error": refusal.error(), "error_description": description,
+            });
+        }
+        json!({ "status": status, "message": self.words().title })
+    }
+
     /// A new refusal needs a row here, and its words below.
     fn row(&self) -> Row {
         use StatusCode as S;
@@ -114,6 +131,7 @@ impl Refusal {
             Self::LoginLoop { .. } => Row::quiet(S::BAD_REQUEST, "login_loop", LOGIN).warn(None),
             Self::Outage => Row::quiet(S::SERVICE_UNAVAILABLE, "outage", FRONT),
             Self::NotGranted => Row::quiet(S::FORBIDDEN, "not_granted", HOME),
+            Self::Program(refusal) => refusal.row(FRONT),
             Self::Oidc(error) => Row::quiet(oidc_status(error), "provider", LOGIN).warn(error.remedy()),
             Self::Mapping(error) => Row::quiet(S::FORBIDDEN, "not_allowed", LOGIN).warn(mapping_remedy(error)),
             Self::Store(StoreError::NameTaken { .. }) => Row::quiet(S::FORBIDDEN, "name_taken", LOGIN).warn(
@@ -205,6 +223,7 @@ impl Refusal {
                 "Your server runs an environment that is no longer open to you.",
                 "Stop it from your home page, and start another one.",
             ),
+            Self::Program(refusal) => refusal.words(),
             Self::Oidc(error) => oidc_words(error),
             Self::Mapping(error) => mapping_words(error),
             Self::Store(StoreError::NameTaken { name }) => Words {
@@ -270,7 +289,7 @@ impl Refusal {
 
 /// What a refusal is to programs and administrators: one row of the table.
 #[derive(Debug, Clone, Copy)]
-struct Row {
+pub(super) struct Row {
     status: StatusCode,
     label: &'static str,
     way_out: Option<WayOut>,
@@ -279,16 +298,16 @@ struct Row {
 }
 
 /// A link's words and its address.
-type WayOut = (&'static str, &'static str);
+pub(super) type WayOut = (&'static str, &'static str);
 
 impl Row {
     /// A client's mistake, or what has been logged already: nobody's business.
-    fn quiet(status: StatusCode, label: &'static str, way_out: Option<WayOut>) -> Self {
+    pub(super) fn quiet(status: StatusCode, label: &'static str, way_out: Option<WayOut>) -> Self {
         Self { status, label, way_out, level: Level::DEBUG, remedy: None }
     }
 
     /// A neighbour that fails, or an account that does not fit: worth a look.
-    fn warn(self, remedy: impl Into<Option<&'static str>>) -> Self {
+    pub(super) fn warn(self, remedy: impl Into<Option<&'static str>>) -> Self {
         Self { level: Level::WARN, remedy: remedy.into(), ..self }
     }
 
@@ -395,6 +414,12 @@ fn failure_words(failure: &Failure, image: &str) -> String {
         StartError::Spawn(_) | StartError::NoHubApi { .. } | StartError::NoCommand { .. } => {
             "This hub could not make it as it is configured.".to_owned()
         }
+    }
+}
+
+impl From<BearerError> for Refusal {
+    fn from(error: BearerError) -> Self {
+        Self::Program(error.into())
     }
 }
 

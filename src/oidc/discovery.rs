@@ -91,6 +91,14 @@ impl Description {
         }
     }
 
+    /// Whether the configuration calls it so. Described by URLs, it has no name there.
+    pub(super) fn is_issuer(&self, issuer: &str) -> bool {
+        match self {
+            Self::Issuer { issuer: own, .. } => own == issuer,
+            Self::Explicit { .. } => false,
+        }
+    }
+
     /// Asks the provider for what the configuration does not say.
     pub(super) async fn resolve(&self, http: &Http) -> Result<Known, OidcError> {
         match self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::jwt::Jwt;
-use super::{LogoutToken, OidcError, Provider};
+use super::{LogoutToken, OidcError, Provider, bearer};
 
 /// The providers, in the order of the configuration; a clone is another handle.
 #[derive(Debug, Clone)]
@@ -47,6 +47,13 @@ impl Providers {
             Some((_, provider)) => provider.logout_token(token).await,
             None => Err(OidcError::untrusted("its logout token is from another issuer", None)),
         }
+    }
+
+    /// The one that an access token says it is from, true or not.
+    pub fn named_by(&self, token: &str) -> Option<(&Arc<str>, &Provider)> {
+        let issuer = bearer::issuer(token)?;
+        // Also while it is away: what it issued is then refused for that reason.
+        self.iter().find(|(_, provider)| provider.0.description.is_issuer(&issuer))
     }
 
     /// All of them.

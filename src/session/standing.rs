@@ -105,7 +105,7 @@ impl Session {
     /// Puts a new standing in place of the old. What is open stays open, unless the rules grant less now.
     pub(super) fn stand(&self, user: User, identity: Identity, tokens: Tokens) {
         let old = self.standing();
-        let less = grants_less(&old.user, &user);
+        let less = user.has_less_than(&old.user);
         let lifeline = if less { self.lifeline() } else { Arc::clone(&old.lifeline) };
         self.standing.store(Arc::new(Standing { user, identity, tokens, lifeline }));
         if less {
@@ -135,33 +135,5 @@ impl Standing {
     /// Whether a workspace that runs this profile may be used.
     pub fn grants(&self, profile: &str) -> bool {
         self.user.profiles.iter().any(|granted| &**granted == profile)
-    }
-}
-
-fn grants_less(old: &User, new: &User) -> bool {
-    let kept = |profile: &Arc<str>| new.profiles.contains(profile);
-    (old.admin && !new.admin) || !old.profiles.iter().all(kept)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(admin: bool, profiles: &[&str]) -> User {
-        User {
-            name: UserName::parse("alice").unwrap(),
-            admin,
-            profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
-            memory: None,
-            cpu: None,
-        }
-    }
-
-    #[test]
-    fn only_what_is_taken_away_is_less() {
-        let before = user(true, &["lab", "qe"]);
-        assert!(!grants_less(&before, &user(true, &["qe", "lab", "more"])));
-        assert!(grants_less(&before, &user(false, &["lab", "qe"])));
-        assert!(grants_less(&before, &user(true, &["lab"])));
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn plain(token: &ApiToken) -> Vec<u8> {
         version: VERSION,
         id: token.id.0,
         owner: token.owner.name.as_str(),
-        scopes: token.scopes.to_string(),
+        scopes: token.made_for().to_string(),
         note: token.note.as_str(),
         created: token.created,
         expires: token.expires,

@@ -4,82 +4,35 @@
 //! SHA-256. It is never worth more than its owner is now: while they may not enter it rests, and what only
 //! administrators may is dead in it while they are none.
 
+mod api_token;
+pub mod device;
 mod kept;
 mod note;
 mod scope;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::{DashMap, DashSet};
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::seal::{self, Sealer};
 use crate::secret::Secret;
 use crate::store::{ApiTokenRow, Store, StoreError};
-use crate::user::{User, UserName};
+use crate::user::UserName;
 
+use api_token::Fresh;
+
+pub use api_token::{ApiToken, NewToken, Owner, Right, TokenHash, TokenId};
 pub use note::{BadNote, Note};
 pub use scope::{Scope, Scopes, UnknownScope};
-
-/// SHA-256 of a token.
-pub type TokenHash = [u8; 32];
-
-/// What a token is called in lists and addresses: it opens nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenId([u8; 8]);
-
-/// One API token.
-#[derive(Debug)]
-pub struct ApiToken {
-    /// Which.
-    pub id: TokenId,
-    /// What it is found by.
-    pub hash: TokenHash,
-    /// Whose.
-    pub owner: Arc<Owner>,
-    /// What its owner wrote about it.
-    pub note: Note,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it ends by itself.
-    pub expires: Timestamp,
-    /// Cancelled when it ends, or rests: whoever holds something open for it lets go.
-    pub ended: CancellationToken,
-    scopes: Scopes,
-    /// 0: never.
-    last_used: AtomicU64,
-    /// The `last_used` that the store knows.
-    written: AtomicU64,
-}
-
-/// Somebody who has tokens.
-#[derive(Debug)]
-pub struct Owner {
-    /// Their name.
-    pub name: UserName,
-    user: ArcSwap<User>,
-}
-
-/// What a token is made for.
-#[derive(Debug, Clone)]
-pub struct NewToken {
-    /// What it may do.
-    pub scopes: Scopes,
-    /// What its owner writes about it.
-    pub note: Note,
-    /// When it ends by itself; without it, after the configured time.
-    pub expires: Option<Timestamp>,
-}
 
 /// All API tokens; a clone is another handle.
 #[derive(Clone)]
@@ -112,7 +65,7 @@ pub enum TokenError {
         /// Who.
         owner: UserName,
     },
-    /// It could do nothing, or more than its owner.
+    /// It could do nothing, or more than its owner may.
     #[error("{owner} cannot give away these scopes")]
     Scopes {
         /// Who.
@@ -135,6 +88,16 @@ impl ApiTokens {
 
     /// Begins every token, so that scanners for leaked secrets find it.
     pub const PREFIX: &str = "hubgate_";
+
+    /// How long a token lives whose owner does not say, in seconds.
+    pub fn lifetime(&self) -> u64 {
+        self.0.lifetime.min(self.0.lifetime_max)
+    }
+
+    /// The longest that one may live, in seconds.
+    pub fn lifetime_max(&self) -> u64 {
+        self.0.lifetime_max
+    }
 
     /// None yet: see [`ApiTokens::restore`].
     pub fn new(
@@ -162,7 +125,7 @@ impl ApiTokens {
     /// Answers how many live.
     pub async fn restore(
         &self,
-        judge: impl AsyncFn(&UserName) -> Result<Option<User>, StoreError>,
+        judge: impl AsyncFn(&UserName) -> Result<Option<Right>, StoreError>,
     ) -> Result<usize, StoreError> {
         let rows = self.0.store.api_tokens(None).await?;
         for row in &rows {
@@ -170,7 +133,7 @@ impl ApiTokens {
                 continue;
             }
             match judge(&row.owner).await? {
-                Some(user) => drop(self.owner(&user)),
+                Some(right) => drop(self.owner(right)),
                 None => drop(self.0.resting.insert(row.owner.clone())),
             }
         }
@@ -186,10 +149,10 @@ impl ApiTokens {
 
     /// Somebody was judged again: what their tokens may do from now on. `None`: they may not enter, and their tokens
     /// rest until they may.
-    pub async fn judged(&self, name: &UserName, user: Option<&User>) -> Result<(), StoreError> {
-        match user {
-            Some(user) if self.0.resting.remove(name).is_some() => {
-                let owner = self.owner(user);
+    pub async fn judged(&self, name: &UserName, right: Option<Right>) -> Result<(), StoreError> {
+        match right {
+            Some(right) if self.0.resting.remove(name).is_some() => {
+                let owner = self.owner(right);
                 let rows = self.0.store.api_tokens(Some(name)).await.inspect_err(|_failed| {
                     self.0.resting.insert(name.clone());
                 })?;
@@ -197,9 +160,10 @@ impl ApiTokens {
                     self.take_back(row, Arc::clone(&owner));
                 }
             }
-            Some(user) => {
-                if let Some(owner) = self.0.owners.get(name) {
-                    owner.user.store(Arc::new(user.clone()));
+            Some(right) => {
+                let owner = self.0.owners.get(name).map(|owner| Arc::clone(&owner));
+                if owner.is_some_and(|owner| owner.judged(right)) {
+                    self.of(name).iter().for_each(|token| token.interrupt());
                 }
             }
             None => self.rest(name),
@@ -223,36 +187,37 @@ impl ApiTokens {
         });
     }
 
-    /// A new token of `owner`, with its text, which is nowhere else. It is in the store before this returns.
-    pub async fn create(&self, owner: &User, new: NewToken) -> Result<(Secret, Arc<ApiToken>), TokenError> {
+    /// A new token of whoever has this right, with its text, which is nowhere else. It is in the store before this
+    /// returns.
+    pub async fn create(&self, right: Right, new: NewToken) -> Result<(Secret, Arc<ApiToken>), TokenError> {
         let now = self.0.clock.now();
-        let expires = new.expires.unwrap_or(now + self.0.lifetime.min(self.0.lifetime_max));
+        let expires = new.expires.unwrap_or(now + self.lifetime());
         if expires <= now || expires > now + self.0.lifetime_max {
             return Err(TokenError::Lifetime { max: self.0.lifetime_max });
         }
-        if new.scopes.is_empty() || !new.scopes.within(Scopes::of(owner)) {
-            return Err(TokenError::Scopes { owner: owner.name.clone() });
+        let name = right.user.name.clone();
+        let rests = self.0.resting.contains(&name);
+        if rests || new.scopes.is_empty() || !new.scopes.within(Scopes::of(&right.user)) {
+            return Err(TokenError::Scopes { owner: name });
         }
-        if self.of(&owner.name).len() >= Self::PER_OWNER {
-            return Err(TokenError::TooMany { owner: owner.name.clone() });
+        if self.of(&name).len() >= Self::PER_OWNER {
+            return Err(TokenError::TooMany { owner: name });
         }
         let secret = Secret::new(format!("{}{}", Self::PREFIX, seal::random_text::<TOKEN_BYTES>()));
-        let token = Arc::new(ApiToken {
+        let token = Arc::new(ApiToken::new(Fresh {
             id: TokenId(seal::random()),
             hash: seal::sha256(secret.expose().as_bytes()),
-            owner: self.owner(owner),
+            owner: self.owner(right),
+            scopes: new.scopes,
             note: new.note,
             created: now,
             expires,
-            ended: CancellationToken::new(),
-            scopes: new.scopes,
-            last_used: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-        });
+            last_used: None,
+        }));
         let row = ApiTokenRow {
             id: token.id.0,
             hash: token.hash,
-            owner: owner.name.clone(),
+            owner: name,
             expires,
             last_used: None,
             sealed: self.0.sealer.seal(&context(&token.hash), &kept::plain(&token)),
@@ -260,7 +225,7 @@ impl ApiTokens {
         self.0.store.insert_api_token(&row).await?;
         self.0.live.insert(token.hash, Arc::clone(&token));
         self.count();
-        info!(event = "api_token_made", user = %owner.name, token = %token.id, scopes = %token.scopes, "an API token was made");
+        info!(event = "api_token_made", user = %token.owner.name, token = %token.id, scopes = %new.scopes, "an API token was made");
         Ok((secret, token))
     }
 
@@ -356,31 +321,23 @@ impl ApiTokens {
         if row.expires <= self.0.clock.now() {
             return self.doom(TokenId(row.id));
         }
-        let last_used = row.last_used.unwrap_or_default();
-        let token = ApiToken {
+        let token = ApiToken::new(Fresh {
             id: TokenId(row.id),
             hash: row.hash,
             owner,
+            scopes,
             note: Note::parse(&opened.note).unwrap_or_default(),
             created: opened.created,
             expires: row.expires,
-            ended: CancellationToken::new(),
-            scopes,
-            last_used: AtomicU64::new(last_used),
-            written: AtomicU64::new(last_used),
-        };
+            last_used: row.last_used,
+        });
         self.0.live.insert(row.hash, Arc::new(token));
     }
 
-    /// The one entry of an owner, with what they may do now.
-    fn owner(&self, user: &User) -> Arc<Owner> {
-        let entry = self.0.owners.entry(user.name.clone());
-        let now = Arc::new(user.clone());
-        let owner = entry.or_insert_with(|| {
-            Arc::new(Owner { name: user.name.clone(), user: ArcSwap::from(Arc::clone(&now)) })
-        });
-        owner.user.store(now);
-        Arc::clone(&owner)
+    /// The one entry of an owner. What they may do is for [`ApiTokens::judged`] to change.
+    fn owner(&self, right: Right) -> Arc<Owner> {
+        let entry = self.0.owners.entry(right.user.name.clone());
+        Arc::clone(&entry.or_insert_with(|| Arc::new(Owner::new(right))))
     }
 
     fn end(&self, token: &ApiToken) {
@@ -411,47 +368,6 @@ impl ApiTokens {
 impl fmt::Debug for ApiTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ApiTokens({})", self.0.live.len())
-    }
-}
-
-impl ApiToken {
-    /// What it may do now: nothing that its owner may not.
-    pub fn scopes(&self) -> Scopes {
-        self.scopes.and(Scopes::of(&self.owner.user.load()))
-    }
-
-    /// When it was last used.
-    pub fn last_used(&self) -> Option<Timestamp> {
-        let when = self.last_used.load(Ordering::Relaxed);
-        (when > 0).then_some(when)
-    }
-
-    /// Seconds of use that the store does not know of.
-    fn unwritten(&self) -> u64 {
-        self.last_used.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
-    }
-}
-
-impl Owner {
-    /// What they may do now.
-    pub fn user(&self) -> Arc<User> {
-        self.user.load_full()
-    }
-}
-
-impl TokenId {
-    /// Reads `a` and 16 hexadecimal digits; nothing else reaches a look-up.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix('a')?;
-        let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let number = u64::from_str_radix(digits, 16).ok().filter(|_| plain)?;
-        Some(Self(number.to_be_bytes()))
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a{:016x}", u64::from_be_bytes(self.0))
     }
 }
 
@@ -497,27 +413,6 @@ mod tests {
             &format!("hubgate_{}", "A".repeat(100_000)),
         ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn an_id_has_one_spelling() {
-        let id = TokenId([0, 1, 2, 3, 4, 5, 6, 0xff]);
-        assert_eq!(id.to_string(), "a00010203040506ff");
-        assert_eq!(TokenId::parse("a00010203040506ff"), Some(id));
-        for wrong in [
-            "",
-            "a",
-            "a1",
-            "00010203040506ff",
-            "a00010203040506FF",
-            "a+0010203040506ff",
-            "a00010203040506ff0",
-            "a%s%n%s%n%s%n%s%n",
-            "a1\r\nDEL users\r\n1",
-            "a'; DROP TABLE --",
-        ] {
-            assert_eq!(TokenId::parse(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["admin", "control"],
     &["listener"],
     &["app"],
-    &["connect", "demo", "operate"],
+    &["connect", "demo", "login", "operate"],
     &["cli"],
     &["lib", "main"],
 ];

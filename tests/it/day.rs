@@ -329,7 +329,7 @@ async fn an_unchanged_jupyterhub_image_finds_the_hub_it_expects() {
 }
 
 /// A request of a container: no TLS, JSON comes back.
-async fn plain(
+pub(crate) async fn plain(
     api: &Url,
     method: &str,
     path: &str,

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod attacks;
+mod callers;
 mod cli;
 mod config;
 mod connect;
@@ -16,6 +17,7 @@ mod container_token;
 mod control;
 mod day;
 mod demo;
+mod device;
 mod door;
 mod floods;
 mod forwarding;

@@ -13,7 +13,7 @@ use hubgate::metrics::Metrics;
 use hubgate::people::People;
 use hubgate::seal::Sealer;
 use hubgate::store::{ApiTokenRow, Store, StoreError};
-use hubgate::token::{ApiToken, ApiTokens, NewToken, Note, Scope, Scopes, TokenError, TokenId};
+use hubgate::token::{ApiToken, ApiTokens, NewToken, Note, Right, Scope, Scopes, TokenError, TokenId};
 use hubgate::user::{User, UserName};
 
 const ISSUER: &str = "https://provider.example";
@@ -71,7 +71,7 @@ impl Hub {
 
     async fn token(&self, owner: &User, scopes: &[Scope]) -> (String, Arc<ApiToken>) {
         let new = NewToken { scopes: scopes.iter().copied().collect(), note: note("test"), expires: None };
-        let (secret, token) = self.tokens.create(owner, new).await.expect("a token");
+        let (secret, token) = self.tokens.create(right(owner), new).await.expect("a token");
         (secret.expose().to_owned(), token)
     }
 
@@ -80,13 +80,13 @@ impl Hub {
         let judge = async |name: &UserName| {
             let known = self.people.recall(name).await?;
             let has = known.is_some_and(|known| known.identity.strings(&["roles"]).contains(&role));
-            Ok(has.then(|| user(name.as_str(), false)))
+            Ok(has.then(|| right(&user(name.as_str(), false))))
         };
         self.tokens.restore(judge).await.expect("tokens")
     }
 
     async fn restore(&self) -> usize {
-        let judge = async |name: &UserName| Ok::<_, StoreError>(Some(user(name.as_str(), false)));
+        let judge = async |name: &UserName| Ok::<_, StoreError>(Some(right(&user(name.as_str(), false))));
         self.tokens.restore(judge).await.expect("tokens")
     }
 
@@ -98,6 +98,10 @@ impl Hub {
 fn user(name: &str, admin: bool) -> User {
     let name = UserName::parse(name).expect("a user name");
     User { name, admin, profiles: [Arc::from("lab")].into(), memory: None, cpu: None }
+}
+
+fn right(user: &User) -> Right {
+    Right { provider: PROVIDER.into(), user: user.clone() }
 }
 
 fn identity(name: &str, roles: &[&str]) -> Identity {
@@ -215,16 +219,16 @@ async fn nobody_makes_a_token_that_lives_too_long_or_may_too_much() {
     let new = |scopes: Scopes, expires| NewToken { scopes, note: Note::default(), expires };
     let ordinary = Scopes::ordinary();
     for expires in [0, START, START + LONGEST + 1, Timestamp::MAX] {
-        let refused = hub.tokens.create(&alice, new(ordinary, Some(expires))).await;
+        let refused = hub.tokens.create(right(&alice), new(ordinary, Some(expires))).await;
         assert!(matches!(refused, Err(TokenError::Lifetime { max: LONGEST })), "{expires}");
     }
     for scopes in [Scopes::NONE, Scope::ALL.into_iter().collect(), [Scope::ListUsers].into_iter().collect()] {
-        let refused = hub.tokens.create(&alice, new(scopes, None)).await;
+        let refused = hub.tokens.create(right(&alice), new(scopes, None)).await;
         assert!(matches!(refused, Err(TokenError::Scopes { .. })), "{scopes}");
     }
-    assert!(hub.tokens.create(&user("bob", false), new(ordinary, None)).await.is_err(), "nobody's");
+    assert!(hub.tokens.create(right(&user("bob", false)), new(ordinary, None)).await.is_err(), "nobody's");
     assert!(hub.rows().await.is_empty());
-    let (_, longest) = hub.tokens.create(&alice, new(ordinary, Some(START + LONGEST))).await.unwrap();
+    let (_, longest) = hub.tokens.create(right(&alice), new(ordinary, Some(START + LONGEST))).await.unwrap();
     assert_eq!(longest.expires, START + LONGEST);
 }
 
@@ -239,7 +243,7 @@ async fn one_person_cannot_fill_the_memory_with_tokens() {
         hub.token(&alice, ORDINARY).await;
     }
     let new = NewToken { scopes: Scopes::ordinary(), note: Note::default(), expires: None };
-    let refused = hub.tokens.create(&alice, new).await;
+    let refused = hub.tokens.create(right(&alice), new).await;
     assert!(matches!(refused, Err(TokenError::TooMany { .. })));
     hub.token(&user("bob", false), ORDINARY).await;
 }
@@ -252,15 +256,29 @@ async fn an_api_token_may_never_do_more_than_its_owner_may_now() {
     let may = |scope| hub.tokens.find(&text).is_some_and(|token| token.scopes().contains(scope));
     assert!(may(Scope::AdminSessions) && may(Scope::ListUsers));
     let name = user("alice", false).name;
-    hub.tokens.judged(&name, Some(&user("alice", false))).await.unwrap();
+    hub.tokens.judged(&name, Some(right(&user("alice", false)))).await.unwrap();
     for scope in Scope::ALL {
         assert_eq!(may(scope), !scope.is_admin(), "{}", scope.name());
     }
-    hub.tokens.judged(&name, Some(&user("alice", true))).await.unwrap();
+    hub.tokens.judged(&name, Some(right(&user("alice", true)))).await.unwrap();
     assert!(may(Scope::AdminUsers), "and has them again with the owner");
     let hub = hub.restarted();
     hub.restore().await;
     assert!(!hub.tokens.find(&text).unwrap().scopes().contains(Scope::AdminUsers), "judged at start");
+}
+
+#[tokio::test]
+async fn what_is_open_for_a_token_closes_when_its_owner_loses_something() {
+    let hub = Hub::new().await;
+    hub.named("alice").await;
+    let (text, token) = hub.token(&user("alice", true), ORDINARY).await;
+    let name = &token.owner.name;
+    let before = token.lifeline();
+    hub.tokens.judged(name, Some(right(&user("alice", true)))).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &token.lifeline()), "nothing is lost");
+    hub.tokens.judged(name, Some(right(&user("alice", false)))).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &token.lifeline()), "what is open asks anew");
+    assert!(hub.tokens.find(&text).is_some() && !token.ended.is_cancelled(), "and the token goes on");
 }
 
 #[tokio::test]
@@ -281,14 +299,14 @@ async fn tokens_rest_while_their_owner_may_not_enter() {
     hub.tokens.judged(&alice.name, None).await.unwrap();
     hub.tokens.sweep().await.unwrap();
     assert!(hub.tokens.find(&text).is_none());
-    hub.tokens.judged(&alice.name, Some(&alice)).await.unwrap();
+    hub.tokens.judged(&alice.name, Some(right(&alice))).await.unwrap();
     let awake = hub.tokens.find(&text).expect("the token");
     assert!(!awake.ended.is_cancelled());
     assert!(hub.tokens.find(&revoked).is_none(), "what was revoked stays so");
 
     hub.tokens.judged(&alice.name, None).await.unwrap();
     hub.tokens.revoke_all(&alice.name).await.unwrap();
-    hub.tokens.judged(&alice.name, Some(&alice)).await.unwrap();
+    hub.tokens.judged(&alice.name, Some(right(&alice))).await.unwrap();
     assert!(hub.tokens.find(&text).is_none(), "also what was revoked at rest");
 }
 
@@ -304,7 +322,7 @@ async fn a_lost_right_to_enter_rests_the_tokens_at_the_next_start() {
     let hub = hub.restarted();
     assert_eq!(hub.restore_with_role("another").await, 0, "the rules have changed");
     assert!(hub.tokens.find(&text).is_none());
-    hub.tokens.judged(&alice.name, Some(&alice)).await.unwrap();
+    hub.tokens.judged(&alice.name, Some(right(&alice))).await.unwrap();
     assert!(hub.tokens.find(&text).is_some(), "until a login says otherwise");
 }
 

@@ -1,0 +1,128 @@
+//! The user's tokens, for programs: list, make, look at, revoke.
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{body, need, problem, time};
+use crate::gateway::caller::Caller;
+use crate::gateway::page::json;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::{Body, Gateway, empty};
+use crate::token::{ApiToken, NewToken, Note, Scope, Scopes, TokenError, TokenId};
+
+/// JupyterHub's form of asking for a token.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    note: Option<String>,
+    expires_in: Option<i64>,
+    scopes: Option<Vec<String>>,
+    /// JupyterHub's older way to say it: refused, not ignored.
+    roles: Option<Vec<String>>,
+}
+
+impl Gateway {
+    pub(super) async fn api_tokens(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        need(caller, Scope::Tokens)?;
+        match *request.method() {
+            Method::GET => {
+                let tokens: Vec<_> =
+                    self.0.api_tokens.of(caller.name()).iter().map(|token| model(token)).collect();
+                Ok(json(StatusCode::OK, &json!({ "api_tokens": tokens })))
+            }
+            Method::POST => self.make_token(request, caller).await,
+            _ => Err(Refusal::Method),
+        }
+    }
+
+    pub(super) async fn api_token_of(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        need(caller, Scope::Tokens)?;
+        let theirs = self.0.api_tokens.of(caller.name());
+        let Some(token) = TokenId::parse(id).and_then(|id| theirs.into_iter().find(|token| token.id == id))
+        else {
+            return Ok(problem(StatusCode::NOT_FOUND, "No such token"));
+        };
+        match *request.method() {
+            Method::GET => Ok(json(StatusCode::OK, &model(&token))),
+            Method::DELETE => {
+                self.0.api_tokens.revoke(&token).await?;
+                Ok(empty(StatusCode::NO_CONTENT))
+            }
+            _ => Err(Refusal::Method),
+        }
+    }
+
+    async fn make_token(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        // Code in a workspace's page can send the hub whatever the browser's own pages can. What it makes so would
+        // outlive the session, and the page: people make tokens on a page that no script reads.
+        let Caller::Token(parent) = caller else {
+            let message = "Make tokens at /hub/token, with hubgate login, or with an API token that has the scope tokens";
+            return Ok(problem(StatusCode::FORBIDDEN, message));
+        };
+        let asked: Asked = body(request).await?;
+        let new = match self.new_token(&asked, caller, parent) {
+            Ok(new) => new,
+            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+        };
+        match self.0.api_tokens.create(caller.right(), new).await {
+            Ok((secret, token)) => {
+                let mut answer = model(&token);
+                super::merge(&mut answer, json!({ "token": secret.expose() }));
+                Ok(json(StatusCode::CREATED, &answer))
+            }
+            Err(TokenError::Store(error)) => Err(error.into()),
+            Err(refused) => Ok(problem(StatusCode::BAD_REQUEST, &refused.to_string())),
+        }
+    }
+
+    /// Nothing that is made with a token may do more than it, or live longer.
+    fn new_token(&self, asked: &Asked, caller: &Caller, parent: &ApiToken) -> Result<NewToken, String> {
+        if asked.roles.is_some() {
+            return Err("Say scopes, not roles".to_owned());
+        }
+        let scopes = match &asked.scopes {
+            None => Scopes::ordinary().and(caller.scopes()),
+            Some(list) => Scopes::parse(list.iter().map(String::as_str), Some(caller.name()))
+                .map_err(|unknown| unknown.to_string())?,
+        };
+        if !scopes.within(caller.scopes()) {
+            return Err("A token cannot give away scopes that it lacks".to_owned());
+        }
+        let note = Note::parse(asked.note.as_deref().unwrap_or_default()).map_err(|bad| bad.to_string())?;
+        let now = self.0.clock.now();
+        let expires = match asked.expires_in.map(u64::try_from) {
+            None => parent.expires.min(now + self.0.api_tokens.lifetime()),
+            Some(Ok(seconds)) if seconds > 0 => now.saturating_add(seconds),
+            Some(_) => return Err("expires_in must be greater than zero".to_owned()),
+        };
+        if expires > parent.expires {
+            return Err("A token cannot make one that lives longer than itself".to_owned());
+        }
+        Ok(NewToken { scopes, note, expires: Some(expires) })
+    }
+}
+
+fn model(token: &ApiToken) -> Value {
+    let name = &token.owner.name;
+    let scopes: Vec<_> = token.scopes().iter().map(Scope::name).collect();
+    json!({
+        "kind": "api_token", "id": token.id.to_string(), "user": name.as_str(), "roles": [], "scopes": scopes,
+        "note": token.note.as_str(), "created": time(token.created), "expires_at": time(token.expires),
+        "last_activity": token.last_used().map(time),
+    })
+}

@@ -1,0 +1,189 @@
+//! Who makes a request: a person, by the session of their browser, or a program in their name, by a token.
+//!
+//! A program's token goes before the cookie of the same person; of two persons, none is believed.
+
+use std::sync::Arc;
+
+use super::Gateway;
+use super::bearers::Bearer;
+use super::credential::Credential;
+use super::head::Head;
+use super::program::ProgramRefusal;
+use super::refusal::Refusal;
+use crate::forward::Lifeline;
+use crate::identity::Identity;
+use crate::oidc::Provider;
+use crate::seal::sha256;
+use crate::session::Session;
+use crate::token::{ApiToken, Right, Scopes};
+use crate::user::{User, UserName};
+
+/// Whoever makes a request, and is known.
+#[derive(Debug, Clone)]
+pub(super) enum Caller {
+    /// A browser.
+    Session(Arc<Session>),
+    /// A program with an API token of this hub.
+    Token(Arc<ApiToken>),
+    /// A program with a provider's access token.
+    Bearer(Arc<Bearer>),
+}
+
+/// What a caller may do at this moment.
+#[derive(Debug)]
+pub(super) struct Rights {
+    profiles: Arc<[Arc<str>]>,
+    /// What is open on the word of these hangs on this.
+    pub(super) lifeline: Arc<Lifeline>,
+}
+
+impl Caller {
+    /// In whose name.
+    pub(super) fn name(&self) -> &UserName {
+        match self {
+            Self::Session(session) => &session.name,
+            Self::Token(token) => &token.owner.name,
+            Self::Bearer(bearer) => &bearer.right.user.name,
+        }
+    }
+
+    /// Who that is, and what the rules grant them now.
+    pub(super) fn user(&self) -> User {
+        self.right().user
+    }
+
+    /// The same, with who vouches for them.
+    pub(super) fn right(&self) -> Right {
+        match self {
+            Self::Session(session) => {
+                Right { provider: Arc::clone(&session.provider), user: session.standing().user.clone() }
+            }
+            Self::Token(token) => Right::clone(&token.owner.right()),
+            Self::Bearer(bearer) => bearer.right.clone(),
+        }
+    }
+
+    /// What it may do. A person may do whatever is theirs.
+    pub(super) fn scopes(&self) -> Scopes {
+        match self {
+            Self::Session(session) => Scopes::of(&session.standing().user),
+            Self::Token(token) => token.scopes(),
+            Self::Bearer(bearer) => bearer.scopes(),
+        }
+    }
+
+    /// What forwarding looks at.
+    pub(super) fn rights(&self) -> Rights {
+        match self {
+            Self::Session(session) => {
+                let standing = session.standing();
+                Rights {
+                    profiles: Arc::clone(&standing.user.profiles),
+                    lifeline: Arc::clone(&standing.lifeline),
+                }
+            }
+            Self::Token(token) => {
+                // The lifeline first: a right that is lost in between cuts it.
+                let lifeline = token.lifeline();
+                Rights { profiles: Arc::clone(&token.owner.right().user.profiles), lifeline }
+            }
+            Self::Bearer(bearer) => Rights {
+                profiles: Arc::clone(&bearer.right.user.profiles),
+                lifeline: Arc::clone(&bearer.lifeline),
+            },
+        }
+    }
+
+    /// The session, if it is a browser.
+    pub(super) fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Token(_) | Self::Bearer(_) => None,
+        }
+    }
+
+    /// A closed set of names for the log.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Session(_) => "session",
+            Self::Token(_) => "api_token",
+            Self::Bearer(_) => "access_token",
+        }
+    }
+
+    fn provider(&self) -> Arc<str> {
+        match self {
+            Self::Session(session) => Arc::clone(&session.provider),
+            Self::Token(token) => Arc::clone(&token.owner.right().provider),
+            Self::Bearer(bearer) => Arc::clone(&bearer.right.provider),
+        }
+    }
+}
+
+impl Rights {
+    /// Whether a workspace that runs this profile may be used.
+    pub(super) fn grants(&self, profile: &str) -> bool {
+        self.profiles.iter().any(|granted| &**granted == profile)
+    }
+}
+
+impl Gateway {
+    /// Who makes a request, given the session of its cookie. A token that is sent and not good is refused, whatever
+    /// the cookie says: whoever relied on it must hear of it.
+    pub(super) async fn caller(
+        &self,
+        head: &Head<'_, '_>,
+        credential: Credential<'_>,
+        session: Option<Arc<Session>>,
+    ) -> Result<Option<Caller>, Refusal> {
+        let program = match credential {
+            Credential::None => None,
+            Credential::ApiToken(text) => {
+                let token = self.0.api_tokens.find(text).map(Caller::Token);
+                Some(token.ok_or(ProgramRefusal::BadToken)?)
+            }
+            Credential::Jwt(text) => self.bearer(text).await?.map(Caller::Bearer),
+        };
+        let Some(program) = program else { return Ok(session.map(Caller::Session)) };
+        // At a host of one provider, whoever another one vouches for is nobody.
+        if !head.at.providers.contains(&program.provider()) {
+            return Err(ProgramRefusal::BadToken.into());
+        }
+        if session.is_some_and(|session| session.name != *program.name()) {
+            return Err(ProgramRefusal::TwoCallers.into());
+        }
+        Ok(Some(program))
+    }
+
+    /// `None`: it is a token of somebody else's, and none of the hub's business.
+    async fn bearer(&self, text: &str) -> Result<Option<Arc<Bearer>>, Refusal> {
+        let hash = sha256(text.as_bytes());
+        if let Some(bearer) = self.known_bearer(&hash) {
+            return Ok(Some(bearer));
+        }
+        let Some((name, provider)) = self.0.providers.named_by(text) else { return Ok(None) };
+        let identity = provider.bearer(text).await?;
+        let user = self.admit_program(name, &identity).await?;
+        let right = Right { provider: Arc::clone(name), user };
+        Ok(Some(self.1.bearers.keep(hash, right, &identity)))
+    }
+
+    /// The access token of this hash, if it was verified and still counts.
+    pub(super) fn known_bearer(&self, hash: &[u8; 32]) -> Option<Arc<Bearer>> {
+        let not_before = |name: &str| self.0.providers.find(name).map_or(u64::MAX, Provider::not_before);
+        self.1.bearers.find(hash, not_before)
+    }
+
+    /// Which user an access token speaks for. What it says is less than what a login says, so nothing of it is kept.
+    async fn admit_program(&self, provider: &str, identity: &Identity) -> Result<User, Refusal> {
+        if let Some(name) = self.0.people.name_of(identity).await? {
+            return Ok(self.0.mapping.user(provider, identity, name)?);
+        }
+        let wanted = self.0.mapping.name(provider, identity)?;
+        // Judged before the name is taken: whoever may not enter reserves none.
+        self.0.mapping.user(provider, identity, wanted.clone())?;
+        let now = self.0.clock.now();
+        let name = self.0.store.name_user(&identity.issuer, &identity.subject, &wanted, now).await?;
+        Ok(self.0.mapping.user(provider, identity, name)?)
+    }
+}
