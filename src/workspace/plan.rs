@@ -366,4 +366,24 @@ mod tests {
         assert_eq!(spec.mounts[0].source, "hub-anna-40epfl-2ech");
         assert_eq!(spec.mounts[0].owner, (1234, 5));
     }
+
+    #[test]
+    fn the_environment_names_the_file_of_the_access_token_and_never_holds_it() {
+        let asks = profile("user = \"1:2\"\naccess_token_file = \"/run/hubgate/access_token\"");
+        let spec = plan("alice", &asks, &image(&[])).unwrap();
+        assert_eq!(spec.environment["HUBGATE_ACCESS_TOKEN_FILE"], "/run/hubgate/access_token");
+        let place =
+            |images| Place { public_url: String::new(), hub_api: None, escape: Escape::Current, images };
+        let file = access_token_file(&asks, &place(true), Some(&Secret::new("acc3ss"))).unwrap();
+        assert_eq!((file.path.as_str(), file.owner), ("/run/hubgate/access_token", None));
+        let spec = Spec { files: vec![file], ..spec };
+        assert!(!spec.environment.values().any(|value| value.contains("acc3ss")));
+        assert!(!format!("{spec:?} {:?}", spec.files).contains("acc3ss"));
+
+        let file = access_token_file(&asks, &place(false), None).unwrap();
+        assert_eq!((file.path.as_str(), file.content.expose()), ("{runtime}/access_token", ""));
+        assert_eq!(access_token_file(&profile(""), &place(true), None), None);
+        let plain = plan("alice", &profile(""), &image(&[])).unwrap();
+        assert!(!plain.environment.contains_key("HUBGATE_ACCESS_TOKEN_FILE"));
+    }
 }

@@ -455,6 +455,30 @@ const SLIPS: &[(&str, &str, &str)] = &[
         "volume = [{ source = \"a\", target = \"/a\", owner = \"jovyan\" }]\nimage = ",
         "profile[0].volume[0].owner",
     ),
+    ("image = ", "access_token_file = \"run/token\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/token\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/run/x/\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/run//token\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/run/../home/token\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/run/x/./token\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/run/x/to\\nken\"\nimage = ", "profile[0].access_token_file"),
+    ("image = ", "access_token_file = \"/dev/shm/token\"\nimage = ", "profile[0].access_token_file"),
+    (
+        "image = ",
+        "access_token_file = \"/run/hubgate/a-path-that-is-longer-than-the-archive-has-room-for-and-that-is-more-than-a-hundred-bytes/token\"\nimage = ",
+        "profile[0].access_token_file",
+    ),
+    (
+        "image = ",
+        "volume = [{ source = \"a\", target = \"/home/jovyan/\" }]\naccess_token_file = \"/home/jovyan/.cache/token\"\nimage = ",
+        "profile[0].access_token_file",
+    ),
+    (
+        "image = ",
+        "access_token_file = \"/run/hubgate/token\"\naccess_token_owner = \"jovyan\"\nimage = ",
+        "profile[0].access_token_owner",
+    ),
+    ("image = ", "access_token_owner = \"1:1\"\nimage = ", "profile[0].access_token_owner"),
     ("[[profile]]", "[spawner]\ndocker.network = \"\"\n[[profile]]", "spawner.docker.network"),
     ("[[profile]]", "[spawner]\ndocker.prefix = \"a b\"\n[[profile]]", "spawner.docker.prefix"),
     (
@@ -498,6 +522,10 @@ fn what_is_unusual_but_right_is_not_found() {
     for (from, to) in [
         ("https://hub.example.org", "https://hub.example.org:8443/"),
         ("https://hub.example.org", "https://[2001:db8::1]"),
+        (
+            "image = ",
+            "volume = [{ source = \"a\", target = \"/home/jovyan\" }]\naccess_token_file = \"/home/jovyan2/token\"\naccess_token_owner = \"0:0\"\nimage = ",
+        ),
         ("https://keycloak.example.org", "http://localhost:8080"),
         ("https://keycloak.example.org", "http://127.0.0.1:8080"),
         ("https://keycloak.example.org", "http://[::1]:8080"),

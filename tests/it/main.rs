@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod access_token;
 mod architecture;
 mod attacks;
 mod callers;

@@ -4,6 +4,7 @@
 mod contract;
 
 use std::error::Error;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use hubgate::config::{self, Escape, SpawnerKind};
 use hubgate::metrics::Metrics;
-use hubgate::spawner::{self, Mount, Phase, Progress, SpawnError, Spawner, Spec, Status};
+use hubgate::spawner::{self, Mount, Phase, Progress, PutFile, SpawnError, Spawner, Spec, Status};
 use hubgate::user::Limits;
 use serde_json::json;
 use support::docker::{Engine, Image, State};
@@ -20,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::contract::{Runtime, Seen, id, name, spec, start};
+use self::contract::{FILE, Runtime, Seen, file, id, name, spec, start};
 
 const PREFIX: &str = "hubgate";
 const IMAGE: &str = "lab:1";
@@ -296,6 +297,89 @@ async fn a_container_that_cannot_start_is_not_left_behind() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_put_into_a_container_keeps_it_from_starting() {
+    let fake = Fake::new();
+    let keeps = Image { user: "1000".to_owned(), volumes: vec!["/run".to_owned()], ..Image::default() };
+    fake.engine.add_image("keeps:1", keeps);
+    fake.engine.add_image("strange:1", Image { user: "nobody-knows".to_owned(), ..Image::default() });
+    let id = id("alice", "");
+    let spec = |image: &str| Spec {
+        image: image.to_owned(),
+        user: None,
+        files: vec![file("secret-content")],
+        ..spec(&fake, &id, "i1")
+    };
+    for (image, why) in [
+        ("keeps:1", "the image keeps /run in a volume, which may outlive the container"),
+        ("strange:1", "the image does not say who nobody-knows is"),
+    ] {
+        let error = start(&*fake.spawner(), &spec(image)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot write {FILE} in the workspace of alice"));
+        assert_eq!(error.source().unwrap().to_string(), why);
+        assert!(error.remedy().contains("access_token_owner"), "{}", error.remedy());
+    }
+    fake.engine.refuse_next("/archive", 500, "no space left on device");
+    let error = start(&*fake.spawner(), &spec(IMAGE)).await.unwrap_err();
+    assert!(matches!(error, SpawnError::Create { .. }), "{error:?}");
+    assert_eq!(fake.engine.count("POST", "/start"), 0);
+    assert_eq!(fake.engine.containers().len(), 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_user_whom_the_image_knows_by_name_owns_the_file() {
+    let fake = Fake::new();
+    for (user, owner) in [("jovyan", "1000:100"), ("1000", "1000:100"), ("", "0:0"), ("7:8", "7:8")] {
+        fake.engine.add_image("named:1", Image { user: user.to_owned(), ..Image::default() });
+        let id = id("alice", "");
+        let files = vec![file("content")];
+        let spec = Spec { image: "named:1".to_owned(), user: None, files, ..spec(&fake, &id, "i1") };
+        start(&*fake.spawner(), &spec).await.unwrap();
+        assert_eq!(fake.file("hubgate-alice", FILE).await.unwrap().owner, owner, "{user:?}");
+        fake.engine.remove("hubgate-alice");
+    }
+}
+
+#[tokio::test]
+async fn why_a_file_was_not_replaced_is_told() {
+    let fake = Fake::new();
+    let (id, spawner) = (id("alice", ""), fake.spawner());
+    start(&*spawner, &Spec { files: vec![file("old")], ..spec(&fake, &id, "i1") }).await.unwrap();
+    for (exit_code, why) in [
+        (80, "what was to be written did not arrive"),
+        (81, "its folder cannot be made"),
+        (82, "its folder cannot be written to, or the disk is full"),
+        (83, "it cannot be put in the place of the old one"),
+        (127, "the image lacks a program that this needs"),
+        (137, "the shell that writes it did not end well"),
+    ] {
+        fake.engine.fail_next_command(exit_code);
+        let error = spawner.put(&id, "i1", &file("new-content")).await.unwrap_err();
+        assert_eq!(error.source().unwrap().to_string(), why, "{exit_code}");
+        assert!(!format!("{error:?}").contains("new-content"));
+    }
+    assert_eq!(fake.file("hubgate-alice", FILE).await.unwrap().content, "old");
+}
+
+#[tokio::test]
+async fn a_container_that_ends_while_a_file_is_put_into_it_is_no_error() {
+    let fake = Fake::new();
+    let (id, spawner) = (id("alice", ""), fake.spawner());
+    start(&*spawner, &Spec { files: vec![file("old")], ..spec(&fake, &id, "i1") }).await.unwrap();
+    fake.engine.hold("/exec");
+    let new = file("new");
+    let ending = async {
+        eventually("it is about to be written", || async {
+            (fake.engine.count("POST", "/exec") == 1).then_some(())
+        })
+        .await;
+        fake.engine.die("hubgate-alice", 0, false);
+        fake.engine.release("/exec");
+    };
+    let (put, ()) = tokio::join!(spawner.put(&id, "i1", &new), ending);
+    put.unwrap();
+}
+
+#[tokio::test]
 async fn two_hubs_on_one_engine_do_not_see_each_other() {
     let fake = Fake::new();
     let (one, other) = (fake.spawner(), fake.open("other", Metrics::new()));
@@ -421,6 +505,43 @@ async fn what_a_process_started_ends_with_it_even_when_it_does_not_want_to() {
         let closed = timeout(Duration::from_secs(20), connection.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "the grandchild lives on");
     }
+}
+
+#[tokio::test]
+async fn a_process_finds_its_file_by_the_environment_and_nobody_sees_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spawner = processes();
+    let file = |content: &str| PutFile { path: "{runtime}/access_token".to_owned(), ..file(content) };
+    let script = r#"stat -c %a $TOKEN_FILE > first; cat $TOKEN_FILE >> first; echo " $TOKEN_FILE" >> first; exec sleep 600"#;
+    let mut spec = process(folder.path(), script);
+    spec.environment.insert("TOKEN_FILE".to_owned(), "{runtime}/access_token".to_owned());
+    spec.files = vec![file("first")];
+    start(&*spawner, &spec).await.unwrap();
+    let said = eventually("it says what it read", || async {
+        std::fs::read_to_string(folder.path().join("first")).ok().filter(|said| said.lines().count() == 2)
+    });
+    let said = said.await;
+    let path = said.trim().strip_prefix("600\nfirst ").map(Path::new).unwrap();
+    assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+
+    let whole = "x".repeat(100_000);
+    let reading = tokio::task::spawn_blocking({
+        let (path, whole) = (path.to_owned(), whole.clone());
+        move || {
+            (0..2000).all(|_| [whole.as_str(), "first"].contains(&&*std::fs::read_to_string(&path).unwrap()))
+        }
+    });
+    for _ in 0..50 {
+        spawner.put(&spec.id, "i1", &file("first")).await.unwrap();
+        spawner.put(&spec.id, "i1", &file(&whole)).await.unwrap();
+    }
+    assert!(reading.await.unwrap(), "half a file was read");
+    spawner.put(&spec.id, "another-start", &file("for another")).await.unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), whole);
+
+    spawner.stop(&spec.id, Duration::from_secs(5)).await.unwrap();
+    assert!(!path.parent().unwrap().exists(), "the folder outlives its process");
+    spawner.put(&spec.id, "i1", &file("too late")).await.unwrap();
 }
 
 #[tokio::test]

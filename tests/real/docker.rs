@@ -11,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hubgate::config;
 use hubgate::metrics::Metrics;
-use hubgate::spawner::{self, Mount, Running, Spawner, Spec, Status};
+use hubgate::secret::Secret;
+use hubgate::spawner::{self, Mount, PutFile, Running, Spawner, Spec, Status};
 use support::eventually::eventually;
 use tokio::net::TcpStream;
 
-use self::contract::{Runtime, Seen, id, name, spec, start};
+use self::contract::{FILE, Runtime, Seen, file, id, name, spec, start};
 
 /// Any image with `/bin/sh` and `python3`.
 const IMAGE: &str = "hubgate-test/lab:1";
@@ -250,6 +251,71 @@ async fn new_folders_have_the_right_owner_on_docker() {
 #[tokio::test]
 async fn new_folders_have_the_right_owner_on_podman() {
     new_folders_have_the_right_owner(Real::podman("hubgate-real-owner")).await;
+}
+
+/// Reads a file without a pause until told to end, and says how often it was whole, and what else it was.
+const READER: &str = r#"
+import collections, os
+seen = collections.Counter()
+while not os.path.exists("/tmp/done"):
+    try:
+        text = open("/run/hubgate/access_token").read()
+        seen["whole" if len(text) == 4000 and len(set(text)) == 1 else f"{len(text)} bytes"] += 1
+    except OSError as error:
+        seen[error.strerror] += 1
+    open("/tmp/begun", "w").close()
+print(*(f"{what}: {count}" for what, count in seen.items()), sep=", ")
+"#;
+
+async fn a_file_is_whole_from_the_first_instruction_on(real: Real) {
+    let spawner = real.spawner();
+    let content = |round: u8| char::from(b'a' + round % 26).to_string().repeat(4000);
+    let program = format!("cat {FILE} >/tmp/first; {PROGRAM}");
+    let spec = Spec {
+        files: vec![file(&content(0))],
+        command: Some(["/bin/sh", "-c", &program].map(str::to_owned).to_vec()),
+        ..real.spec("alice")
+    };
+    let (_, container) = real.started(&spec).await;
+    eventually("the program has begun", async || real.inside(&container, "cat /tmp/first") == content(0))
+        .await;
+    let said = real.inside(&container, "stat -c '%u:%g %a' /run /run/hubgate /run/hubgate/access_token");
+    let said: Vec<_> = said.lines().collect();
+    assert!(said[0].starts_with("0:0 "), "the image's own folder has another owner: {said:?}");
+    assert_eq!(said[1..], ["1000:100 700", "1000:100 400"]);
+
+    real.said(&["exec", "-d", &container, "/bin/sh", "-c", &format!("python3 -c '{READER}' >/tmp/seen")]);
+    eventually("the reader has begun", async || {
+        real.run(&["exec", &container, "test", "-e", "/tmp/begun"]).status.success()
+    })
+    .await;
+    for round in 0..50 {
+        spawner.put(&spec.id, "i1", &file(&content(round))).await.unwrap();
+    }
+    real.inside(&container, "touch /tmp/done");
+    eventually("the reader has ended", async || !real.inside(&container, "cat /tmp/seen").is_empty()).await;
+    let seen = real.inside(&container, "cat /tmp/seen");
+    assert!(seen.starts_with("whole: ") && !seen.contains(','), "{seen}");
+    assert_eq!(real.inside(&container, "ls -A /run/hubgate"), "access_token", "something is left beside it");
+
+    // Another owner, in an image that knows none by that number; and nothing that the engine tells holds the content.
+    let owned = PutFile { owner: Some((4711, 4711)), ..file("owned-content") };
+    let spec = Spec { user: Some("0:0".to_owned()), files: vec![owned.clone()], ..real.spec("bob") };
+    let (_, container) = real.started(&spec).await;
+    spawner.put(&spec.id, "i1", &PutFile { content: Secret::new("newer-content"), ..owned }).await.unwrap();
+    let seen = real.file(&container, FILE).await.unwrap();
+    assert_eq!((seen.owner.as_str(), seen.content.as_str()), ("4711:4711", "newer-content"));
+    assert!(!real.said(&["inspect", &container]).contains("-content"));
+}
+
+#[tokio::test]
+async fn a_file_is_whole_from_the_first_instruction_on_with_docker() {
+    a_file_is_whole_from_the_first_instruction_on(Real::docker("hubgate-real-file")).await;
+}
+
+#[tokio::test]
+async fn a_file_is_whole_from_the_first_instruction_on_with_podman() {
+    a_file_is_whole_from_the_first_instruction_on(Real::podman("hubgate-real-file")).await;
 }
 
 #[tokio::test]

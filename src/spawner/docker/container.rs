@@ -201,6 +201,8 @@ fn fingerprint(spec: &Spec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
+    use crate::spawner::PutFile;
     use crate::user::Limits;
 
     fn spec() -> Spec {
@@ -279,6 +281,11 @@ mod tests {
         let mut later = Spec { instance: "i2".into(), ..spec() };
         later.environment.insert("JUPYTER_TOKEN".to_owned(), "t2".to_owned());
         assert_eq!(fingerprint(&later), before);
+        let path = "/run/hubgate/access_token".to_owned();
+        later.files.push(PutFile { path, owner: None, content: Secret::new("t2") });
+        assert_eq!(fingerprint(&later), before);
+        let made = format!("{:?}", body(&later, &image("1000", &[]), "hubgate", false));
+        assert_eq!(made.matches("t2").count(), 1, "a file came into the container's description: {made}");
         later.limits.memory = Some(2 << 30);
         assert_ne!(fingerprint(&later), before);
     }

@@ -106,6 +106,8 @@ pub struct Image {
     pub environment: Vec<String>,
     /// The user it runs as.
     pub user: String,
+    /// Folders that it keeps in volumes.
+    pub volumes: Vec<String>,
 }
 
 type OnStart = dyn Fn(&Container) + Send + Sync;

@@ -453,6 +453,7 @@ fn inspect_image(shared: &Shared, name: &str) -> Answer {
             "Config": {
                 "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": image.environment,
                 "User": image.user,
+                "Volumes": image.volumes.iter().map(|path| (path, json!({}))).collect::<BTreeMap<_, _>>(),
             },
         })),
         None => refuse(404, &format!("No such image: {name}")),

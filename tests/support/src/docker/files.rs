@@ -141,7 +141,7 @@ fn write(container: &mut Container, command: &Command, input: &str) -> i64 {
     if container.state != State::Running {
         return 137;
     }
-    let runs_as = container.body.pointer("/User").and_then(Value::as_str).unwrap_or_default();
+    let runs_as = container.body.pointer("/User").and_then(Value::as_str).unwrap_or("1000:100");
     let user = command.user.as_deref().unwrap_or(runs_as);
     let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
     let owner = (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0));
