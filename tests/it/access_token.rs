@@ -162,6 +162,7 @@ async fn a_token_that_came_while_the_container_was_made_is_not_lost() {
         eventually("the container is about to start", async || lab.engine.count("POST", "/start") == 1).await;
         assert_eq!(lab.file("alice"), Some(file(first.unwrap_or_default())));
         lab.give("alice", second);
+        eventually("it finds nothing that runs", async || lab.counts("put", "ok", 1)).await;
         lab.engine.release("/start");
         lab.until_file_is("alice", second.unwrap_or_default()).await;
     }
