@@ -240,9 +240,9 @@ pub(super) fn merge(mut id_token: Map<String, Value>, userinfo: Map<String, Valu
 /// A `NumericDate` (RFC 7519 section 2), whose fraction does not matter.
 pub(super) fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, OidcError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let seconds =
-        value.is_number().then(|| value.to_string()).and_then(|text| text.split('.').next()?.parse().ok());
-    seconds
+    // Written without an exponent, whatever its size.
+    let whole = |seconds: f64| seconds.trunc().to_string().parse().ok();
+    (value.as_u64().or_else(|| value.as_f64().and_then(whole)))
         .map(Some)
         .ok_or_else(|| OidcError::untrusted("its token has a time that is none", Some(name.to_owned())))
 }
@@ -310,6 +310,7 @@ mod tests {
             json!({"aud": ["hub"], "azp": null}),
             json!({"typ": null, "azp": null}),
             json!({"exp": 1_000_300.5, "iat": 999_999.9}),
+            json!({"exp": 1.5e17}),
             json!({"exp": 999_971}),
             json!({"iat": 1_000_030, "nbf": 1_000_030}),
             json!({"nbf": 0}),
@@ -357,6 +358,8 @@ mod tests {
             json!({"iat": 1_000_031}),
             json!({"iat": 999_669}),
             json!({"nbf": 1_000_031}),
+            json!({"nbf": 1.5e17}),
+            json!({"exp": 9.5e300}),
             json!({"nbf": "soon"}),
         ] {
             assert!(check(bad.clone()).is_err(), "{bad}");
