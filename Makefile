@@ -12,6 +12,8 @@ JUPYTERLAB := jupyterlab==4.5.11
 # Tools that `make deny` builds once; outside the repository, so that `make clean` leaves them.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hubgate/tools
 CARGO_DENY := 0.20.2
+# How long `make fuzz-smoke` tries each parser.
+FUZZ_SECONDS ?= 60
 
 # The two commands that are to work on a bare machine install what they lack, as root on Debian; the others say how to.
 demo test: MAY_INSTALL ?= yes
@@ -88,6 +90,14 @@ deny: cc ## Judge the dependencies: advisories, licences, duplicates, sources
 		$(TOOLS)/bin/cargo-deny check bans licenses sources; \
 	fi
 
+.PHONY: fuzz-smoke
+fuzz-smoke: cxx ## Try to break each parser of outside text for a minute (FUZZ_SECONDS)
+	tests/fuzz/run $(FUZZ_SECONDS)
+
+.PHONY: fuzz
+fuzz: cxx ## The same, an hour for each
+	tests/fuzz/run 3600
+
 .PHONY: bench-quick
 bench-quick: release ## Compare hubgate's cost of a request with nginx's (five minutes)
 	tests/bench/quick
@@ -100,3 +110,7 @@ clean: ## Remove what was built, and the demo's JupyterLab
 .PHONY: cc
 cc:
 	@$(call need,$(HAS_CC),gcc libc6-dev,the cryptography needs a C compiler)
+
+.PHONY: cxx
+cxx: cc
+	@$(call need,command -v c++ >/dev/null,g++,the fuzzer is written in C++)

@@ -44,3 +44,6 @@ pub mod connect;
 pub mod demo;
 pub mod login;
 pub mod operate;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -79,6 +79,6 @@ pub(super) fn attempt_cookie(state: &str) -> String {
 }
 
 /// Only names that we could have given are written back.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     name.len() < 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -10,6 +10,8 @@ mod credential;
 mod device;
 mod elsewhere;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod home;
 mod hosts;

@@ -155,40 +155,48 @@ async fn discover(
             source: Some(Detail(format!("it answers {}", response.status())).into()),
         });
     }
-    let (metadata, token) = read(response.body(), issuer, document, http)?;
-    let extra = metadata.additional_metadata();
-    let signs = metadata.id_token_signing_alg_values_supported();
-    if !signs.iter().any(|algorithm| algorithms.contains(algorithm)) {
-        return Err(unusable(format!(
-            "it signs ID tokens by {signs:?}, and provider.signing_algorithms has none of these"
-        )));
-    }
+    let metadata = read(response.body(), issuer, document, &algorithms, http)?;
     let keys = Keys::fetch(metadata.jwks_uri().url().clone(), algorithms, http).await?;
-    Ok(Known {
-        issuer: issuer.to_owned(),
-        authorize: metadata.authorization_endpoint().url().clone(),
-        token,
-        userinfo: metadata.userinfo_endpoint().map(|userinfo| userinfo.url().clone()),
-        logout: extra.end_session_endpoint.clone(),
-        revocation: extra.revocation_endpoint.clone(),
-        pushed: extra.pushed_authorization_request_endpoint.clone(),
-        pushed_required: extra.require_pushed_authorization_requests,
-        iss: if extra.authorization_response_iss_parameter_supported {
-            Iss::Required
-        } else {
-            Iss::IfPresent
-        },
-        keys: Some(keys),
-    })
+    Known::new(&metadata, keys)
 }
 
-/// A description that can be used safely, and its token endpoint: it may lack one.
+impl Known {
+    /// From a description that was read.
+    pub(super) fn new(metadata: &Metadata, keys: Keys) -> Result<Self, OidcError> {
+        let extra = metadata.additional_metadata();
+        Ok(Self {
+            issuer: metadata.issuer().to_string(),
+            authorize: metadata.authorization_endpoint().url().clone(),
+            token: token_endpoint(metadata)?.clone(),
+            userinfo: metadata.userinfo_endpoint().map(|userinfo| userinfo.url().clone()),
+            logout: extra.end_session_endpoint.clone(),
+            revocation: extra.revocation_endpoint.clone(),
+            pushed: extra.pushed_authorization_request_endpoint.clone(),
+            pushed_required: extra.require_pushed_authorization_requests,
+            iss: if extra.authorization_response_iss_parameter_supported {
+                Iss::Required
+            } else {
+                Iss::IfPresent
+            },
+            keys: Some(keys),
+        })
+    }
+}
+
+/// Those of other flows than ours may lack one.
+fn token_endpoint(metadata: &Metadata) -> Result<&Url, OidcError> {
+    let endpoint = metadata.token_endpoint().ok_or_else(|| unusable("it has no token_endpoint"))?;
+    Ok(endpoint.url())
+}
+
+/// A description that can be used safely.
 pub(super) fn read(
     body: &[u8],
     issuer: &str,
     document: &Url,
+    algorithms: &[Algorithm],
     http: &Http,
-) -> Result<(Metadata, Url), OidcError> {
+) -> Result<Metadata, OidcError> {
     let metadata: Metadata = serde_json::from_slice(body).map_err(|source| {
         OidcError::settings(format!("{} is not the description of a provider", place(document)), source)
     })?;
@@ -199,11 +207,10 @@ pub(super) fn read(
         )));
     }
     check_pkce(metadata.additional_metadata().code_challenge_methods_supported.as_deref())?;
-    let token = metadata.token_endpoint().ok_or_else(|| unusable("it has no token_endpoint"))?.url();
     let userinfo = metadata.userinfo_endpoint().map(openidconnect::UserInfoUrl::url);
     let extra = metadata.additional_metadata();
     http.check("authorization_endpoint", metadata.authorization_endpoint().url())?;
-    http.check("token_endpoint", token)?;
+    http.check("token_endpoint", token_endpoint(&metadata)?)?;
     http.check("jwks_uri", metadata.jwks_uri().url())?;
     for (name, url) in [
         ("userinfo_endpoint", userinfo),
@@ -213,8 +220,13 @@ pub(super) fn read(
     ] {
         url.map_or(Ok(()), |url| http.check(name, url))?;
     }
-    let token = token.clone();
-    Ok((metadata, token))
+    let signs = metadata.id_token_signing_alg_values_supported();
+    if !signs.iter().any(|algorithm| algorithms.contains(algorithm)) {
+        return Err(unusable(format!(
+            "it signs ID tokens by {signs:?}, and provider.signing_algorithms has none of these"
+        )));
+    }
+    Ok(metadata)
 }
 
 /// RFC 9700 section 2.1.1. Whoever lists nothing may well support it: S256 is sent in any case.

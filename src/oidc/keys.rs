@@ -34,14 +34,18 @@ impl Keys {
     /// Fetches them for the first time.
     pub(super) async fn fetch(url: Url, algorithms: Vec<Algorithm>, http: &Http) -> Result<Self, OidcError> {
         let set = fetch(&url, &algorithms, http).await?;
-        Ok(Self {
+        Ok(Self::new(url, algorithms, set))
+    }
+
+    fn new(url: Url, algorithms: Vec<Algorithm>, set: Vec<CoreJsonWebKey>) -> Self {
+        Self {
             url,
             algorithms,
             set: ArcSwap::from_pointee(set),
             turn: Semaphore::new(1),
             next: Mutex::new(0),
             due: Mutex::new(None),
-        })
+        }
     }
 
     /// Verifies a token by the keys that are known, and by new ones when it is not signed by any of these.
@@ -108,6 +112,14 @@ impl Keys {
 
     fn due(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Keys {
+    /// These and no others, whatever tokens name.
+    pub(super) fn fixed(url: Url, algorithms: Vec<Algorithm>, set: Vec<CoreJsonWebKey>) -> Self {
+        Self { next: Mutex::new(Timestamp::MAX), ..Self::new(url, algorithms, set) }
     }
 }
 

@@ -10,6 +10,8 @@ mod claims;
 mod client;
 mod discovery;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod jwt;
 mod keys;

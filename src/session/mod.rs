@@ -377,7 +377,7 @@ impl fmt::Debug for Parts {
 }
 
 /// The session that a cookie's value names. There is one spelling: 43 characters of base64url, unused bits zero.
-fn parse(value: &str) -> Option<SessionId> {
+pub(crate) fn parse(value: &str) -> Option<SessionId> {
     if value.len() != ID_CHARACTERS {
         return None;
     }

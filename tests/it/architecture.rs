@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["connect", "demo", "login", "operate"],
     &["cli"],
+    &["fuzzing"],
     &["lib", "main"],
 ];
 
@@ -248,6 +249,30 @@ fn every_test_that_a_document_names_exists() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Name and version of each package of a lock file.
+fn locked(file: &str) -> BTreeSet<(String, String)> {
+    let lock: toml::Table = fs::read_to_string(root().join(file)).unwrap().parse().unwrap();
+    let text = |package: &toml::Value, key: &str| package[key].as_str().unwrap().to_owned();
+    let packages = lock["package"].as_array().unwrap();
+    packages.iter().map(|package| (text(package, "name"), text(package, "version"))).collect()
+}
+
+#[test]
+fn what_is_fuzzed_is_built_of_the_same_packages() {
+    let (ours, fuzzed) = (locked("Cargo.lock"), locked("tests/fuzz/Cargo.lock"));
+    let names: BTreeSet<_> = ours.iter().map(|(name, _)| name).collect();
+    let others: Vec<_> =
+        fuzzed.difference(&ours).filter(|(name, _)| names.contains(name)).map(|(name, _)| name).collect();
+    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let needed = manifest["dependencies"].as_table().unwrap().keys();
+    let missing: Vec<_> = needed.filter(|name| !fuzzed.iter().any(|(known, _)| known == *name)).collect();
+    assert!(
+        others.is_empty() && missing.is_empty(),
+        "of other versions: {others:?}; missing: {missing:?}; cp Cargo.lock tests/fuzz/ && \
+         cargo update --workspace --manifest-path tests/fuzz/Cargo.toml"
+    );
 }
 
 /// Names as a scrape shows them, with their kinds.

@@ -1,0 +1,106 @@
+//! Judges of what browsers send: see [`crate::fuzzing`].
+#![expect(clippy::missing_panics_doc, reason = "to panic is what judges are for")]
+
+use std::sync::LazyLock;
+
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use url::Url;
+
+use super::attempts::is_token;
+use super::form::Form;
+use super::local_path::LocalPath;
+use crate::seal::Sealer;
+use crate::{cookies, session};
+
+/// Where somebody wants to go after a login: as it is, and as the `next` of a login's query.
+pub fn redirect_target(data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else { return false };
+    if let Ok(target) = PathAndQuery::try_from(format!("/hub/login?{text}")) {
+        stays(&LocalPath::or_root(Form::of_query(&Uri::from(target)).one("next")));
+    }
+    let Some(path) = LocalPath::parse(text) else { return false };
+    assert_eq!(path.as_str(), text, "another path than was asked for");
+    stays(&path);
+    true
+}
+
+fn stays(path: &LocalPath) {
+    let text = path.as_str();
+    assert!(text.starts_with('/') && text.len() <= 4096, "{text:?}");
+    assert!(!text.starts_with("//") && !text.contains('\\'), "{text:?}");
+    assert!(text.bytes().all(|b| b.is_ascii_graphic()), "{text:?}");
+    assert!(HeaderValue::from_str(text).is_ok(), "{text:?}");
+    for origin in ["https://hub.example/hub/login", "https://hub.example:8443/", "http://[::1]:8000/a/b?c"] {
+        let base = Url::parse(origin).ok();
+        let Some(url) = base.as_ref().and_then(|base| base.join(text).ok()) else {
+            assert!(base.is_some(), "{origin} is a URL");
+            return;
+        };
+        assert_eq!(Some(url.origin()), base.map(|base| base.origin()), "{text:?} leaves {origin}");
+        assert!(url.username().is_empty() && url.password().is_none(), "{text:?}");
+        // What the browser shows then is asked for again after the next login.
+        let (_, shown) = url.as_str().split_at(url.origin().ascii_serialization().len());
+        assert!(LocalPath::parse(shown).is_some(), "{text:?} becomes {shown:?}");
+    }
+}
+
+/// `Cookie` fields, one a line.
+pub fn cookie(data: &[u8]) -> bool {
+    let fields: Vec<_> = data.split(|b| *b == b'\n').flat_map(HeaderValue::from_bytes).collect();
+    let mut headers: HeaderMap = fields.iter().map(|field| (COOKIE, field.clone())).collect();
+    let text = |field: &'_ HeaderValue| field.to_str().unwrap_or_default().to_owned();
+    let parts: Vec<String> = fields
+        .iter()
+        .flat_map(|field| text(field).split(';').map(str::trim).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|part| !part.is_empty())
+        .collect();
+    let session = cookies::find(&headers, cookies::SESSION).map(str::to_owned);
+    let named = |part: &&String| part.split('=').next().unwrap_or_default().trim() == cookies::SESSION;
+    let sessions: Vec<_> = parts.iter().filter(named).filter_map(|part| part.split_once('=')).collect();
+    assert_eq!(session.is_some(), sessions.len() == 1, "{sessions:?}");
+    let accepted = session.as_deref().is_some_and(is_a_session_id);
+    for (name, value) in cookies::pairs(&headers) {
+        opens_nothing(name, value);
+    }
+    cookies::strip(&mut headers);
+    let left: Vec<_> = headers.get_all(COOKIE).iter().map(text).collect();
+    assert!(left.len() <= 1, "{left:?}");
+    let left: Vec<&str> = left
+        .iter()
+        .flat_map(|field| field.split(';'))
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
+    let kept: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !ours(part)).collect();
+    assert_eq!(left, kept, "what is left of the cookies");
+    accepted
+}
+
+/// As RFC 6265bis section 5.6 reads a part: what has no name is sent as its value alone.
+fn ours(part: &str) -> bool {
+    let name = part.trim_start_matches(|c: char| c == '=' || c.is_whitespace());
+    name.to_ascii_lowercase().starts_with("__host-hubgate")
+}
+
+fn is_a_session_id(value: &str) -> bool {
+    if session::parse(value).is_none() {
+        return false;
+    }
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    assert!(value.len() == 43 && value.chars().all(letter), "{value:?} is no session id");
+    // Two bits of the last letter say nothing, and are zero.
+    assert!(value.ends_with(|c: char| "AEIMQUYcgkosw048".contains(c)), "{value:?} is spelt in another way");
+    true
+}
+
+fn opens_nothing(name: &str, value: &str) {
+    assert!(SEALER.open(name, value).is_none(), "{value:?} was not sealed here");
+    if name.starts_with(cookies::LOGIN_PREFIX) && is_token(name) {
+        let cleared = cookies::clear(name);
+        let begins = |text: &str| text.starts_with(&format!("{name}=;"));
+        assert!(cleared.to_str().is_ok_and(begins), "{cleared:?}");
+    }
+}
+
+static SEALER: LazyLock<Sealer> = LazyLock::new(|| Sealer::new(&crate::seal::random()));
