@@ -48,7 +48,8 @@ impl Lab {
 
     async fn start(&self, user: &str) {
         let address = SocketAddr::new(self.engine.address_for(user).into(), 8888);
-        self.upstreams.lock().unwrap().push(Upstream::bind(address).await.unwrap());
+        let upstream = Upstream::bind(address).await.unwrap();
+        self.upstreams.lock().unwrap().push(upstream);
         let profiles = ["lab".into()].into();
         let user = User { name: name(user), admin: false, profiles, memory: None, cpu: None };
         self.workspaces.start(&user, &self.profile);
@@ -91,7 +92,7 @@ fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metrics) -> 
             images: true,
         },
         spawner: spawner::open(&spawner, metrics.clone()).unwrap(),
-        forwarder: Forwarder::new(&forward, Duration::from_secs(60), 1, tasks.clone(), metrics.clone()),
+        forwarder: Forwarder::new(&forward, Duration::from_mins(1), 1, tasks.clone(), metrics.clone()),
         sealer: Arc::new(Sealer::new(&[7; 32])),
         public: "https://hub.example".parse().unwrap(),
         metrics: metrics.clone(),
@@ -112,8 +113,8 @@ fn file(content: &str) -> File {
 async fn a_workspace_has_its_owners_newest_access_token_from_the_first_instruction() {
     let lab = Lab::new(ASKS);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let sees = Arc::clone(&seen);
-    lab.engine.on_start(move |container| sees.lock().unwrap().push(container.files.get(FILE).cloned()));
+    let looking = Arc::clone(&seen);
+    lab.engine.on_start(move |container| looking.lock().unwrap().push(container.files.get(FILE).cloned()));
     lab.give("alice", Some("token-of-one-session"));
     lab.give("alice", Some("token-of-a-newer-session"));
     lab.give("bob", Some("token-of-bob"));
