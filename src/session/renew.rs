@@ -156,6 +156,11 @@ impl Sessions {
             Ok((identity, tokens)) => self.take_over(session, identity, tokens).await,
             Err(OidcError::Refused { error, description }) if error == "invalid_grant" => {
                 let why = description.unwrap_or_default();
+                if why == DISABLED {
+                    // Their API tokens must not outlive what their sessions do not.
+                    let news = News::Judged(&session.provider, &standing.identity, None);
+                    (self.0.tell)(&session.name, news);
+                }
                 info!(event = "session_over", user = %session.name, why, "the provider has ended a session");
                 self.end_logged(session).await
             }
@@ -246,6 +251,9 @@ impl Sessions {
         now.saturating_add(wait)
     }
 }
+
+/// What Keycloak says of a user whom it knows and lets in no more.
+const DISABLED: &str = "User disabled";
 
 /// Seconds between two attempts at a provider that is in trouble.
 const SHORTEST_PAUSE: u64 = 5;
