@@ -13,6 +13,7 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{self, Control, SocketError};
+use crate::explain::Explainer;
 use crate::forward::Forwarder;
 use crate::gateway::{self, Gateway, Hosts, Origin, Redirect};
 use crate::listener::{ListenError, Listener};
@@ -172,7 +173,8 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
     let body_timeout = config.listen.body_timeout.0;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
-    let mapping = Mapping::new(&config.provider, &config.rule, &config.profile);
+    let explainer = Explainer::new(&config);
+    let mapping = explainer.mapping().clone();
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
@@ -188,6 +190,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     };
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
+    let control = control(&sessions, &api_tokens, &workspaces, &people, explainer);
     let Base { tasks, metrics, clock, store, sealer } = base;
     let hsts = config.public.hsts.0;
     let redirect = Arc::new(Redirect::new(origins.clone()));
@@ -208,7 +211,6 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     });
-    let control = Control::new(control::Parts { sessions: sessions.clone() });
     let admin = Arc::new(Admin {
         providers: providers.clone(),
         spawner: Arc::clone(&spawner),
@@ -237,6 +239,18 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         listener,
         watched,
     })
+}
+
+fn control(
+    sessions: &Sessions,
+    api_tokens: &ApiTokens,
+    workspaces: &Workspaces,
+    people: &People,
+    explainer: Explainer,
+) -> Control {
+    let (sessions, api_tokens) = (sessions.clone(), api_tokens.clone());
+    let (workspaces, people) = (workspaces.clone(), people.clone());
+    Control::new(control::Parts { sessions, api_tokens, workspaces, people, explainer })
 }
 
 /// Takes API tokens back, and judges their owners by what the provider last said of them.

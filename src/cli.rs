@@ -37,6 +37,14 @@ pub enum Command {
     /// List and end sessions of signed-in people.
     #[command(subcommand)]
     Session(crate::operate::SessionCommand),
+    /// List who has been here.
+    #[command(subcommand)]
+    User(crate::operate::UserCommand),
+    /// List and stop users' servers.
+    #[command(subcommand)]
+    Workspace(crate::operate::WorkspaceCommand),
+    /// Say why a user may enter or not, and what they get: which rule gives what.
+    Explain(Box<crate::operate::ExplainCommand>),
     /// Print the version.
     Version,
 }

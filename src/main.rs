@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         Command::Connect(options) => connected(connect::run(*options)),
         Command::Login(options) => signed_in(login::run(options)),
         Command::Session(command) => operated(command.run()),
+        Command::User(command) => operated(command.run()),
+        Command::Workspace(command) => operated(command.run()),
+        Command::Explain(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
 }
@@ -100,7 +103,7 @@ fn signed_in(outcome: Result<Option<Secret>, LoginError>) -> ExitCode {
 /// What the hub that runs said.
 fn operated(outcome: Result<String, OperateError>) -> ExitCode {
     match outcome {
-        Ok(text) => say(&text, ExitCode::SUCCESS),
+        Ok(text) => say(text.trim_end(), ExitCode::SUCCESS),
         Err(OperateError::Config(error)) => unusable(error),
         Err(error) => {
             complain(&error, error.remedy());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Identity;
 use crate::seal::Sealer;
-use crate::store::{Store, StoreError};
+use crate::store::{PersonRow, Store, StoreError};
 use crate::user::UserName;
 
 /// The people that the hub knows; a clone is another handle.
@@ -66,6 +66,11 @@ impl People {
         // Sealed for a name, and the name is this person's.
         let owner = self.store.name_of(&known.identity.issuer, &known.identity.subject).await?;
         Ok((owner.as_ref() == Some(name)).then_some(known))
+    }
+
+    /// Everybody who has a name here.
+    pub async fn all(&self) -> Result<Vec<PersonRow>, StoreError> {
+        self.store.people().await
     }
 
     /// What an identity's person is called here, if they have been here.

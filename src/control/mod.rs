@@ -28,9 +28,13 @@ use tracing::{debug, error, warn};
 
 use self::order::Order;
 use self::unanswered::Unanswered;
+use crate::explain::Explainer;
 use crate::logging::cause;
+use crate::people::People;
 use crate::session::Sessions;
 use crate::tasks::Tasks;
+use crate::token::ApiTokens;
+use crate::workspace::Workspaces;
 
 pub use socket::{Socket, SocketError};
 
@@ -43,6 +47,14 @@ pub struct Control(Arc<Parts>);
 pub struct Parts {
     /// Who is signed in.
     pub sessions: Sessions,
+    /// What programs hold.
+    pub api_tokens: ApiTokens,
+    /// What runs.
+    pub workspaces: Workspaces,
+    /// Who has been here.
+    pub people: People,
+    /// Tells why.
+    pub explainer: Explainer,
 }
 
 /// Who asks: a Unix user that may.

@@ -13,6 +13,10 @@ pub(super) enum Order {
     ListSessions(Option<UserName>),
     EndSession(ShortId),
     EndSessionsOf(UserName),
+    ListUsers,
+    Explain(UserName),
+    ListWorkspaces,
+    StopWorkspace(UserName),
 }
 
 impl Order {
@@ -26,6 +30,10 @@ impl Order {
                 .ok_or(Unanswered::Unclear("a session's id has 12 digits")),
             ("GET", ["users", name, "sessions"]) => Ok(Self::ListSessions(Some(user(name)?))),
             ("DELETE", ["users", name, "sessions"]) => Ok(Self::EndSessionsOf(user(name)?)),
+            ("GET", ["users"]) => Ok(Self::ListUsers),
+            ("GET", ["users", name, "explanation"]) => Ok(Self::Explain(user(name)?)),
+            ("GET", ["workspaces"]) => Ok(Self::ListWorkspaces),
+            ("DELETE", ["users", name, "workspace"]) => Ok(Self::StopWorkspace(user(name)?)),
             _ => Err(Unanswered::Unclear("there is nothing of that name")),
         }
     }
@@ -54,7 +62,12 @@ mod tests {
             read("DELETE", "/sessions/0123456789ab"),
             Some(Order::EndSession(ShortId::parse("0123456789ab").unwrap()))
         );
+        assert_eq!(read("GET", "/users/anna%20b@epfl.ch/explanation"), Some(Order::Explain(anna())));
+        assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/workspace"), Some(Order::StopWorkspace(anna())));
         for (method, path) in [
+            ("DELETE", "/users"),
+            ("DELETE", "/workspaces"),
+            ("GET", "/users/x/workspace"),
             ("DELETE", "/sessions"),
             ("DELETE", "/sessions/"),
             ("DELETE", "/sessions/*"),

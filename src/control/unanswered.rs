@@ -8,6 +8,7 @@ use tracing::error;
 use crate::logging::cause;
 use crate::session::ShortId;
 use crate::store::StoreError;
+use crate::user::UserName;
 
 /// An order that is not carried out, or not to its end.
 #[derive(Debug, Error)]
@@ -16,6 +17,12 @@ pub(super) enum Unanswered {
     Unclear(&'static str),
     #[error("there is no session {0}")]
     NoSession(ShortId),
+    #[error("nobody called {name} has been here{}", proposed(near))]
+    Nobody { name: UserName, near: Vec<UserName> },
+    #[error("what the provider said of {0} was not kept, or was sealed with another key")]
+    Undescribed(UserName),
+    #[error("{0} has no server that runs")]
+    NoWorkspace(UserName),
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
@@ -24,7 +31,9 @@ impl Unanswered {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Unclear(_) => StatusCode::BAD_REQUEST,
-            Self::NoSession(_) => StatusCode::NOT_FOUND,
+            Self::NoSession(_) | Self::Nobody { .. } | Self::Undescribed(_) | Self::NoWorkspace(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -33,6 +42,11 @@ impl Unanswered {
         match self {
             Self::Unclear(_) => "use the hubgate of the same release as the one that runs",
             Self::NoSession(_) => "`hubgate session list` shows those that there are",
+            Self::Nobody { .. } => {
+                "`hubgate user list` shows everybody; --claims explains whoever has not been here"
+            }
+            Self::Undescribed(_) => "it is kept from their next login on",
+            Self::NoWorkspace(_) => "`hubgate workspace list` shows those that there are",
             // In memory it is done; the store is tried again.
             Self::Store(_) => "it holds until hubgate stops, which tries again; see its log",
         }
@@ -51,4 +65,9 @@ impl Unanswered {
             );
         }
     }
+}
+
+fn proposed(near: &[UserName]) -> String {
+    let names: Vec<&str> = near.iter().map(UserName::as_str).collect();
+    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
 }

@@ -2,22 +2,30 @@
 //! prints what it says.
 
 mod ask;
+mod explain;
 mod session;
 mod table;
+mod user;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 
 use http::Method;
 use serde_json::Value;
 use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{self, ConfigError};
+use crate::store::StoreError;
 use crate::user::{UserName, UserNameError};
 
 use self::ask::Hub;
 
 pub use self::ask::AskError;
+pub use self::explain::ExplainCommand;
 pub use self::session::SessionCommand;
+pub use self::user::UserCommand;
+pub use self::workspace::WorkspaceCommand;
 
 /// Where the hub is, and how to print what it says.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -62,6 +70,34 @@ pub enum OperateError {
         /// Of what.
         what: &'static str,
     },
+    /// Nobody was named.
+    #[error("nothing says whom to explain")]
+    Nothing,
+    /// A file of claims.
+    #[error("cannot read claims from {}", .path.display())]
+    Claims {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Which of several providers, or none of that name.
+    #[error("the configuration has the providers {}", known.join(", "))]
+    Provider {
+        /// Their names.
+        known: Vec<String>,
+    },
+    /// The store of a hub that does not run.
+    #[error("hubgate does not run, and its store cannot be read")]
+    Store(#[from] StoreError),
+    /// Nobody of that name is in the store.
+    #[error("of {name} nothing is known here{}", proposed(near))]
+    Nobody {
+        /// The name.
+        name: UserName,
+        /// Names like it.
+        near: Vec<String>,
+    },
     /// No runtime.
     #[error("cannot start a runtime")]
     Runtime(#[source] std::io::Error),
@@ -86,6 +122,13 @@ impl OperateError {
             Self::Off { .. } => Some("name a place there, and restart hubgate"),
             Self::Name { .. } => Some("write it as `hubgate user list` shows it"),
             Self::Id { .. } => Some("write it as the list shows it"),
+            Self::Nothing => Some("name a user, or give --claims"),
+            Self::Claims { .. } => Some("give a file with one JSON object, such as an ID token's payload"),
+            Self::Provider { .. } => Some("choose one with --provider"),
+            Self::Store(error) => Some(error.remedy()),
+            Self::Nobody { .. } => {
+                Some("whoever has not signed in since hubgate keeps it is explained by --claims")
+            }
             Self::Runtime(_) => Some("raise the limits of this account"),
             Self::Ask(error) => Some(error.remedy()),
             Self::Refused { hint, .. } => hint.as_deref(),
@@ -95,8 +138,16 @@ impl OperateError {
     /// Whether the command line or the configuration is wrong.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Off { .. } | Self::Name { .. } | Self::Id { .. } => true,
-            Self::Runtime(_) | Self::Ask(_) | Self::Refused { .. } => false,
+            Self::Config(_)
+            | Self::Off { .. }
+            | Self::Name { .. }
+            | Self::Id { .. }
+            | Self::Nothing
+            | Self::Claims { .. }
+            | Self::Provider { .. } => true,
+            Self::Store(_) | Self::Nobody { .. } | Self::Runtime(_) | Self::Ask(_) | Self::Refused { .. } => {
+                false
+            }
         }
     }
 }
@@ -111,13 +162,15 @@ struct Order {
 /// Does what was typed; answers what to print.
 fn run(place: &Where, order: Order) -> Result<String, OperateError> {
     let hub = Hub::at(socket(place)?);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OperateError::Runtime)?;
-    let answer = runtime.block_on(hub.ask(order.method, &order.path))?;
+    let answer = runtime()?.block_on(hub.ask(order.method, &order.path))?;
     if place.json {
         return Ok(format!("{answer:#}"));
     }
     Ok((order.words)(&answer)?)
+}
+
+fn runtime() -> Result<Runtime, OperateError> {
+    Builder::new_current_thread().enable_all().build().map_err(OperateError::Runtime)
 }
 
 fn socket(place: &Where) -> Result<PathBuf, OperateError> {
@@ -135,4 +188,8 @@ fn socket(place: &Where) -> Result<PathBuf, OperateError> {
 /// A name as it was typed, in its one spelling.
 fn user(text: &str) -> Result<UserName, OperateError> {
     UserName::normalise(text).map_err(|source| OperateError::Name { text: text.to_owned(), source })
+}
+
+fn proposed(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
 }

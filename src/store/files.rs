@@ -20,6 +20,14 @@ pub(super) fn database(folder: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
+/// The database's file and the sealing key, which must be there already.
+pub(super) fn existing(folder: &Path) -> Result<(PathBuf, [u8; 32]), StoreError> {
+    let (database, key) = (folder.join("hubgate.db"), folder.join("key"));
+    File::open(&database).map_err(failed(&database))?;
+    let bytes = read_key(&key).map_err(failed(&key))?;
+    Ok((database, bytes))
+}
+
 /// The 32 bytes of `key` in `folder`, made when it is not there.
 pub(super) fn sealing_key(folder: &Path) -> Result<[u8; 32], StoreError> {
     let path = folder.join("key");

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::user::UserName;
 
 pub use api_tokens::ApiTokenRow;
+pub use people::PersonRow;
 
 /// The database; a clone is another handle.
 #[derive(Debug, Clone)]
@@ -102,6 +103,17 @@ impl Store {
             // Writes are few (logins, a sweep a minute), and a name that was given away must stay given.
             .synchronous(SqliteSynchronous::Full);
         Self::connect(options, SqlitePoolOptions::new().max_connections(CONNECTIONS)).await
+    }
+
+    /// Looks into a store that another process may be using, and changes nothing in it: the database as it is, and
+    /// the sealing key.
+    pub async fn look(folder: &Path) -> Result<(Self, [u8; 32]), StoreError> {
+        let (file, key) = files::existing(folder)?;
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let options = options.busy_timeout(PATIENCE).disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options).await.map_err(failed("opening it"))?;
+        Ok((Self { pool }, key))
     }
 
     /// A store that is gone with the process.

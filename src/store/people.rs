@@ -1,7 +1,23 @@
 //! What the provider last said of each person.
 
-use super::{Store, StoreError, decode, failed};
+use sqlx::Row as _;
+
+use super::{Store, StoreError, decode, failed, timestamp};
+use crate::clock::Timestamp;
 use crate::user::UserName;
+
+/// Somebody who has a name here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonRow {
+    /// The name.
+    pub name: UserName,
+    /// The provider's issuer.
+    pub issuer: String,
+    /// The provider's `sub`.
+    pub subject: String,
+    /// Their first login.
+    pub created: Timestamp,
+}
 
 impl Store {
     /// Keeps what the provider said of a person; of whoever has no name here, nothing.
@@ -24,6 +40,23 @@ impl Store {
             .await
             .map_err(failed("looking an identity up"))?;
         Ok(sealed.flatten())
+    }
+
+    /// Everybody who has a name here, by name.
+    pub async fn people(&self) -> Result<Vec<PersonRow>, StoreError> {
+        let failed = failed("listing users");
+        let query = sqlx::query("SELECT name, issuer, subject, created FROM users ORDER BY name");
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let person = |row: &sqlx::sqlite::SqliteRow| {
+            let name: String = row.try_get("name")?;
+            Ok(PersonRow {
+                name: UserName::parse(&name).map_err(decode)?,
+                issuer: row.try_get("issuer")?,
+                subject: row.try_get("subject")?,
+                created: timestamp(row, "created")?,
+            })
+        };
+        rows.iter().map(person).collect::<Result<_, _>>().map_err(failed)
     }
 
     /// The name of the person `(issuer, subject)`, if they have one.

@@ -217,6 +217,14 @@ impl Workspaces {
         self.0.states.get(id).map(|state| state.clone())
     }
 
+    /// All that are known, by user.
+    pub fn all(&self) -> Vec<(WorkspaceId, State)> {
+        let states = self.0.states.iter().map(|entry| (entry.key().clone(), entry.value().clone()));
+        let mut all: Vec<_> = states.collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
     /// A profile by name.
     pub fn profile(&self, name: &str) -> Option<&Arc<config::Profile>> {
         self.0.profiles.iter().find(|profile| profile.name == name)
@@ -444,6 +452,16 @@ impl Workspaces {
 }
 
 impl State {
+    /// The profile that runs, starts or failed to; of one that is stopping it is not known.
+    pub fn profile(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Starting(starting) => Some(&starting.profile),
+            Self::Ready(ready) => Some(&ready.profile),
+            Self::Failing(failure) => Some(&failure.profile),
+            Self::Stopping => None,
+        }
+    }
+
     /// A closed set of names for metrics and the API.
     pub fn label(&self) -> &'static str {
         match self {

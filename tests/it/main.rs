@@ -20,6 +20,7 @@ mod day;
 mod demo;
 mod device;
 mod door;
+mod explain;
 mod floods;
 mod forwarding;
 mod limits;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::client::{Answer, Client};
@@ -148,6 +148,17 @@ impl Hub {
     pub async fn signed_in(&self, user: &str) -> Client {
         let mut client = self.client();
         let answer = self.sign_in_at(&mut client, user, "/hub/login").await;
+        assert_eq!(answer.status, 303, "{user}: {}", answer.text());
+        client
+    }
+
+    /// A browser in which `user` has signed in, of whom the provider says `claims`.
+    pub async fn signed_in_with(&self, user: &str, claims: Value) -> Client {
+        let mut client = self.client();
+        let location = client.open("/hub/login").await.header("location").expect("a login").to_owned();
+        self.provider.user(user, claims);
+        let back = self.provider.visit(&Url::parse(&location).unwrap()).await.unwrap();
+        let answer = client.open(&path_and_query(back.as_str())).await;
         assert_eq!(answer.status, 303, "{user}: {}", answer.text());
         client
     }

@@ -1,0 +1,60 @@
+//! `hubgate workspace`.
+
+use http::Method;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::ask::AskError;
+use super::table::table;
+use super::{OperateError, Order, Where, run, user};
+use crate::control::wire::{Begun, Workspace};
+
+/// Whose server runs.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+pub enum WorkspaceCommand {
+    /// All servers that run, start or failed to
+    List {
+        /// Where the hub is
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Stop a user's server
+    Stop {
+        /// Whose
+        #[arg(value_name = "USER")]
+        user: String,
+        /// Where the hub is
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl WorkspaceCommand {
+    /// Does it; answers what to print.
+    pub fn run(self) -> Result<String, OperateError> {
+        match self {
+            Self::List { place } => {
+                run(&place, Order { method: Method::GET, path: "/workspaces".to_owned(), words: list })
+            }
+            Self::Stop { user: whose, place } => {
+                let path = format!("/users/{}/workspace", user(&whose)?.path_segment());
+                run(&place, Order { method: Method::DELETE, path, words: stopping })
+            }
+        }
+    }
+}
+
+fn list(answer: &Value) -> Result<String, AskError> {
+    let workspaces = Vec::<Workspace>::deserialize(answer).map_err(AskError::Foreign)?;
+    let row = |workspace: &Workspace| {
+        let profile = workspace.profile.clone().unwrap_or_default();
+        [workspace.user.clone(), workspace.state.clone(), profile]
+    };
+    let rows: Vec<_> = workspaces.iter().map(row).collect();
+    Ok(table(["USER", "STATE", "PROFILE"], &rows))
+}
+
+fn stopping(answer: &Value) -> Result<String, AskError> {
+    let Begun { state } = Begun::deserialize(answer).map_err(AskError::Foreign)?;
+    Ok(format!("the server is {state}"))
+}
