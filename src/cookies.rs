@@ -41,13 +41,21 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 /// A `Set-Cookie` for us alone: Secure, `HttpOnly`, `SameSite=Lax`, for every path. Without an age it ends with the
 /// browser.
 pub fn set(name: &str, value: &str, age: Option<Duration>) -> HeaderValue {
-    let mut cookie =
-        Cookie::build((name, value)).path("/").secure(true).http_only(true).same_site(SameSite::Lax);
+    header(&build(name, value, SameSite::Lax, age))
+}
+
+/// The same for a cookie that must come back with a form that another site's page sends (`SameSite=None`).
+pub fn set_for_posts(name: &str, value: &str, age: Option<Duration>) -> HeaderValue {
+    header(&build(name, value, SameSite::None, age))
+}
+
+fn build<'a>(name: &'a str, value: &'a str, same_site: SameSite, age: Option<Duration>) -> Cookie<'a> {
+    let mut cookie = Cookie::build((name, value)).path("/").secure(true).http_only(true).same_site(same_site);
     if let Some(age) = age {
         cookie =
             cookie.max_age(cookie::time::Duration::seconds(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
     }
-    header(&cookie.build())
+    cookie.build()
 }
 
 /// A `Set-Cookie` that takes the cookie away.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use crate::clock::Timestamp;
+use crate::config::ResponseMode;
 use crate::cookies;
 use crate::oidc;
 
@@ -44,12 +45,16 @@ impl Gateway {
         self.0.clock.now().saturating_sub(attempt.begun) > self.0.login_timeout.as_secs()
     }
 
-    /// A `Set-Cookie` that remembers an attempt.
-    pub(super) fn remember(&self, attempt: &Attempt) -> HeaderValue {
+    /// A `Set-Cookie` that remembers an attempt, and comes back with its answer.
+    pub(super) fn remember(&self, attempt: &Attempt, mode: ResponseMode) -> HeaderValue {
         let name = attempt_cookie(&attempt.login.state);
         let plain = serde_json::to_vec(attempt).unwrap_or_default();
         let age = self.0.login_timeout.saturating_mul(u32::try_from(KEPT).unwrap_or(u32::MAX));
-        cookies::set(&name, &self.0.sealer.seal(&name, &plain), Some(age))
+        let sealed = self.0.sealer.seal(&name, &plain);
+        match mode {
+            ResponseMode::Query => cookies::set(&name, &sealed, Some(age)),
+            ResponseMode::FormPost => cookies::set_for_posts(&name, &sealed, Some(age)),
+        }
     }
 
     /// Keeps the newest attempts of this browser, so that its cookies stay few.

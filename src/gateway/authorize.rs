@@ -85,7 +85,7 @@ fn check_own_site(
     caller: Option<&Caller>,
 ) -> Result<(), Refusal> {
     // The provider is no browser: what it sends is signed.
-    let free = matches!(endpoint, Endpoint::CspReport | Endpoint::BackchannelLogout) || is_safe(head.method);
+    let free = is_for_strangers(endpoint) || is_safe(head.method);
     let program = caller.is_some_and(|caller| caller.session().is_none());
     let without_cookies = program || matches!(endpoint, Endpoint::ApiToken | Endpoint::ApiDevice);
     let refused = !free && (head.cross_site || !(head.same_origin || without_cookies));
@@ -107,6 +107,13 @@ fn check_site(head: &Head<'_, '_>, caller: &Caller) -> Result<(), Refusal> {
 
 fn login_required(head: &Head<'_, '_>) -> Refusal {
     Refusal::LoginRequired { next: head.navigation.then(|| LocalPath::or_root(Some(head.target))) }
+}
+
+/// Whether others than pages of ours may send something there. The provider is no browser: what it sends is signed. Where
+/// it was asked to (`response_mode`), a page of its own sends browsers back by a form: the cookie of the login says whether
+/// this browser began it.
+fn is_for_strangers(endpoint: Endpoint<'_>) -> bool {
+    matches!(endpoint, Endpoint::CspReport | Endpoint::BackchannelLogout | Endpoint::Callback(_))
 }
 
 /// Whether nothing is to be had there without a session or a token.

@@ -25,12 +25,7 @@ impl Form {
 
     /// The form in a body.
     pub(super) async fn of_body(request: Request<Incoming>) -> Result<Self, Refusal> {
-        let kind =
-            request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.starts_with("application/x-www-form-urlencoded") {
-            return Err(Refusal::BadRequest("not a form"));
-        }
-        Ok(Self::parse(&read(request).await?))
+        Ok(Self::parse(&encoded(request).await?))
     }
 
     fn parse(bytes: &[u8]) -> Self {
@@ -63,6 +58,15 @@ impl Form {
 
 /// The field of a form that holds the session's token.
 pub(super) const TOKEN: &str = "form_token";
+
+/// The bytes of the form in a body.
+pub(super) async fn encoded(request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        return Err(Refusal::BadRequest("not a form"));
+    }
+    read(request).await
+}
 
 /// A whole small body.
 pub(super) async fn read(request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {

@@ -30,6 +30,14 @@ pub struct Hosts {
 }
 
 impl Origin {
+    /// The part after the origin of an address that is here; else nothing.
+    pub fn local<'a>(&self, address: &'a str) -> Option<&'a str> {
+        if address.starts_with('/') {
+            return Some(address);
+        }
+        address.strip_prefix(&self.origin).filter(|rest| rest.starts_with('/'))
+    }
+
     /// Of a URL that is an origin.
     pub fn new(url: &Url, providers: Vec<Arc<str>>) -> Self {
         let name = url.host_str().unwrap_or_default().to_owned();

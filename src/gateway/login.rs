@@ -4,22 +4,27 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, SET_COOKIE};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tracing::info;
 
 use super::attempts::{Attempt, attempt_cookie};
 use super::authorize::Permit;
-use super::form::Form;
+use super::form::{self, Form};
 use super::local_path::LocalPath;
 use super::page::{Action, Page};
 use super::refusal::Refusal;
 use super::{Body, Gateway, Origin, see_other};
+use crate::config::ResponseMode;
 use crate::cookies;
 use crate::identity::Identity;
 use crate::metrics::Outcome;
-use crate::oidc::{Answer, OidcError, Want};
+use crate::oidc::{Answer, OidcError, Provider, Want};
 use crate::token::Right;
 use crate::user::{User, UserName};
+
+/// The longest hint that is passed on to the provider, in bytes.
+const LONGEST_HINT: usize = 256;
 
 impl Gateway {
     /// Sends a browser to the provider, with a cookie that remembers why.
@@ -31,7 +36,7 @@ impl Gateway {
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
         let query = Form::of_query(&request.uri);
-        let next = LocalPath::or_root(query.one("next"));
+        let next = LocalPath::or_root(query.one("next").or_else(|| at.local(query.one("target_link_uri")?)));
         if request.method != Method::GET {
             return Err(Refusal::Method);
         }
@@ -42,13 +47,24 @@ impl Gateway {
         if !navigation {
             return Err(Refusal::LoginRequired { next: None });
         }
-        let provider = match (query.one("provider"), &*at.providers) {
-            (None, [only]) => only,
-            (None, several) => return Ok(self.choose_provider(several, &next)),
-            (Some(name), all) => all.iter().find(|known| &***known == name).ok_or(Refusal::NotFound)?,
+        let provider = match (query.one("provider"), query.one("iss"), &*at.providers) {
+            (Some(name), _, all) => all.iter().find(|known| &***known == name).ok_or(Refusal::NotFound)?,
+            (None, Some(issuer), all) => self.named_by(issuer, all)?,
+            (None, None, [only]) => only,
+            (None, None, several) => return Ok(self.choose_provider(several, &next)),
         };
         self.check_rounds(&request.headers)?;
-        self.begin_login(&request.headers, provider, &next, false).await
+        let short = |name: &str| query.one(name).filter(|hint| hint.len() <= LONGEST_HINT).map(str::to_owned);
+        let want = Want { idp_hint: short("idp"), login_hint: short("login_hint"), ..Want::default() };
+        self.begin_login(&request.headers, provider, &next, &want, false).await
+    }
+
+    /// The provider that somebody else wants people to sign in at (OpenID Connect Core 1.0, section 4): one of ours, or
+    /// they would be sent to whoever asks for their password.
+    fn named_by<'a>(&self, issuer: &str, providers: &'a [Arc<str>]) -> Result<&'a Arc<str>, Refusal> {
+        let is_it =
+            |name: &&Arc<str>| self.0.providers.find(name).is_some_and(|provider| provider.is_issuer(issuer));
+        providers.iter().find(is_it).ok_or(Refusal::BadRequest("a login at a provider that is none of ours"))
     }
 
     fn choose_provider(&self, providers: &[Arc<str>], next: &LocalPath) -> Response<Body> {
@@ -71,24 +87,27 @@ impl Gateway {
         headers: &HeaderMap,
         provider: &str,
         next: &LocalPath,
+        want: &Want,
         again: bool,
     ) -> Result<Response<Body>, Refusal> {
         let at = self.0.providers.find(provider).ok_or(Refusal::NotFound)?;
-        let (url, login) = at.begin(&Want::default()).await?;
+        let (url, login) = at.begin(want).await?;
         let provider = provider.to_owned();
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
         let attempt = Attempt { provider, login, next: next.to_string(), begun: self.0.clock.now(), again };
-        response.headers_mut().append(SET_COOKIE, self.remember(&attempt));
+        response.headers_mut().append(SET_COOKIE, self.remember(&attempt, at.response_mode()));
         Ok(response)
     }
 
     /// The provider sends the browser back: checks the answer, then begins a session.
-    pub(super) async fn callback(&self, request: &Parts, permit: &Permit) -> Result<Response<Body>, Refusal> {
-        if request.method != Method::GET {
-            return Err(Refusal::Method);
-        }
-        let answer = Answer::parse(request.uri.query().unwrap_or_default())?;
+    pub(super) async fn callback(
+        &self,
+        request: Request<Incoming>,
+        permit: &Permit,
+    ) -> Result<Response<Body>, Refusal> {
+        let (request, answer) = self.answer(request).await?;
+        let request = &request;
         let name = attempt_cookie(&answer.state);
         let Some(attempt) = self.attempt(&request.headers, &name) else {
             // The back button, or the second of two tabs: whoever is signed in just goes on.
@@ -107,7 +126,8 @@ impl Gateway {
         let mut response = match outcome {
             Err(refusal) if !attempt.again && self.is_worth_another(&attempt, &refusal) => {
                 let next = LocalPath::or_root(Some(&attempt.next));
-                self.begin_login(&request.headers, &attempt.provider, &next, true).await?
+                let want = Want { step_up: Some(attempt.login.strength()), ..Want::default() };
+                self.begin_login(&request.headers, &attempt.provider, &next, &want, true).await?
             }
             other => other?,
         };
@@ -118,12 +138,36 @@ impl Gateway {
 
     /// Whether a new login, which asks nobody for anything if the provider still knows them, is likely to do better.
     fn is_worth_another(&self, attempt: &Attempt, refusal: &Refusal) -> bool {
-        let late = self.is_late(attempt);
-        if let Refusal::Oidc(OidcError::Refused { error, .. }) = refusal {
-            // Keycloak: its login page had expired.
-            return error == "temporarily_unavailable" || (error == "invalid_grant" && late);
+        let expired = match refusal {
+            Refusal::Oidc(error) if error.may_pass() => return true,
+            Refusal::Oidc(OidcError::Refused { error, .. }) => error == "invalid_grant",
+            other => matches!(other, Refusal::LoginLost),
+        };
+        expired && self.is_late(attempt)
+    }
+
+    /// What the browser brings back, in the one way that was asked for (RFC 9700 section 4.1: an answer that comes in
+    /// another was made to).
+    async fn answer(&self, request: Request<Incoming>) -> Result<(Parts, Answer), Refusal> {
+        let mode = mode(request.method());
+        let path = request.uri().path();
+        let asked = |provider: &Provider| {
+            provider.callback().path() == path && Some(provider.response_mode()) == mode
+        };
+        if !self.0.providers.iter().any(|(_, provider)| asked(provider)) {
+            return Err(Refusal::Method);
         }
-        late && matches!(refusal, Refusal::LoginLost)
+        let (parts, body) = request.into_parts();
+        let answer = match mode {
+            None | Some(ResponseMode::Query) => Answer::parse(parts.uri.query().unwrap_or_default())?,
+            Some(ResponseMode::FormPost) => {
+                let mut request = Request::new(body);
+                request.headers_mut().clone_from(&parts.headers);
+                let form = form::encoded(request).await?;
+                Answer::parse(&String::from_utf8_lossy(&form))?
+            }
+        };
+        Ok((parts, answer))
     }
 
     async fn finish_login(
@@ -137,9 +181,10 @@ impl Gateway {
         else {
             return Err(Refusal::LoginLost);
         };
-        // A provider that sends browsers back where another one should cannot have that one's code sent to it
-        // (RFC 9700 section 4.4.2.2).
-        if provider.callback().path() != request.uri.path() {
+        // A provider that sends browsers back where another one should, or as another one should, cannot have that one's
+        // code sent to it (RFC 9700 section 4.4.2.2).
+        let same_way = Some(provider.response_mode()) == mode(&request.method);
+        if provider.callback().path() != request.uri.path() || !same_way {
             return Err(OidcError::Mismatch("it comes back where another provider should").into());
         }
         if self.is_late(attempt) {
@@ -192,5 +237,14 @@ impl Gateway {
         self.0.people.remember(name, provider, identity).await?;
         let right = user.map(|user| Right { provider: provider.into(), user: user.clone() });
         Ok(self.0.api_tokens.judged(name, right).await?)
+    }
+}
+
+/// How an answer comes back that a request of this method brings.
+fn mode(method: &Method) -> Option<ResponseMode> {
+    match *method {
+        Method::GET => Some(ResponseMode::Query),
+        Method::POST => Some(ResponseMode::FormPost),
+        _ => None,
     }
 }

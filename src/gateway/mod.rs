@@ -247,7 +247,7 @@ impl Gateway {
         };
         match endpoint {
             Endpoint::Login => self.login(&request.into_parts().0, permit, at, navigation).await,
-            Endpoint::Callback(_) => self.callback(&request.into_parts().0, permit).await,
+            Endpoint::Callback(_) => self.callback(request, permit).await,
             Endpoint::Logout => self.logout(request, permit, at).await,
             Endpoint::BackchannelLogout => self.backchannel_logout(request).await,
             Endpoint::FrontchannelLogout => self.frontchannel_logout(&request).await,

@@ -33,7 +33,9 @@ impl Gateway {
         let rounds = Rounds { finished: self.rounds(request).finished + 1, last: self.0.clock.now() };
         let plain = serde_json::to_vec(&rounds).unwrap_or_default();
         let sealed = self.0.sealer.seal(cookies::ROUNDS, &plain);
-        response.append(SET_COOKIE, cookies::set(cookies::ROUNDS, &sealed, Some(Duration::from_secs(SOON))));
+        // It must be there when the next answer comes, be it by a form of the provider's.
+        let cookie = cookies::set_for_posts(cookies::ROUNDS, &sealed, Some(Duration::from_secs(SOON)));
+        response.append(SET_COOKIE, cookie);
     }
 
     fn rounds(&self, request: &HeaderMap) -> Rounds {

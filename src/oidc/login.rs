@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::answer::Answer;
 use super::claims::{Occasion, time};
 use super::discovery::{Iss, Known};
-use super::{OidcError, Provider, Tokens};
+use super::{OidcError, Provider, StepUp, Tokens};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 
@@ -73,6 +73,11 @@ impl Provider {
 }
 
 impl Login {
+    /// How the person was to be authenticated.
+    pub fn strength(&self) -> StepUp {
+        StepUp { acr_values: self.acr_values.clone(), max_age: self.max_age }
+    }
+
     /// Whether the person was authenticated as it was asked for (section 3.1.3.7, the last two): what is asked for goes
     /// by the browser, whose owner may have changed it.
     fn check_strength(

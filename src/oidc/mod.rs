@@ -218,6 +218,11 @@ impl Provider {
         self.0.client.scopes.iter().any(|scope| scope == "offline_access")
     }
 
+    /// Whether the configuration calls it so.
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        self.0.description.is_issuer(issuer)
+    }
+
     /// Our redirect URI there.
     pub fn callback(&self) -> &Url {
         &self.0.client.callback
