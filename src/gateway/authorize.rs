@@ -84,7 +84,6 @@ fn check_own_site(
     endpoint: Endpoint<'_>,
     caller: Option<&Caller>,
 ) -> Result<(), Refusal> {
-    // The provider is no browser: what it sends is signed.
     let free = is_for_strangers(endpoint) || is_safe(head.method);
     let program = caller.is_some_and(|caller| caller.session().is_none());
     let without_cookies = program || matches!(endpoint, Endpoint::ApiToken | Endpoint::ApiDevice);

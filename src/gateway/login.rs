@@ -106,7 +106,7 @@ impl Gateway {
         request: Request<Incoming>,
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
-        let (request, answer) = self.answer(request).await?;
+        let (request, answer) = self.returned(request).await?;
         let request = &request;
         let name = attempt_cookie(&answer.state);
         let Some(attempt) = self.attempt(&request.headers, &name) else {
@@ -138,17 +138,17 @@ impl Gateway {
 
     /// Whether a new login, which asks nobody for anything if the provider still knows them, is likely to do better.
     fn is_worth_another(&self, attempt: &Attempt, refusal: &Refusal) -> bool {
-        let expired = match refusal {
-            Refusal::Oidc(error) if error.may_pass() => return true,
-            Refusal::Oidc(OidcError::Refused { error, .. }) => error == "invalid_grant",
-            other => matches!(other, Refusal::LoginLost),
-        };
-        expired && self.is_late(attempt)
+        let late = self.is_late(attempt);
+        if let Refusal::Oidc(error) = refusal {
+            let expired = matches!(error, OidcError::Refused { error, .. } if error == "invalid_grant");
+            return error.may_pass() || (expired && late);
+        }
+        late && matches!(refusal, Refusal::LoginLost)
     }
 
     /// What the browser brings back, in the one way that was asked for (RFC 9700 section 4.1: an answer that comes in
     /// another was made to).
-    async fn answer(&self, request: Request<Incoming>) -> Result<(Parts, Answer), Refusal> {
+    async fn returned(&self, request: Request<Incoming>) -> Result<(Parts, Answer), Refusal> {
         let mode = mode(request.method());
         let path = request.uri().path();
         let asked = |provider: &Provider| {

@@ -59,15 +59,18 @@ impl Client {
     ) -> Result<Request<Vec<u8>>, OidcError> {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(parameters);
+        let named = parameters.iter().any(|(name, _)| *name == "client_id");
+        if !named && !matches!(self.proof, Proof::Basic(_)) {
+            body.append_pair("client_id", &self.id);
+        }
         match &self.proof {
             Proof::Basic(_) => {}
             Proof::Post(secret) => {
-                body.append_pair("client_id", &self.id).append_pair("client_secret", secret.expose());
+                body.append_pair("client_secret", secret.expose());
             }
             Proof::Key(signer) => {
                 let assertion = signer.assertion(&self.id, audience, now)?;
-                body.append_pair("client_id", &self.id)
-                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                body.append_pair("client_assertion_type", ASSERTION_TYPE)
                     .append_pair("client_assertion", &assertion);
             }
         }

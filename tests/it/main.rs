@@ -24,6 +24,7 @@ mod explain;
 mod floods;
 mod forwarding;
 mod limits;
+mod login;
 mod logout;
 mod oidc;
 mod providers;

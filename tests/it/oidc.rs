@@ -1,13 +1,16 @@
 //! Logins at a provider that keeps to the rules, and at one that does not.
 
 mod bearer;
+mod client;
 mod description;
 mod keys;
 mod lies;
 mod logout;
 mod outage;
 mod refresh;
+mod request;
 mod rp_tokens;
+mod userinfo;
 
 use std::time::Duration;
 

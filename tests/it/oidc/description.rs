@@ -31,10 +31,74 @@ async fn another_issuer_is_refused_and_both_are_named() {
 }
 
 #[tokio::test]
-async fn a_slash_after_the_issuer_is_refused() {
+async fn a_slash_after_the_issuer_is_refused_and_both_are_named() {
     let fake = Fake::start().await;
-    let provider = provider(&by_issuer(&format!("{}/", fake.issuer())), &Clock::system()).unwrap();
-    assert_eq!(provider.ready().await.unwrap_err().kind(), "settings");
+    let configured = format!("{}/", fake.issuer());
+    let provider = provider(&by_issuer(&configured), &Clock::system()).unwrap();
+    let error = provider.ready().await.unwrap_err();
+    assert_eq!(error.kind(), "settings");
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("{configured:?}")) && text.contains(&format!("{:?}", fake.issuer())),
+        "{text}"
+    );
+}
+
+/// The provider calls itself by its public name, wherever it is asked.
+async fn inside(public: &str) -> (Fake, config::Provider) {
+    let fake = Fake::start().await;
+    fake.set_time(NOW);
+    let mut config = by_issuer(public);
+    config.discovery_url = Some(fake.description_url());
+    fake.call_itself(public);
+    (fake, config)
+}
+
+#[tokio::test]
+async fn a_provider_may_be_asked_at_an_address_inside() {
+    let public = "https://kc.example/realms/test";
+    let (fake, config) = inside(public).await;
+    let provider = provider(&config, &Clock::manual(NOW)).unwrap();
+    let (url, login) = provider.begin(&Want::default()).await.unwrap();
+    assert!(
+        url.as_str().starts_with("https://kc.example/realms/test/protocol/openid-connect/auth?"),
+        "{url}"
+    );
+    let answer = Answer::parse(&fake.sign_in(&url).await).unwrap();
+    let (identity, _) = provider.finish(&login, &answer).await.unwrap();
+    assert_eq!(identity.issuer, public);
+    assert_eq!((fake.count("token"), fake.count("userinfo"), fake.count("certs")), (1, 1, 1));
+    let back = Url::parse("https://hub.example/hub/logout").unwrap();
+    let logout = provider.logout_url(None, &back, None).unwrap();
+    assert!(logout.as_str().starts_with("https://kc.example/"), "browsers go there: {logout}");
+}
+
+#[tokio::test]
+async fn what_is_read_inside_must_still_be_the_issuers() {
+    let (fake, config) = inside("https://kc.example/realms/test").await;
+    fake.call_itself("https://other.example/realms/test");
+    let error = provider(&config, &Clock::manual(NOW)).unwrap().ready().await.unwrap_err();
+    assert_eq!(error.kind(), "settings");
+    assert!(error.to_string().contains("https://kc.example/realms/test"), "{error}");
+    assert!(error.to_string().contains("https://other.example/realms/test"), "{error}");
+}
+
+#[tokio::test]
+async fn a_realm_below_auth_is_found_there_only() {
+    let fake = Fake::start().await;
+    fake.set_time(NOW);
+    let without = fake.issuer();
+    fake.below("/auth");
+    let clock = Clock::manual(NOW);
+    let error = provider(&by_issuer(&without), &clock).unwrap().ready().await.unwrap_err();
+    assert_eq!(error.kind(), "settings");
+    assert!(chain(&error).contains("404"), "{}", chain(&error));
+    assert_eq!(fake.requests().len(), 1, "no other path is guessed");
+    let provider = provider(&by_issuer(&fake.issuer()), &clock).unwrap();
+    let (url, login) = provider.begin(&Want::default()).await.unwrap();
+    let answer = Answer::parse(&fake.sign_in(&url).await).unwrap();
+    let (identity, _) = provider.finish(&login, &answer).await.unwrap();
+    assert!(identity.issuer.ends_with("/auth/realms/test"), "{}", identity.issuer);
 }
 
 #[tokio::test]

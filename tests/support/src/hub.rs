@@ -45,6 +45,9 @@ pub const THREE_URLS: &str = "# three URLs\n";
 /// What follows it in a hub's sections is of its own provider, which has another beside it.
 const FIRST_OF_TWO: &str = "# first of two\n";
 
+/// In a hub's sections: what follows it is of its provider.
+pub const ITS_PROVIDER: &str = "# its provider\n";
+
 impl Hub {
     /// With one profile, open to everybody.
     pub async fn start(binary: &str) -> Self {
@@ -91,12 +94,19 @@ impl Hub {
         } else {
             issuer
         };
-        let (sections, section) = match sections.split_once(FIRST_OF_TWO) {
-            Some((sections, keys)) => (sections, format!("[[provider]]\n{keys}")),
-            None => (sections, "[provider]\n".to_owned()),
+        let (sections, section) = match (sections.split_once(FIRST_OF_TWO), sections.split_once(ITS_PROVIDER))
+        {
+            (Some((sections, keys)), _) => (sections, format!("[[provider]]\n{keys}")),
+            (None, Some((sections, keys))) => (sections, format!("[provider]\n{keys}")),
+            (None, None) => (sections, "[provider]\n".to_owned()),
+        };
+        let proof = if section.contains("client_key") {
+            ""
+        } else {
+            "client_secret = { file = \"{folder}/secret\" }\n"
         };
         let all = format!(
-            "{sections}\n{section}{described}client_id = \"{}\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
+            "{sections}\n{section}{described}client_id = \"{}\"\n{proof}\
              [spawner.docker]\nsocket = \"{}\"\n",
             Provider::CLIENT_ID,
             engine.socket().display(),

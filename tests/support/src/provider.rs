@@ -8,8 +8,10 @@
 )]
 
 mod admin;
+mod authorization;
 mod draft;
 mod http;
+mod keys;
 mod lie;
 mod sessions;
 mod tls;
@@ -29,12 +31,15 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use url::Url;
 
+pub use authorization::ClientProof;
 pub use draft::{Draft, Signed};
+pub use keys::ClientKey;
 pub use lie::Lie;
 
+use authorization::Refusal;
+use keys::SigningKey;
 use sessions::{Refresh, Rules, Session};
 use tls::Tls;
-use tokens::SigningKey;
 
 /// The provider; a clone is another handle. It goes with [`Provider::stop`], or with the runtime.
 #[derive(Clone)]
@@ -52,6 +57,19 @@ struct Shared {
 
 struct State {
     server: Option<AbortHandle>,
+    /// What it calls itself, when not by its address.
+    name: Option<String>,
+    client: ClientProof,
+    pushed_only: bool,
+    /// Requests for logins that were pushed, by reference.
+    pushed: BTreeMap<String, Vec<(String, String)>>,
+    /// The `jti` of those that were used.
+    assertions: BTreeSet<String>,
+    refusal: Option<Refusal>,
+    /// Go over those of ID tokens.
+    id_token_claims: Map<String, Value>,
+    /// The media type and the body of userinfo, whatever is asked.
+    userinfo: Option<(String, String)>,
     user: User,
     role_mapper: bool,
     redirect_uris: Vec<String>,
@@ -90,6 +108,8 @@ struct Grant {
     nonce: Option<String>,
     scopes: String,
     sid: String,
+    /// How.
+    acr: String,
     /// When the person signed in.
     authenticated: u64,
 }
@@ -129,6 +149,14 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = State {
             server: None,
+            name: None,
+            client: ClientProof::default(),
+            pushed_only: false,
+            pushed: BTreeMap::new(),
+            assertions: BTreeSet::new(),
+            refusal: None,
+            id_token_claims: Map::new(),
+            userinfo: None,
             user: User { claims: Map::new() },
             role_mapper: false,
             redirect_uris: Vec::new(),
@@ -165,13 +193,29 @@ impl Provider {
 
     /// Its issuer: what `provider.issuer` is to be.
     pub fn issuer(&self) -> String {
+        let name = self.state().name.clone();
+        name.unwrap_or_else(|| self.base())
+    }
+
+    /// Its realm at its own address.
+    fn base(&self) -> String {
         let scheme = if self.0.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{}{REALM}", self.0.address, self.prefix())
     }
 
     /// One of its endpoints: `auth`, `token`, `userinfo`, `certs`, `logout`.
     pub fn endpoint(&self, name: &str) -> Url {
-        Url::parse(&format!("{}/protocol/openid-connect/{name}", self.issuer())).unwrap()
+        Url::parse(&format!("{}/protocol/openid-connect/{name}", self.base())).unwrap()
+    }
+
+    /// Where its description is, at its own address.
+    pub fn description_url(&self) -> Url {
+        Url::parse(&format!("{}/.well-known/openid-configuration", self.base())).unwrap()
+    }
+
+    /// Calls itself by this issuer from now on, as browsers know it, wherever it is asked: Keycloak's `hostname`.
+    pub fn call_itself(&self, issuer: &str) {
+        self.state().name = Some(issuer.to_owned());
     }
 
     /// Who signs in from now on, and what is true of them in sessions that they have. `claims` go over the usual ones; `null` takes one away. As at Keycloak,
@@ -214,9 +258,23 @@ impl Provider {
         self.state().lies.insert(lie);
     }
 
+    /// Puts these claims into ID tokens from now on, over the usual ones; `null` takes one away.
+    pub fn claim_in_id_tokens(&self, claims: Value) {
+        self.state().id_token_claims.clone_from(claims.as_object().unwrap());
+    }
+
+    /// Answers this at userinfo, whatever is asked.
+    pub fn answer_userinfo(&self, kind: &str, body: &str) {
+        self.state().userinfo = Some((kind.to_owned(), body.to_owned()));
+    }
+
     /// Ends all lies.
     pub fn be_honest(&self) {
-        self.state().lies.clear();
+        let mut state = self.state();
+        state.lies.clear();
+        state.refusal = None;
+        state.id_token_claims.clear();
+        state.userinfo = None;
     }
 
     /// Serves everything below this prefix from now on, as Keycloak did below `/auth`.
@@ -239,6 +297,11 @@ impl Provider {
         self.state().keys = vec![SigningKey::generate()];
     }
 
+    /// Signs by a new key of this kind from now on: `ES256`, `PS256`, `EdDSA`, …
+    pub fn sign_by(&self, algorithm: &'static str) {
+        self.state().keys.insert(0, SigningKey::generate_for(algorithm));
+    }
+
     /// Sets its clock: seconds since 1970.
     pub fn set_time(&self, now: u64) {
         self.0.now.store(now, Ordering::SeqCst);
@@ -256,7 +319,7 @@ impl Provider {
 
     /// Plays the browser: opens the authorization URL, and gives the query with which it is sent back.
     pub async fn sign_in(&self, authorize: &Url) -> String {
-        let location = self.visit(authorize).await.unwrap();
+        let location = self.visit(authorize).await.unwrap_or_else(|page| panic!("{page}"));
         location.query().unwrap_or_default().to_owned()
     }
 

@@ -3,7 +3,8 @@
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value, json};
 
-use super::tokens::{SigningKey, jws};
+use super::keys::SigningKey;
+use super::tokens::jws;
 use super::{Provider, User, random};
 use crate::client::{Answer, Client};
 
@@ -81,6 +82,15 @@ impl Provider {
             draft = draft.without(name);
         }
         draft
+    }
+
+    /// What userinfo says of the current user, as a token: Keycloak's *User info signed response algorithm*.
+    pub fn signed_userinfo(&self) -> Draft {
+        let User { mut claims } = self.state().user.clone();
+        claims.retain(|name, _| name != "realm_access" && name != "resource_access");
+        claims.insert("iss".to_owned(), self.issuer().into());
+        claims.insert("aud".to_owned(), Self::CLIENT_ID.into());
+        self.draft("JWT", Value::Object(claims))
     }
 
     fn draft(&self, kind: &str, claims: Value) -> Draft {

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, LOCATION};
 use http::{Method, Request, Response, StatusCode};
@@ -22,7 +22,7 @@ use url::Url;
 use url::form_urlencoded;
 
 use super::tls::{Stream, Tls};
-use super::{Grant, Lie, Provider, REALM, Seen, random};
+use super::{Lie, Provider, REALM, Seen, random};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -106,6 +106,7 @@ impl Provider {
         match (head.method, endpoint) {
             (Method::GET, "/.well-known/openid-configuration") => self.description().await,
             (Method::GET, "/protocol/openid-connect/auth") => self.authorize(&seen),
+            (Method::POST, "/protocol/openid-connect/ext/par/request") => self.push(&seen),
             (Method::POST, "/protocol/openid-connect/token") => self.token(&seen).await,
             (Method::GET, "/protocol/openid-connect/userinfo") => self.userinfo(&seen),
             (Method::GET, "/protocol/openid-connect/certs") => {
@@ -146,22 +147,27 @@ impl Provider {
             }
         }
         let endpoint = |name: &str| self.endpoint(name).to_string();
+        // Keycloak's `hostname-backchannel-dynamic`: what browsers open is public, the rest as it was asked.
+        let public = |name: &str| format!("{}/protocol/openid-connect/{name}", self.issuer());
         let mut description = json!({
-            "issuer": self.issuer(), "authorization_endpoint": endpoint("auth"), "token_endpoint": endpoint("token"),
+            "issuer": self.issuer(), "authorization_endpoint": public("auth"), "token_endpoint": endpoint("token"),
             "introspection_endpoint": endpoint("token/introspect"), "userinfo_endpoint": endpoint("userinfo"),
-            "end_session_endpoint": endpoint("logout"), "jwks_uri": endpoint("certs"),
+            "end_session_endpoint": public("logout"), "jwks_uri": endpoint("certs"),
             "check_session_iframe": endpoint("login-status-iframe.html"), "revocation_endpoint": endpoint("revoke"),
             "grant_types_supported": ["authorization_code", "client_credentials", "implicit", "refresh_token"],
             "response_types_supported": ["code", "none", "id_token", "code id_token token"],
             "response_modes_supported": ["query", "fragment", "form_post", "query.jwt"],
             "subject_types_supported": ["public", "pairwise"], "acr_values_supported": ["0", "1"],
-            "id_token_signing_alg_values_supported": ["PS256", "RS256", "ES256", "EdDSA", "HS256"],
+            "id_token_signing_alg_values_supported": [
+                "PS384", "RS384", "EdDSA", "ES384", "HS256", "HS512", "ES256", "RS256", "HS384", "ES512", "PS256", "PS512", "RS512",
+            ],
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_basic", "client_secret_post"],
             "claims_supported": ["aud", "sub", "iss", "auth_time", "name", "preferred_username", "email", "acr"],
             "claim_types_supported": ["normal"], "scopes_supported": ["openid", "profile", "email", "roles"],
             "code_challenge_methods_supported": ["plain", "S256"], "request_parameter_supported": true,
             "tls_client_certificate_bound_access_tokens": true, "dpop_signing_alg_values_supported": ["ES256"],
-            "authorization_response_iss_parameter_supported": true, "require_pushed_authorization_requests": false,
+            "authorization_response_iss_parameter_supported": true, "require_pushed_authorization_requests": self.state().pushed_only,
+            "pushed_authorization_request_endpoint": endpoint("ext/par/request"),
             "frontchannel_logout_supported": true, "frontchannel_logout_session_supported": true,
             "backchannel_logout_supported": true, "backchannel_logout_session_supported": true,
             "mtls_endpoint_aliases": {"token_endpoint": endpoint("token")},
@@ -173,6 +179,7 @@ impl Provider {
             (Lie::DiscoveryOnlyPlainPkce, "code_challenge_methods_supported", json!(["plain"])),
             (Lie::DiscoveryInsecureTokenEndpoint, "token_endpoint", json!("http://provider.example/token")),
             (Lie::DiscoveryNoUserinfo, "userinfo_endpoint", Value::Null),
+            (Lie::DiscoveryNoPushedRequests, "pushed_authorization_request_endpoint", Value::Null),
             (Lie::DiscoveryNoIssPromise, "authorization_response_iss_parameter_supported", json!(false)),
         ] {
             if self.lies(lie) {
@@ -184,55 +191,6 @@ impl Provider {
         }
         description.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         json_answer(200, &description)
-    }
-
-    /// Whoever comes is signed in at once.
-    fn authorize(&self, seen: &Seen) -> Answer {
-        let one = |name: &str| seen.query_value(name).unwrap_or_default().to_owned();
-        let redirect_uri = one("redirect_uri");
-        let known = {
-            let state = self.state();
-            state.redirect_uris.is_empty() || state.redirect_uris.contains(&redirect_uri)
-        };
-        let Some(mut back) = Url::parse(&redirect_uri).ok().filter(|_| known) else {
-            return page(400, "Invalid parameter: redirect_uri");
-        };
-        if one("client_id") != Self::CLIENT_ID {
-            return page(400, "Client not found.");
-        }
-        let sid = random();
-        let lie_iss = self.lies(Lie::AnswerOtherIss) || self.lies(Lie::AnswerDeniedOtherIss);
-        let iss = if lie_iss { "https://other.example/realms/test".to_owned() } else { self.issuer() };
-        let state = if self.lies(Lie::AnswerOtherState) { random() } else { one("state") };
-        back.query_pairs_mut().append_pair("state", &state);
-        if !self.lies(Lie::AnswerNoIss) {
-            back.query_pairs_mut().append_pair("iss", &iss);
-        }
-        let denied = self.lies(Lie::AnswerDenied) || self.lies(Lie::AnswerDeniedOtherIss);
-        let refusal = match (one("response_type").as_str(), one("code_challenge_method").as_str()) {
-            _ if denied => Some(("access_denied", "The user said no.")),
-            ("code", "S256") => None,
-            ("code", _) => Some(("invalid_request", "Missing parameter: code_challenge_method")),
-            _ => Some(("unsupported_response_type", "Client is not allowed to initiate browser login")),
-        };
-        if let Some((error, description)) = refusal {
-            back.query_pairs_mut().append_pair("error", error).append_pair("error_description", description);
-            return redirect(back.as_str());
-        }
-        let code = random();
-        back.query_pairs_mut().append_pair("session_state", &sid).append_pair("code", &code);
-        let mut state = self.state();
-        let grant = Grant {
-            user: state.user.clone(),
-            redirect_uri,
-            challenge: one("code_challenge"),
-            nonce: seen.query_value("nonce").map(str::to_owned),
-            scopes: one("scope"),
-            sid,
-            authenticated: self.now() - 10,
-        };
-        state.grants.insert(code, grant);
-        redirect(back.as_str())
     }
 
     async fn token(&self, seen: &Seen) -> Answer {
@@ -250,7 +208,7 @@ impl Provider {
                 return answer;
             }
         }
-        if !seen.is_client() {
+        if !self.is_client(seen) {
             return oauth_error(401, "unauthorized_client", "Invalid client or Invalid client credentials");
         }
         if seen.form_value("grant_type") == Some("refresh_token") {
@@ -300,6 +258,9 @@ impl Provider {
         if !grant.scopes.split(' ').any(|scope| scope == "openid") {
             return oauth_error(403, "insufficient_scope", "Missing openid scope");
         }
+        if let Some((kind, body)) = self.state().userinfo.clone() {
+            return answer(200, &kind, body);
+        }
         let mut claims = self.profile(&grant);
         if self.lies(Lie::UserinfoOtherSubject) {
             claims.insert("sub".to_owned(), "other".into());
@@ -308,7 +269,7 @@ impl Provider {
             claims.remove("sub");
         }
         if self.lies(Lie::UserinfoSigned) {
-            return answer(200, "application/jwt", self.signed_userinfo(&claims));
+            return answer(200, "application/jwt", self.signed_userinfo().token());
         }
         if self.lies(Lie::UserinfoArray) {
             return json_answer(200, &json!([claims]));
@@ -345,7 +306,7 @@ impl Provider {
         if self.lies(Lie::RevocationServerError) {
             return html(500);
         }
-        if !seen.is_client() {
+        if !self.is_client(seen) {
             return oauth_error(401, "unauthorized_client", "Invalid client or Invalid client credentials");
         }
         self.revoke(seen.form_value("token").unwrap_or_default());
@@ -363,17 +324,6 @@ impl Seen {
     pub fn form_value(&self, name: &str) -> Option<&str> {
         self.form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
-
-    /// Whether it shows the client's secret: RFC 6749 section 2.3.1.
-    fn is_client(&self) -> bool {
-        let credentials = self.authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
-        let decoded = credentials.and_then(|value| STANDARD.decode(value).ok()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&decoded).into_owned();
-        let decode = |part: &str| pairs(format!("x={part}").as_bytes()).remove(0).1;
-        text.split_once(':').is_some_and(|(id, secret)| {
-            decode(id) == Provider::CLIENT_ID && decode(secret) == Provider::CLIENT_SECRET
-        })
-    }
 }
 
 /// The session that a token of ours names.
@@ -383,7 +333,7 @@ fn sid_of(token: &str) -> Option<String> {
     claims["sid"].as_str().map(str::to_owned)
 }
 
-fn pairs(text: &[u8]) -> Vec<(String, String)> {
+pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(text).into_owned().collect()
 }
 
@@ -391,19 +341,19 @@ pub(super) fn json_answer(status: u16, body: &Value) -> Answer {
     answer(status, "application/json;charset=UTF-8", body.to_string())
 }
 
-fn oauth_error(status: u16, error: &str, description: &str) -> Answer {
+pub(super) fn oauth_error(status: u16, error: &str, description: &str) -> Answer {
     json_answer(status, &json!({"error": error, "error_description": description}))
 }
 
-fn html(status: u16) -> Answer {
+pub(super) fn html(status: u16) -> Answer {
     page(status, "We are sorry...")
 }
 
-fn page(status: u16, text: &str) -> Answer {
+pub(super) fn page(status: u16, text: &str) -> Answer {
     answer(status, "text/html;charset=utf-8", format!("<html><body><h1>{text}</h1></body></html>"))
 }
 
-fn redirect(location: &str) -> Answer {
+pub(super) fn redirect(location: &str) -> Answer {
     let mut response = answer(302, "text/plain", String::new());
     response.headers_mut().insert(LOCATION, location.parse().unwrap());
     response

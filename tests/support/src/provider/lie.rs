@@ -15,6 +15,7 @@ pub enum Lie {
     DiscoveryInsecureTokenEndpoint,
     DiscoveryNoUserinfo,
     DiscoveryNoIssPromise,
+    DiscoveryNoPushedRequests,
     /// Never answers.
     DiscoverySlow,
 
@@ -34,6 +35,13 @@ pub enum Lie {
     AnswerNoIss,
     AnswerOtherIss,
     AnswerOtherState,
+    /// In the address where a form was asked for, and the other way round.
+    AnswerOtherMode,
+
+    // Pushed requests.
+    PushedNoReference,
+    /// The reference counts no more when the browser shows it.
+    PushedExpired,
 
     // The token endpoint.
     TokenHtml,
@@ -89,6 +97,9 @@ pub enum Lie {
     IdTokenMacOfSecret,
     /// HS256 with the public key's text, as a confused verifier would use it.
     IdTokenMacOfPublicKey,
+    /// PS256 by the same key.
+    IdTokenOtherAlgorithm,
+    IdTokenEncrypted,
     IdTokenUnknownKey,
     IdTokenUnnamedKey,
     IdTokenCriticalHeader,

@@ -1,61 +1,14 @@
 //! Tokens and keys.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::keys::SigningKey;
 use super::{Grant, Lie, Provider, random};
-
-/// A key that signs.
-pub(super) struct SigningKey {
-    name: String,
-    pair: RsaKeyPair,
-}
-
-impl SigningKey {
-    /// The same for all providers of a process: making one takes a while.
-    pub(super) fn first() -> Arc<Self> {
-        static FIRST: LazyLock<Arc<SigningKey>> = LazyLock::new(SigningKey::generate);
-        Arc::clone(&FIRST)
-    }
-
-    pub(super) fn generate() -> Arc<Self> {
-        Arc::new(Self { name: random(), pair: RsaKeyPair::generate(KeySize::Rsa2048).unwrap() })
-    }
-
-    fn json(&self, name: &str) -> Value {
-        let (modulus, exponent) = numbers(self.pair.public_key().as_ref());
-        json!({
-            "kid": name, "kty": "RSA", "alg": "RS256", "use": "sig",
-            "n": URL_SAFE_NO_PAD.encode(modulus), "e": URL_SAFE_NO_PAD.encode(exponent),
-        })
-    }
-
-    pub(super) fn sign(&self, text: &str) -> Vec<u8> {
-        self.sign_by(&RSA_PKCS1_SHA256, text)
-    }
-
-    pub(super) fn sign_pss(&self, text: &str) -> Vec<u8> {
-        self.sign_by(&RSA_PSS_SHA256, text)
-    }
-
-    /// The public key, as a confused verifier would take it for a secret.
-    pub(super) fn public(&self) -> Vec<u8> {
-        self.pair.public_key().as_ref().to_vec()
-    }
-
-    fn sign_by(&self, how: &'static dyn RsaEncoding, text: &str) -> Vec<u8> {
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(how, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
-        signature
-    }
-}
 
 impl Provider {
     /// The key set.
@@ -137,7 +90,8 @@ impl Provider {
         let mut claims = grant.user.claims.clone();
         let own = json!({
             "exp": now + self.access_lifetime(), "iat": now, "auth_time": grant.authenticated,
-            "jti": format!("onrtac:{}", random()), "iss": self.issuer(), "aud": "account", "typ": "Bearer", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
+            "jti": format!("onrtac:{}", random()), "iss": self.issuer(), "aud": "account", "typ": "Bearer", "azp": Self::CLIENT_ID, "sid": grant.sid,
+            "acr": grant.acr,
             "allowed-origins": ["https://hub.example"], "scope": grant.scopes,
         });
         claims.extend(own.as_object().unwrap().clone());
@@ -192,6 +146,14 @@ impl Provider {
         let mac = |key: &[u8], text: &str| {
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
         };
+        if self.lies(Lie::IdTokenOtherAlgorithm) {
+            header["alg"] = "PS256".into();
+            return jws(&header, &claims, |text| self.signing_key().sign_pss(text));
+        }
+        if self.lies(Lie::IdTokenEncrypted) {
+            let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM","zip":"DEF"}"#);
+            return format!("{header}.AAAA.AAAA.AAAA.AAAA");
+        }
         if self.lies(Lie::IdTokenMalformed) {
             return "not a token".to_owned();
         }
@@ -202,7 +164,7 @@ impl Provider {
             return jws(&header, &claims, |text| mac(Self::CLIENT_SECRET.as_bytes(), text));
         }
         if self.lies(Lie::IdTokenMacOfPublicKey) {
-            let key = self.state().keys[0].pair.public_key().as_ref().to_vec();
+            let key = self.signing_key().public();
             return jws(&header, &claims, |text| mac(&key, text));
         }
         if self.lies(Lie::IdTokenBadSignature) || self.lies(Lie::IdTokenUnknownKey) {
@@ -214,11 +176,10 @@ impl Provider {
     fn id_token_claims(&self, grant: &Grant, access_token: &str) -> Map<String, Value> {
         let now = self.now();
         let mut claims = self.profile(grant);
-        let hash = digest::digest(&digest::SHA256, access_token.as_bytes());
         let own = json!({
             "exp": now + 300, "iat": now, "auth_time": grant.authenticated, "jti": random(), "iss": self.issuer(),
-            "aud": Self::CLIENT_ID, "typ": "ID", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": "1",
-            "at_hash": URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]),
+            "aud": Self::CLIENT_ID, "typ": "ID", "azp": Self::CLIENT_ID, "sid": grant.sid, "acr": grant.acr,
+            "at_hash": self.signing_key().half_hash(access_token),
         });
         claims.extend(own.as_object().unwrap().clone());
         if let Some(nonce) = &grant.nonce {
@@ -269,11 +230,14 @@ impl Provider {
                 claims.remove(name);
             }
         }
+        claims.extend(self.state().id_token_claims.clone());
+        claims.retain(|_, value| !value.is_null());
         claims
     }
 
     pub(super) fn header(&self) -> Value {
-        json!({"alg": "RS256", "typ": "JWT", "kid": self.state().keys[0].name})
+        let key = self.signing_key();
+        json!({"alg": key.algorithm, "typ": "JWT", "kid": key.name})
     }
 
     pub(super) fn signing_key(&self) -> Arc<SigningKey> {
@@ -289,14 +253,6 @@ impl Provider {
         let key = self.signing_key();
         jws(header, claims, |text| key.sign(text))
     }
-
-    /// A token as signed userinfo is.
-    pub(super) fn signed_userinfo(&self, claims: &Map<String, Value>) -> String {
-        let mut claims = claims.clone();
-        claims.insert("iss".to_owned(), self.issuer().into());
-        claims.insert("aud".to_owned(), Self::CLIENT_ID.into());
-        self.signed(&self.header(), &claims)
-    }
 }
 
 pub(super) fn jws(header: &Value, claims: &Map<String, Value>, sign: impl FnOnce(&str) -> Vec<u8>) -> String {
@@ -304,25 +260,4 @@ pub(super) fn jws(header: &Value, claims: &Map<String, Value>, sign: impl FnOnce
     let text = format!("{}.{}", encode(header.to_string()), encode(json!(claims).to_string()));
     let signature = URL_SAFE_NO_PAD.encode(sign(&text));
     format!("{text}.{signature}")
-}
-
-/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 appendix A.1.1): a sequence of two integers.
-fn numbers(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let (sequence, _) = element(der);
-    let (modulus, rest) = element(sequence);
-    let (exponent, _) = element(rest);
-    let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
-    (number(modulus), number(exponent))
-}
-
-/// The content of the first element, and what follows it.
-fn element(der: &[u8]) -> (&[u8], &[u8]) {
-    let (length, start) = match der[1] {
-        short @ 0..=0x7f => (usize::from(short), 2),
-        long => {
-            let bytes = usize::from(long & 0x7f);
-            (der[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), 2 + bytes)
-        }
-    };
-    der[start..].split_at(length)
 }
