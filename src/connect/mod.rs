@@ -15,6 +15,7 @@ mod secret_file;
 
 use std::io::{self, Read as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -194,8 +195,8 @@ async fn connect(options: Options, clock: Clock) -> Result<Report, ConnectError>
     let mut hub = Hub::new(&options)?;
     // Read first: a token lives a minute, and whoever types it should not wait for a search.
     let token = token(&options)?;
-    let probe =
-        Probe::new(hub.provider.ca_file.as_deref(), hub.provider.timeout.0, hub.provider.insecure_http)?;
+    let timeout = hub.provider.timeout.0.max(TIMEOUT);
+    let probe = Probe::new(hub.provider.ca_file.as_deref(), timeout, hub.provider.insecure_http)?;
     let mut found = search::find(&hub.issuer, &probe).await?;
     hub.learn(&found.issuer, found.elsewhere.then_some(&found.document), &found.description);
     let mut remarks = std::mem::take(&mut found.remarks);
@@ -291,3 +292,6 @@ fn access_token(given: &Secret) -> Secret {
 fn places(tried: &[(Url, String)]) -> String {
     tried.iter().fold(String::new(), |text, (url, why)| text + "\n    " + url.as_str() + ": " + why)
 }
+
+/// Registering takes longer than a login's calls, and no browser waits for it.
+const TIMEOUT: Duration = Duration::from_secs(30);

@@ -147,6 +147,16 @@ async fn no_provider_says_where_it_was_looked_for_and_why_it_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_ones_own_authority_needs_the_authority() {
+    let fake = Provider::start_with_tls().await;
+    let ran = connect(&fake.issuer(), &[]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("UnknownIssuer") && ran.err.contains("give --ca-file"), "{}", ran.err);
+    let ca_file = fake.authority().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(connect(&fake.issuer(), &["--ca-file", &ca_file]).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn what_is_no_address_is_a_wrong_command_line() {
     for (asked, public) in [
         ("https://", "https://hub.example"),

@@ -9,6 +9,7 @@
 )]
 
 mod browser;
+mod connect;
 mod docker;
 mod hub;
 mod journey;

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::eventually::patience;
+
 /// Longer than anything a test waits for, shorter than a test run.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -126,7 +128,9 @@ impl Client {
         stream.write_all(request).await.unwrap();
         stream.flush().await.unwrap();
         let head_only = request.starts_with(b"HEAD ");
-        tokio::time::timeout(PATIENCE, read_answer(&mut stream, head_only)).await.expect("an answer in time")
+        tokio::time::timeout(patience(), read_answer(&mut stream, head_only))
+            .await
+            .expect("an answer in time")
     }
 
     /// One request with the jar's cookies, on a connection of its own. Cookies that come back are kept.

@@ -10,12 +10,17 @@ where
     F: FnMut() -> A,
     A: Future<Output = bool>,
 {
-    #[expect(clippy::disallowed_methods, reason = "slow machines say how slow they are")]
-    let patience =
-        std::env::var("HUBGATE_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    let deadline = Instant::now() + Duration::from_secs(patience);
+    let patience = patience();
+    let deadline = Instant::now() + patience;
     while !condition().await {
-        assert!(Instant::now() < deadline, "waited {patience} s in vain for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// How long a test waits for anything.
+pub(crate) fn patience() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "slow machines say how slow they are")]
+    let seconds = std::env::var("HUBGATE_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
 }
