@@ -15,7 +15,10 @@ use hubgate::user::{User, UserName};
 use hubgate::workspace::{Parts, Place, State, Workspaces};
 use support::docker::{Engine, File, Image};
 use support::eventually::eventually;
+use support::hub::{EVERYONE, Hub, PROFILE};
 use support::upstream::Upstream;
+
+use crate::BINARY;
 
 const ASKS: &str = "access_token_file = \"/run/hubgate/access_token\"";
 const FILE: &str = "/run/hubgate/access_token";
@@ -263,4 +266,27 @@ async fn a_file_that_cannot_be_written_harms_nothing_else() {
     assert!(lab.is_ready("alice"));
     lab.give("alice", Some("another"));
     lab.until_file_is("alice", "another").await;
+}
+
+#[tokio::test]
+async fn signing_in_and_out_brings_the_access_token_and_takes_it_away() {
+    let hub =
+        Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}{ASKS}\naccess_token_owner = \"1000:100\"\n")).await;
+    hub.run_workspace("alice").await;
+    let content = || {
+        let container = hub.engine().container("hubgate-alice").unwrap();
+        container.files.get(FILE).cloned().unwrap().content.unwrap()
+    };
+    let first = content();
+    assert!(!first.is_empty(), "{}", hub.process().log());
+    let mut browser = hub.signed_in("alice").await;
+    eventually("the token of the newer session", async || content() != first && !content().is_empty()).await;
+    let second = content();
+    assert!(!hub.process().log().contains(&second) && !hub.process().log().contains(&first));
+    let container = hub.engine().container("hubgate-alice").unwrap();
+    assert!(!container.body.to_string().contains(&first), "{}", container.body);
+    let form_token = browser.open("/hub/logout").await.field("form_token").unwrap();
+    browser.submit("/hub/logout", &[("form_token", &form_token)]).await;
+    // Another session of theirs goes on.
+    assert!(!content().is_empty());
 }
