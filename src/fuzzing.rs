@@ -7,10 +7,10 @@
 mod names;
 mod paths;
 
-pub use self::names::{claims, user_name};
+pub use self::names::{claims, typed, user_name};
 pub use self::paths::route;
-pub use crate::gateway::fuzzing::{cookie, redirect_target};
-pub use crate::oidc::fuzzing::{answer, bearer, discovery, id_token, keys, logout_token};
+pub use crate::gateway::fuzzing::{cookie, credential, redirect_target};
+pub use crate::oidc::fuzzing::{answer, bearer, discovery, id_token, keys, logout_token, userinfo};
 
 #[cfg(test)]
 mod tests {
@@ -22,18 +22,21 @@ mod tests {
 
     type Judge = fn(&[u8]) -> bool;
 
-    const JUDGES: [(&str, Judge); 11] = [
+    const JUDGES: [(&str, Judge); 14] = [
         ("answer", answer),
         ("bearer", bearer),
         ("claims", claims),
         ("cookie", cookie),
+        ("credential", credential),
         ("discovery", discovery),
         ("id_token", id_token),
         ("keys", keys),
         ("logout_token", logout_token),
         ("redirect_target", redirect_target),
         ("route", route),
+        ("typed", typed),
         ("user_name", user_name),
+        ("userinfo", userinfo),
     ];
 
     fn below(folder: &str) -> BTreeSet<PathBuf> {

@@ -11,6 +11,8 @@ use crate::mapping::{Mapping, MappingError};
 use crate::oidc::fuzzing::{ISSUER, merged};
 use crate::routes::Route;
 use crate::spawner;
+use crate::token::device::{ClientLabel, UserCode};
+use crate::token::{Note, Scopes, TokenId};
 use crate::user::UserName;
 
 /// A claim, and a segment of a path, that shall name a user.
@@ -54,6 +56,34 @@ fn unescape(escaped: &str) -> Option<String> {
         bytes.push(hex.map_or(Some(byte), |hex| u8::from_str_radix(&hex?, 16).ok())?);
     }
     String::from_utf8(bytes).ok()
+}
+
+/// What people write of their tokens and programs, and read again on pages: each has one spelling, and stays in its line.
+pub fn typed(data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else { return false };
+    let one_line = |text: &str, most: usize| {
+        let turns =
+            |c: char| ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{2028}' || turns(c)), "{text:?}");
+        assert!(text.trim() == text && text.chars().count() <= most, "{text:?}");
+    };
+    if let Some(code) = UserCode::parse(text) {
+        assert_eq!(UserCode::parse(&code.to_string()), Some(code));
+    }
+    if let Some(id) = TokenId::parse(text) {
+        assert_eq!(id.to_string(), text, "an id has one spelling");
+    }
+    if let Ok(scopes) = Scopes::parse(text.split_whitespace(), None) {
+        assert_eq!(Scopes::parse(scopes.to_string().split_whitespace(), None), Ok(scopes));
+    }
+    if let Some(label) = ClientLabel::parse(text) {
+        one_line(label.as_str(), ClientLabel::MAX_CHARACTERS);
+        assert!(!label.as_str().contains(['<', '>', '&', '"', '\'']), "{label}");
+    }
+    let Ok(note) = Note::parse(text) else { return false };
+    one_line(note.as_str(), Note::MAX_CHARACTERS);
+    assert_eq!(Note::parse(note.as_str()).as_ref(), Ok(&note));
+    true
 }
 
 /// Claims of an ID token, and on the next line those of userinfo: who it is, and what they may do.

@@ -3,15 +3,16 @@
 
 use std::sync::LazyLock;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use url::Url;
 
 use super::attempts::is_token;
+use super::credential::Credential;
 use super::form::Form;
 use super::local_path::LocalPath;
 use crate::seal::Sealer;
-use crate::{cookies, session};
+use crate::{cookies, session, token};
 
 /// Where somebody wants to go after a login: as it is, and as the `next` of a login's query.
 pub fn redirect_target(data: &[u8]) -> bool {
@@ -45,9 +46,38 @@ fn stays(path: &LocalPath) {
     }
 }
 
+/// What programs show: `Authorization` fields, one a line.
+pub fn credential(data: &[u8]) -> bool {
+    let fields = lines(data);
+    let headers: HeaderMap = fields.iter().map(|field| (AUTHORIZATION, field.clone())).collect();
+    let Ok(credential) = Credential::find(&headers) else {
+        assert!(fields.len() > 1, "one field says one thing");
+        return false;
+    };
+    let (Credential::ApiToken(text) | Credential::Jwt(text)) = credential else { return false };
+    let shown = match &*fields {
+        [field] => field.to_str().unwrap_or_default(),
+        _ => "",
+    };
+    let scheme = shown.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    assert!(
+        ["bearer", "token"].contains(&&*scheme) && shown.trim().ends_with(text),
+        "{shown:?} is read as {text:?}"
+    );
+    match credential {
+        Credential::ApiToken(text) => is_an_api_token(text),
+        Credential::Jwt(_) | Credential::None => text.starts_with("ey") && text.split('.').count() == 3,
+    }
+}
+
+fn is_an_api_token(text: &str) -> bool {
+    let random = text.strip_prefix("hubgate_").unwrap_or_default();
+    token::parse(text).is_some_and(|_| is_random(random))
+}
+
 /// `Cookie` fields, one a line.
 pub fn cookie(data: &[u8]) -> bool {
-    let fields: Vec<_> = data.split(|b| *b == b'\n').flat_map(HeaderValue::from_bytes).collect();
+    let fields = lines(data);
     let mut headers: HeaderMap = fields.iter().map(|field| (COOKIE, field.clone())).collect();
     let text = |field: &'_ HeaderValue| field.to_str().unwrap_or_default().to_owned();
     let parts: Vec<String> = fields
@@ -84,11 +114,13 @@ fn ours(part: &str) -> bool {
 }
 
 fn is_a_session_id(value: &str) -> bool {
-    if session::parse(value).is_none() {
-        return false;
-    }
+    session::parse(value).is_some_and(|_| is_random(value))
+}
+
+/// 32 bytes in their one spelling.
+fn is_random(value: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    assert!(value.len() == 43 && value.chars().all(letter), "{value:?} is no session id");
+    assert!(value.len() == 43 && value.chars().all(letter), "{value:?} is none of ours");
     // Two bits of the last letter say nothing, and are zero.
     assert!(value.ends_with(|c: char| "AEIMQUYcgkosw048".contains(c)), "{value:?} is spelt in another way");
     true
@@ -101,6 +133,10 @@ fn opens_nothing(name: &str, value: &str) {
         let begins = |text: &str| text.starts_with(&format!("{name}=;"));
         assert!(cleared.to_str().is_ok_and(begins), "{cleared:?}");
     }
+}
+
+fn lines(data: &[u8]) -> Vec<HeaderValue> {
+    data.split(|b| *b == b'\n').flat_map(HeaderValue::from_bytes).collect()
 }
 
 static SEALER: LazyLock<Sealer> = LazyLock::new(|| Sealer::new(&crate::seal::random()));

@@ -21,7 +21,7 @@ use super::keys::Keys;
 
 use crate::config::SigningAlgorithm;
 
-pub use self::tokens::{bearer, id_token, logout_token};
+pub use self::tokens::{bearer, id_token, logout_token, userinfo};
 
 /// The provider's description of itself.
 pub fn discovery(data: &[u8]) -> bool {

@@ -59,7 +59,11 @@ impl Provider {
     }
 
     /// Section 5.3.4: a signature that is there is checked, and so is for whom it was made. It need not expire.
-    async fn signed_userinfo(&self, known: &Known, body: &[u8]) -> Result<Map<String, Value>, OidcError> {
+    pub(super) async fn signed_userinfo(
+        &self,
+        known: &Known,
+        body: &[u8],
+    ) -> Result<Map<String, Value>, OidcError> {
         let Some(keys) = &known.keys else {
             return Err(OidcError::Settings {
                 what: "its userinfo is signed (application/jwt), which can be verified with provider.issuer only"

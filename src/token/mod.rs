@@ -372,7 +372,7 @@ impl fmt::Debug for ApiTokens {
 }
 
 /// The hash of a token's text. There is one spelling: the prefix, and 43 characters of base64url, unused bits zero.
-fn parse(text: &str) -> Option<TokenHash> {
+pub(crate) fn parse(text: &str) -> Option<TokenHash> {
     let random = text.strip_prefix(ApiTokens::PREFIX)?;
     let mut decoded = [0; TOKEN_BYTES + 4];
     // Longer text is refused here, too: there is no room for it.

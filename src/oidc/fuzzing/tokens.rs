@@ -106,6 +106,24 @@ pub fn bearer(data: &[u8]) -> bool {
     true
 }
 
+/// What userinfo says, signed.
+pub fn userinfo(data: &[u8]) -> bool {
+    let textbook = Textbook::open();
+    let Some(token) = Token::new(data, &textbook) else { return false };
+    let Some(claims) = textbook.userinfo(&token) else { return false };
+    token.is_ours();
+    token.is_for_us();
+    assert!(token.claims.get("exp").is_none_or(|exp| exp.as_f64().is_some_and(|exp| exp + SKEW > NOW - 1.0)));
+    assert!(
+        !token.claims.contains_key("typ") && !token.claims.contains_key("events"),
+        "it is of another kind"
+    );
+    assert_eq!(claims, token.claims);
+    assert!(textbook.logout(&token).is_none(), "it is of several kinds");
+    assert!(textbook.userinfo(&token.again()).is_some(), "not the second time");
+    true
+}
+
 /// A token, and what any JSON parser reads in it.
 struct Token {
     /// With header, claims and signature.
@@ -129,6 +147,7 @@ impl Token {
             assert!(textbook.identity(&token).is_none(), "it is forged");
             assert!(textbook.logout(&token).is_none(), "it is forged");
             assert!(textbook.caller(&token).is_none(), "it is forged");
+            assert!(textbook.userinfo(&token).is_none(), "it is forged");
             return None;
         };
         let (claims, access_token) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -228,6 +247,10 @@ impl Textbook {
 
     fn logout(&self, token: &Token) -> Option<LogoutToken> {
         self.provider.logout_token(&token.signed).now_or_never()?.ok()
+    }
+
+    fn userinfo(&self, token: &Token) -> Option<Map<String, Value>> {
+        self.provider.signed_userinfo(&self.known, token.signed.as_bytes()).now_or_never()?.ok()
     }
 
     fn caller(&self, token: &Token) -> Option<Identity> {
