@@ -2,6 +2,7 @@
 
 mod bearer;
 mod client;
+mod conformance;
 mod description;
 mod keys;
 mod lies;
@@ -9,6 +10,7 @@ mod logout;
 mod outage;
 mod refresh;
 mod request;
+mod rp_login;
 mod rp_tokens;
 mod userinfo;
 
