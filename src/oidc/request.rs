@@ -1,7 +1,7 @@
 //! What a login asks of the provider: by the browser, or handed over beforehand (PAR, RFC 9126).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use oauth2::basic::BasicClient;
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -10,7 +10,7 @@ use super::discovery::Known;
 use super::exchange::answered;
 use super::{Login, OidcError, Provider};
 use crate::config::{self, ResponseMode};
-use crate::seal::{random_text, sha256};
+use crate::seal::random_text;
 
 /// What is wanted of a login; by default, an ordinary one.
 #[derive(Debug, Clone, Default)]
@@ -73,10 +73,10 @@ impl Provider {
                 .unwrap_or_else(|| requests.acr_values.clone()),
             max_age: step_up.max_age.or(requests.max_age),
         };
-        let parameters = self.parameters(&known, want, &login);
+        let url = self.address(&known, want, &login);
         let url = match pushed(requests.pushed, &known)? {
-            Some(endpoint) => self.push(&known, endpoint, &parameters).await?,
-            None => at(&known.authorize, &parameters),
+            Some(endpoint) => self.push(&known, endpoint, &url).await?,
+            None => url,
         };
         Ok((url, login))
     }
@@ -86,17 +86,27 @@ impl Provider {
         self.0.requests.response_mode
     }
 
-    fn parameters(&self, known: &Known, want: &Want, login: &Login) -> Vec<(&'static str, String)> {
+    /// The whole request, as a browser would carry it.
+    fn address(&self, known: &Known, want: &Want, login: &Login) -> Url {
         let client = &self.0.client;
-        let mut all = vec![
-            ("response_type", "code".to_owned()),
-            ("client_id", client.id.clone()),
-            ("redirect_uri", client.callback.to_string()),
-            ("scope", client.scopes.join(" ")),
-            ("state", login.state.clone()),
-            ("code_challenge", challenge(&login.verifier)),
-            ("code_challenge_method", "S256".to_owned()),
-        ];
+        let verifier = PkceCodeVerifier::new(login.verifier.clone());
+        let oauth = BasicClient::new(ClientId::new(client.id.clone()))
+            .set_auth_uri(AuthUrl::from_url(known.authorize.clone()))
+            .set_redirect_uri(RedirectUrl::from_url(client.callback.clone()));
+        let mut request = oauth
+            .authorize_url(|| CsrfToken::new(login.state.clone()))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .add_scopes(client.scopes.iter().cloned().map(Scope::new));
+        for (name, value) in self.extras(known, want, login) {
+            request = request.add_extra_param(name, value);
+        }
+        request.url().0
+    }
+
+    /// What OAuth 2.0 alone does not know.
+    fn extras(&self, known: &Known, want: &Want, login: &Login) -> Vec<(&'static str, String)> {
+        let client = &self.0.client;
+        let mut all = Vec::new();
         if known.keys.is_some() {
             all.push(("nonce", login.nonce.clone()));
         }
@@ -126,21 +136,22 @@ impl Provider {
     }
 
     /// Hands the request over, and gets what browsers are to carry in its place: good once, and not for long.
-    async fn push(
-        &self,
-        known: &Known,
-        endpoint: &Url,
-        parameters: &[(&'static str, String)],
-    ) -> Result<Url, OidcError> {
-        let pairs: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    async fn push(&self, known: &Known, endpoint: &Url, address: &Url) -> Result<Url, OidcError> {
+        // What the endpoint's own address has is not ours to hand over.
+        let own = known.authorize.query_pairs().count();
+        let all: Vec<_> = address.query_pairs().skip(own).collect();
+        let pairs: Vec<_> = all.iter().map(|(name, value)| (&**name, &**value)).collect();
         let request = self.authenticated(known, endpoint, &pairs)?;
         let response = Box::pin(self.0.http.json(request)).await?;
         let fields = answered(response.status(), response.body())?;
         let reference = (fields.get("request_uri").and_then(Value::as_str))
             .filter(|reference| (1..=LONGEST_REFERENCE).contains(&reference.len()))
             .ok_or_else(|| OidcError::untrusted("it took a request and gave no request_uri for it", None))?;
-        let reference = [("client_id", self.0.client.id.clone()), ("request_uri", reference.to_owned())];
-        Ok(at(&known.authorize, &reference))
+        let mut url = known.authorize.clone();
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.0.client.id)
+            .append_pair("request_uri", reference);
+        Ok(url)
     }
 }
 
@@ -156,38 +167,7 @@ fn pushed(wanted: bool, known: &Known) -> Result<Option<&Url>, OidcError> {
     }
 }
 
-/// The endpoint keeps the query that it has (RFC 6749 section 3.1).
-fn at(endpoint: &Url, parameters: &[(&'static str, String)]) -> Url {
-    let mut url = endpoint.clone();
-    url.query_pairs_mut().extend_pairs(parameters);
-    url
-}
-
-/// `S256` of a verifier (RFC 7636 section 4.2).
-fn challenge(verifier: &str) -> String {
-    URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))
-}
-
 /// 256 bits.
 const RANDOM_BYTES: usize = 32;
 /// The longest reference to a pushed request, in bytes: it goes into an address.
 const LONGEST_REFERENCE: usize = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_challenge_is_the_standards() {
-        // RFC 7636 appendix B.
-        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-    }
-
-    #[test]
-    fn an_endpoint_keeps_its_query() {
-        let endpoint = Url::parse("https://kc.example/auth?tenant=a").unwrap();
-        let url = at(&endpoint, &[("scope", "openid a&b".to_owned())]);
-        assert_eq!(url.as_str(), "https://kc.example/auth?tenant=a&scope=openid+a%26b");
-    }
-}

@@ -9,6 +9,7 @@ mod listed;
 mod renew;
 mod standing;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -159,6 +160,10 @@ impl Sessions {
         }
         self.bury().await?;
         self.count();
+        let users: BTreeSet<_> = self.0.live.iter().map(|session| session.name.clone()).collect();
+        for user in &users {
+            self.tell_token(user);
+        }
         Ok(self.0.live.len())
     }
 
@@ -178,7 +183,6 @@ impl Sessions {
         let session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);
         session.last_seen.store(row.last_seen, Ordering::Relaxed);
         session.written.store(row.last_seen, Ordering::Relaxed);
-        self.tell_token(&session);
         Ok(session)
     }
 
@@ -213,12 +217,16 @@ impl Sessions {
         }
         self.end_surplus(&session.name);
         self.count();
-        self.tell_token(&session);
+        self.tell_token(&session.name);
         Ok((Secret::new(URL_SAFE_NO_PAD.encode(secret)), session))
     }
 
-    fn tell_token(&self, session: &Session) {
-        (self.0.tell)(&session.name, News::Token(session.standing().tokens.access_token.as_ref()));
+    /// Of several sessions of one person it is the newest token that counts.
+    fn tell_token(&self, name: &UserName) {
+        let theirs = self.0.live.iter().filter(|session| session.name == *name);
+        let newest = theirs.map(|session| session.standing()).max_by_key(|standing| standing.tokens.issued);
+        let token = newest.as_ref().and_then(|standing| standing.tokens.access_token.as_ref());
+        (self.0.tell)(name, News::Token(token));
     }
 
     fn sealed(&self, session: &Session) -> String {
@@ -261,10 +269,7 @@ impl Sessions {
     fn close(&self, session: &Session) {
         session.ended.cancel();
         self.doom(session.id);
-        let last = !self.0.live.iter().any(|other| other.name == session.name);
-        if last {
-            (self.0.tell)(&session.name, News::Token(None));
-        }
+        self.tell_token(&session.name);
     }
 
     /// To be called on a timer: ends what is over, writes down when sessions were last used.

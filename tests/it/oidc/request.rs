@@ -279,3 +279,15 @@ async fn a_time_that_is_none_is_refused() {
         assert!(pair.log_in().await.unwrap_err().to_string().contains("clock"), "{name}");
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_keeps_the_query_that_it_has() {
+    let fake = Fake::start().await;
+    let mut config = by_urls(&fake);
+    config.authorize_url.as_mut().unwrap().set_query(Some("tenant=a%26b"));
+    let provider = provider(&config, &Clock::manual(NOW)).unwrap();
+    let (url, login) = provider.begin(&Want::default()).await.unwrap();
+    let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+    assert_eq!(pairs[0], ("tenant".to_owned(), "a&b".to_owned()), "RFC 6749 section 3.1");
+    assert!(pairs.contains(&("state".to_owned(), login.state)));
+}
