@@ -256,7 +256,7 @@ fn control(
 /// Takes API tokens back, and judges their owners by what the provider last said of them.
 async fn restore(tokens: &ApiTokens, people: &People, mapping: &Mapping) -> Result<(), AppError> {
     let judge = async |name: &UserName| {
-        let Some(known) = people.recall(name).await? else { return Ok(None) };
+        let Some(known) = people.recall(name).await?.filter(|known| !known.barred) else { return Ok(None) };
         let user = mapping.user(&known.provider, &known.identity, name.clone()).ok();
         Ok(user.map(|user| Right { provider: known.provider.into(), user }))
     };

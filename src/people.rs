@@ -30,6 +30,9 @@ pub struct Known {
     pub identity: Identity,
     /// When.
     pub at: Timestamp,
+    /// It said since that they may not enter any more, whatever the rules are.
+    #[serde(default)]
+    pub barred: bool,
 }
 
 #[derive(Serialize)]
@@ -38,6 +41,7 @@ struct Kept<'a> {
     provider: &'a str,
     identity: &'a Identity,
     at: Timestamp,
+    barred: bool,
 }
 
 impl People {
@@ -53,9 +57,19 @@ impl People {
         provider: &str,
         identity: &Identity,
     ) -> Result<(), StoreError> {
-        let kept = Kept { version: VERSION, provider, identity, at: self.clock.now() };
-        let sealed = self.sealer.seal(&context(name), &plain(&kept));
-        self.store.keep_identity(&identity.issuer, &identity.subject, &sealed).await
+        let kept = Kept { version: VERSION, provider, identity, at: self.clock.now(), barred: false };
+        self.keep(name, &kept).await
+    }
+
+    /// The same, of somebody whom it lets in no more: that holds until they sign in again.
+    pub async fn bar(&self, name: &UserName, provider: &str, identity: &Identity) -> Result<(), StoreError> {
+        let kept = Kept { version: VERSION, provider, identity, at: self.clock.now(), barred: true };
+        self.keep(name, &kept).await
+    }
+
+    async fn keep(&self, name: &UserName, kept: &Kept<'_>) -> Result<(), StoreError> {
+        let sealed = self.sealer.seal(&context(name), &plain(kept));
+        self.store.keep_identity(&kept.identity.issuer, &kept.identity.subject, &sealed).await
     }
 
     /// What was last said of `name`. Nothing of whoever has not signed in since this is kept, or if it was changed.

@@ -28,7 +28,7 @@ impl Hooks {
     }
 
     pub(super) fn tell(self) -> Tell {
-        let Self { people, api_tokens, workspaces, tasks, .. } = self;
+        let Self { mapping, people, api_tokens, workspaces, tasks } = self;
         Arc::new(move |name, news| match news {
             News::Token(token) => workspaces.give_token(name, token),
             // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
@@ -36,10 +36,16 @@ impl Hooks {
                 let (people, api_tokens) = (people.clone(), api_tokens.clone());
                 let (provider, identity) = (Arc::clone(provider), identity.clone());
                 let name = name.clone();
+                // The rules would let them in: then it is the provider that does not.
+                let barred = user.is_none() && mapping.user(&provider, &identity, name.clone()).is_ok();
                 let right = user.map(|user| Right { provider: Arc::clone(&provider), user: user.clone() });
                 tasks.spawn(async move {
-                    let kept = people.remember(&name, &provider, &identity).await;
                     let judged = api_tokens.judged(&name, right).await;
+                    let kept = if barred {
+                        people.bar(&name, &provider, &identity).await
+                    } else {
+                        people.remember(&name, &provider, &identity).await
+                    };
                     if let Err(error) = kept.and(judged) {
                         error!(error = cause(&error), "cannot write down what is new of a user");
                     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
@@ -22,6 +22,8 @@ pub(super) struct Bearer {
     /// What is open for it hangs on this.
     pub(super) lifeline: Arc<Lifeline>,
     ended: CancellationToken,
+    /// Whom the provider vouches for, without the claims.
+    identity: Identity,
     issued: Timestamp,
     expires: Timestamp,
 }
@@ -36,6 +38,11 @@ pub(super) struct Bearers {
 }
 
 impl Bearer {
+    /// When the provider vouched for it, and whom for.
+    pub(super) fn vouched(&self) -> (&Identity, Timestamp) {
+        (&self.identity, self.issued)
+    }
+
     /// What it may do. Making tokens is not among it: what passes in minutes must not buy what stays for months.
     pub(super) fn scopes(&self) -> Scopes {
         Scopes::of(&self.right.user).iter().filter(|scope| *scope != Scope::Tokens).collect()
@@ -60,7 +67,7 @@ impl Bearers {
         let bearer = Arc::clone(self.known.get(hash)?.value());
         let counts = !bearer.is_over(self.clock.now()) && bearer.issued >= not_before(&bearer.right.provider);
         if !counts {
-            self.drop(&bearer);
+            self.end(&bearer);
         }
         counts.then_some(bearer)
     }
@@ -75,6 +82,7 @@ impl Bearers {
             right,
             lifeline: Lifeline::new(ended.child_token()),
             ended,
+            identity: Identity { claims: Map::new(), ..identity.clone() },
             issued: time("iat").unwrap_or_default(),
             expires: time("exp").unwrap_or(now).min(now + LONGEST),
         });
@@ -87,13 +95,24 @@ impl Bearers {
             let first =
                 self.known.iter().min_by_key(|bearer| bearer.expires).map(|bearer| Arc::clone(&bearer));
             if let Some(first) = first {
-                self.drop(&first);
+                self.end(&first);
             }
         }
         if let Some(same) = self.known.insert(hash, Arc::clone(&bearer)) {
             same.ended.cancel();
         }
         bearer
+    }
+
+    /// Ends every one for which `over` holds, by whom the provider vouched for, and when.
+    pub(super) fn end_where(&self, over: impl Fn(&Identity, Timestamp) -> bool) {
+        self.known.retain(|_, bearer| {
+            let ends = over(&bearer.identity, bearer.issued);
+            if ends {
+                bearer.ended.cancel();
+            }
+            !ends
+        });
     }
 
     /// To be called on a timer: what is over takes along what is open for it.
@@ -108,7 +127,8 @@ impl Bearers {
         });
     }
 
-    fn drop(&self, bearer: &Bearer) {
+    /// Ends one.
+    pub(super) fn end(&self, bearer: &Bearer) {
         self.known.remove(&bearer.hash);
         bearer.ended.cancel();
     }
@@ -187,6 +207,17 @@ mod tests {
         assert!(bearers.find(&[1; 32], |_provider| NOW - 10).is_some());
         assert!(bearers.find(&[1; 32], |_provider| NOW - 9).is_none());
         assert!(bearer.ended.is_cancelled());
+    }
+
+    #[test]
+    fn an_access_token_ends_with_the_session_at_the_provider() {
+        let bearers = Bearers::new(Clock::manual(NOW));
+        let of = |sid: &str| Identity { sid: Some(sid.into()), ..identity(json!(NOW + 60)) };
+        let gone = bearers.keep([1; 32], right(false), &of("a"));
+        let stays = bearers.keep([2; 32], right(false), &of("b"));
+        bearers.end_where(|identity, issued| identity.sid.as_deref() == Some("a") && issued == NOW - 10);
+        assert!(gone.ended.is_cancelled() && !stays.ended.is_cancelled());
+        assert!(bearers.find(&[1; 32], never).is_none() && bearers.find(&[2; 32], never).is_some());
     }
 
     #[test]

@@ -165,7 +165,14 @@ impl Gateway {
         let identity = provider.bearer(text).await?;
         let user = self.admit_program(name, &identity).await?;
         let right = Right { provider: Arc::clone(name), user };
-        Ok(Some(self.1.bearers.keep(hash, right, &identity)))
+        let bearer = self.1.bearers.keep(hash, right, &identity);
+        // Looked at once it can be found: a logout that comes from now on finds it.
+        let (vouched, issued) = bearer.vouched();
+        if self.0.sessions.was_ended(vouched, issued) {
+            self.1.bearers.end(&bearer);
+            return Err(ProgramRefusal::BadToken.into());
+        }
+        Ok(Some(bearer))
     }
 
     /// The access token of this hash, if it was verified and still counts.

@@ -44,7 +44,10 @@ impl Gateway {
 
     async fn end_as_told(&self, token: LogoutToken) -> Response<Body> {
         let LogoutToken { issuer, subject, sid, issued, .. } = token;
-        match self.0.sessions.end_as_told(Logout { issuer, sid, subject, issued }).await {
+        let logout = Logout { issuer, sid, subject, issued };
+        let ended = self.0.sessions.end_as_told(logout.clone()).await;
+        self.1.bearers.end_where(|identity, issued| logout.means(identity, issued));
+        match ended {
             Ok(ended) => info!(event = "provider_logout", ended, "the provider has ended sessions"),
             // They are over all the same; the store is tried again.
             Err(error) => error!(error = cause(&error), "sessions that are over cannot be deleted yet"),

@@ -7,7 +7,6 @@ use tracing::info;
 use super::{Session, Sessions};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
-use crate::oidc::Tokens;
 use crate::store::StoreError;
 
 /// What the provider says is over.
@@ -39,7 +38,7 @@ impl Sessions {
             .add(logout.clone(), self.0.clock.now());
         let means = |session: &Session| {
             let standing = session.standing();
-            logout.means(&standing.identity, &standing.tokens, session.created)
+            logout.means(&standing.identity, standing.tokens.issued.unwrap_or(session.created))
         };
         self.end_where(means).await
     }
@@ -64,22 +63,25 @@ impl Sessions {
     /// Whether the provider has ended this meanwhile.
     pub(super) fn is_buried(&self, session: &Session) -> bool {
         let standing = session.standing();
+        self.was_ended(&standing.identity, standing.tokens.issued.unwrap_or(session.created))
+    }
+
+    /// Whether the provider has ended, in the last minutes, what it vouched for at `issued`.
+    pub fn was_ended(&self, identity: &Identity, issued: Timestamp) -> bool {
         let tombstones = self.0.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
-        tombstones
-            .0
-            .iter()
-            .any(|(_, logout)| logout.means(&standing.identity, &standing.tokens, session.created))
+        tombstones.0.iter().any(|(_, logout)| logout.means(identity, issued))
     }
 }
 
 impl Logout {
-    fn means(&self, identity: &Identity, tokens: &Tokens, created: Timestamp) -> bool {
+    /// Whether it is about what the provider vouched for at `issued`.
+    pub fn means(&self, identity: &Identity, issued: Timestamp) -> bool {
         let whose = self.subject.as_ref().is_none_or(|subject| *subject == identity.subject);
         let which = match (&self.sid, &self.subject) {
             (Some(sid), _) => identity.sid.as_ref() == Some(sid),
             // By the provider's clock on both sides: a login after this logout goes on, if the token comes late or is
             // repeated.
-            (None, Some(_)) => tokens.issued.unwrap_or(created) <= self.issued,
+            (None, Some(_)) => issued <= self.issued,
             (None, None) => false,
         };
         self.issuer == identity.issuer && whose && which
@@ -121,8 +123,7 @@ mod tests {
 
     #[test]
     fn a_session_at_the_provider_is_one_session() {
-        let tokens = Tokens::default();
-        let ended = |logout: Logout, sid| logout.means(&identity(sid), &tokens, 50);
+        let ended = |logout: Logout, sid| logout.means(&identity(sid), 50);
         assert!(ended(logout(Some("s"), None), Some("s")));
         assert!(ended(logout(Some("s"), Some("alice")), Some("s")));
         assert!(!ended(logout(Some("s"), Some("alice")), Some("t")), "another session of hers");
@@ -135,11 +136,9 @@ mod tests {
 
     #[test]
     fn all_of_a_persons_sessions_are_those_before_the_logout() {
-        let issued = |issued| Tokens { issued: Some(issued), ..Tokens::default() };
         let all = logout(None, Some("alice"));
-        assert!(all.means(&identity(None), &issued(100), 500));
-        assert!(!all.means(&identity(None), &issued(101), 50), "a login since then");
-        assert!(all.means(&identity(None), &Tokens::default(), 100));
+        assert!(all.means(&identity(None), 100));
+        assert!(!all.means(&identity(None), 101), "a login since then");
     }
 
     #[test]

@@ -273,6 +273,29 @@ async fn tokens_outlive_the_session_and_a_restart_and_rest_with_a_lost_role() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_login() {
+    let sections = format!("{EVERYONE}{PROFILE}[session]\nrefresh_interval = \"1s\"\n");
+    let mut hub = Hub::with(BINARY, &sections).await;
+    let mut alice = hub.signed_in("alice").await;
+    let token = format!("token {}", make_token(&mut alice, &ALL).await);
+    let status = async |hub: &Hub| call(hub, "GET", "/hub/api/user", &token, "").await.status;
+    assert_eq!(status(&hub).await, 200);
+    hub.provider().disable("alice");
+    eventually("the hub hears of it", || {
+        let mut alice = alice.clone();
+        async move { alice.fetch("GET", "/hub/home", b"").await.status == 401 }
+    })
+    .await;
+    eventually("the tokens rest", || async { status(&hub).await == 401 }).await;
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    assert_eq!(status(&hub).await, 401, "the rules let her in, and her provider does not");
+    hub.signed_in("alice").await;
+    assert_eq!(status(&hub).await, 200);
+}
+
+#[tokio::test]
 async fn an_access_token_of_the_realm_opens_what_was_issued_for_this_hub() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
@@ -319,6 +342,28 @@ async fn an_access_token_of_the_realm_opens_what_was_issued_for_this_hub() {
     assert_eq!(call(&hub, "GET", "/hub/api/user", &carols, "").await.status, 200, "no browser was needed");
     assert_eq!(hub.requests("alice"), before);
     assert!(!hub.process().log().contains("eyJ"), "no token in the log");
+}
+
+#[tokio::test]
+async fn a_back_channel_logout_ends_the_access_tokens_of_the_session_too() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    hub.provider().user("alice", json!({}));
+    let of = |sid: &str| {
+        let draft = hub.provider().access_token_for(Provider::CLIENT_ID).claim("sid", sid);
+        format!("Bearer {}", draft.token())
+    };
+    let (known, unseen, other) = (of("s1"), of("s1"), of("s2"));
+    let (status, mut gone) = websocket(&hub, &known, "").await;
+    assert_eq!((status, call(&hub, "GET", "/user/alice/x", &other, "").await.status), (101, 200));
+    let told = hub.provider().logout_token(Some("s1")).post(&hub.client(), "/hub/backchannel-logout").await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let mut bytes = Vec::new();
+    drop(tokio::time::timeout(PATIENCE, gone.read_to_end(&mut bytes)).await.expect("an end in time"));
+    for ended in [known, unseen] {
+        assert_eq!(call(&hub, "GET", "/user/alice/x", &ended, "").await.status, 401);
+    }
+    assert_eq!(call(&hub, "GET", "/user/alice/x", &other, "").await.status, 200, "another session's goes on");
 }
 
 #[tokio::test]

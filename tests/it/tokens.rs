@@ -367,6 +367,10 @@ async fn what_was_last_said_of_a_person_is_kept_sealed_and_is_theirs() {
     assert!(!sealed.contains("canary"));
     hub.store.keep_identity(ISSUER, "bob", &sealed).await.unwrap();
     assert_eq!(hub.people.recall(&name("bob")).await.unwrap(), None, "moved to somebody else");
+    hub.people.bar(&name("alice"), PROVIDER, &identity("alice", &[])).await.unwrap();
+    assert!(hub.people.recall(&name("alice")).await.unwrap().is_some_and(|known| known.barred));
+    hub.people.remember(&name("alice"), PROVIDER, &identity("alice", &[])).await.unwrap();
+    assert!(hub.people.recall(&name("alice")).await.unwrap().is_some_and(|known| !known.barred));
     hub.people.remember(&name("bob"), PROVIDER, &identity("alice", &[])).await.unwrap();
     assert_eq!(hub.people.recall(&name("bob")).await.unwrap(), None, "said of somebody else");
     assert_eq!(hub.people.recall(&name("carol")).await.unwrap(), None);
