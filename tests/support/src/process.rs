@@ -25,6 +25,7 @@ pub const OTHER_NAME: &str = "other.hub.example";
 #[derive(Debug)]
 pub struct Process {
     binary: PathBuf,
+    name: String,
     folder: TempDir,
     address: IpAddr,
     authority: Authority,
@@ -44,14 +45,24 @@ impl Process {
     /// Starts the program with these sections beside `[public]`, `[listen]`, `[[certificate]]`, `[store]` and
     /// `[log]`. `{folder}` in them is the hub's folder, `{address}` its own loopback address. The provider's secret is the file `secret`.
     pub async fn start(binary: &str, sections: &str, secret: &str) -> Self {
+        Self::start_as(binary, NAME, Authority::new(), sections, secret).await
+    }
+
+    /// The same for a hub of another name than [`NAME`], whose certificate `authority` signs.
+    pub async fn start_as(
+        binary: &str,
+        name: &str,
+        authority: Authority,
+        sections: &str,
+        secret: &str,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
-        let authority = Authority::new();
         let address = own_address();
-        authority.write_pair(folder.path(), &[NAME, OTHER_NAME]);
+        authority.write_pair(folder.path(), &[name, OTHER_NAME]);
         write_secret(&folder.path().join("secret"), secret);
         let here = folder.path().display().to_string();
         let config = format!(
-            "[public]\nurl = \"https://{NAME}:{PORT}\"\ncontact = \"Ask the lab.\"\n\n\
+            "[public]\nurl = \"https://{name}:{PORT}\"\ncontact = \"Ask the lab.\"\n\n\
              [listen]\nhttps = [\"{address}:{PORT}\"]\nhttp = [\"{address}:{REDIRECT}\"]\noperations = \"{address}:{OPERATIONS}\"\n\
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
@@ -63,7 +74,8 @@ impl Process {
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
         let log = Arc::default();
         let child = spawn(Path::new(binary), folder.path(), &log);
-        let process = Self { binary: binary.into(), folder, address, authority, child, log };
+        let process =
+            Self { binary: binary.into(), name: name.to_owned(), folder, address, authority, child, log };
         process.until_alive().await;
         process
     }
@@ -122,12 +134,12 @@ impl Process {
 
     /// Its origin, as browsers see it.
     pub fn origin(&self) -> String {
-        format!("https://{NAME}:{PORT}")
+        format!("https://{}", self.host())
     }
 
     /// Its host and port.
     pub fn host(&self) -> String {
-        format!("{NAME}:{PORT}")
+        format!("{}:{PORT}", self.name)
     }
 
     /// A browser that has never been here.
