@@ -2,10 +2,11 @@
 
 use std::process::Stdio;
 
+use support::certs::Authority;
 use support::process::Process;
 use tokio::process::Command;
 
-use crate::keycloak::{CLIENT_SECRET, Keycloak};
+use crate::keycloak::{AUTHORITY, CLIENT_SECRET, Keycloak};
 use crate::parts::part;
 
 /// The network of the workspaces, with a gateway that is known beforehand.
@@ -35,19 +36,49 @@ pub(crate) async fn start(binary: &str, profiles: &str, port: u16) -> Process {
     clear(port).await;
     let mut keycloak = Keycloak::connect().await;
     let sections = format!(
-        "[provider]\nissuer = \"{issuer}\"\nclient_id = \"hubgate\"\nclient_secret = {{ file = \"{{folder}}/secret\" }}\n\
-         ca_file = \"{ca}\"\n\n\
-         [[rule]]\nrealm_roles = [\"hub-user\"]\n\n\
-         [spawner.docker]\nsocket = \"{socket}\"\nnetwork = \"{NETWORK}\"\nprefix = \"hubgate-real-{port}\"\n\n\
-         [hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{profiles}",
-        issuer = keycloak.issuer(),
-        ca = part("HUBGATE_TEST_KEYCLOAK_CA"),
-        socket = part("HUBGATE_TEST_DOCKER").trim_start_matches("unix://"),
+        "{}[[rule]]\nrealm_roles = [\"hub-user\"]\n\n[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{profiles}",
+        parts(&keycloak, "", port),
     );
     let process = Process::start(binary, &sections, CLIENT_SECRET).await;
     keycloak.register(&process.origin()).await;
     process.until_ready().await;
     process
+}
+
+/// Starts a hub that Keycloak can call, too: it has a name of its own there, and a certificate that Keycloak trusts.
+/// `provider` is added to its section of the provider.
+pub(crate) async fn start_in(
+    keycloak: &mut Keycloak,
+    binary: &str,
+    provider: &str,
+    sections: &str,
+    port: u16,
+) -> Process {
+    make_network().await;
+    clear(port).await;
+    let name = format!("hub-{port}.example");
+    let key = std::fs::read_to_string(part("HUBGATE_TEST_KEYCLOAK_CA_KEY")).unwrap();
+    let authority = Authority::known(AUTHORITY, &key);
+    let sections = format!("{}{sections}", parts(keycloak, provider, port));
+    let process = Process::start_as(binary, &name, authority, &sections, CLIENT_SECRET).await;
+    Keycloak::learn_host(&name, process.address().ip());
+    keycloak.register(&process.origin()).await;
+    process.until_ready().await;
+    process
+}
+
+/// The sections of a provider and of an engine.
+fn parts(keycloak: &Keycloak, provider: &str, port: u16) -> String {
+    // A hub with a key has no secret.
+    let secret =
+        if provider.contains("client_key") { "" } else { "client_secret = { file = \"{folder}/secret\" }\n" };
+    format!(
+        "[provider]\nissuer = \"{issuer}\"\nclient_id = \"hubgate\"\n{secret}ca_file = \"{ca}\"\n{provider}\n\
+         [spawner.docker]\nsocket = \"{socket}\"\nnetwork = \"{NETWORK}\"\nprefix = \"hubgate-real-{port}\"\n\n",
+        issuer = keycloak.issuer(),
+        ca = part("HUBGATE_TEST_KEYCLOAK_CA"),
+        socket = part("HUBGATE_TEST_DOCKER").trim_start_matches("unix://"),
+    )
 }
 
 async fn make_network() {

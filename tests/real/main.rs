@@ -15,4 +15,7 @@ mod hub;
 mod journey;
 mod keycloak;
 mod parts;
+mod person;
+mod sessions;
 mod trouble;
+mod ways;
