@@ -17,7 +17,7 @@ pub enum BearerError {
     /// It cannot be known now: the provider is away.
     #[error("the access token cannot be verified now")]
     Unavailable(#[source] OidcError),
-    /// Over [`LONGEST`].
+    /// Longer than any token that a provider makes for people.
     #[error("the access token is longer than 16 KiB")]
     Long,
     /// An ID token, a refresh token, one that needs a proof, …
