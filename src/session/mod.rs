@@ -162,7 +162,7 @@ impl Sessions {
         self.count();
         let users: BTreeSet<_> = self.0.live.iter().map(|session| session.name.clone()).collect();
         for user in &users {
-            self.tell_token(user);
+            self.tell_newest_token(user);
         }
         Ok(self.0.live.len())
     }
@@ -217,12 +217,17 @@ impl Sessions {
         }
         self.end_surplus(&session.name);
         self.count();
-        self.tell_token(&session.name);
+        self.tell_token(&session);
         Ok((Secret::new(URL_SAFE_NO_PAD.encode(secret)), session))
     }
 
+    /// A session has a new token, which is then the newest of its person's.
+    fn tell_token(&self, session: &Session) {
+        (self.0.tell)(&session.name, News::Token(session.standing().tokens.access_token.as_ref()));
+    }
+
     /// Of several sessions of one person it is the newest token that counts.
-    fn tell_token(&self, name: &UserName) {
+    fn tell_newest_token(&self, name: &UserName) {
         let theirs = self.0.live.iter().filter(|session| session.name == *name);
         let newest = theirs.map(|session| session.standing()).max_by_key(|standing| standing.tokens.issued);
         let token = newest.as_ref().and_then(|standing| standing.tokens.access_token.as_ref());
@@ -269,7 +274,7 @@ impl Sessions {
     fn close(&self, session: &Session) {
         session.ended.cancel();
         self.doom(session.id);
-        self.tell_token(&session.name);
+        self.tell_newest_token(&session.name);
     }
 
     /// To be called on a timer: ends what is over, writes down when sessions were last used.

@@ -194,7 +194,7 @@ impl Sessions {
             info!(event = "provider_back", user = %session.name, "a session is renewed again");
         }
         session.stand(user, identity, tokens);
-        self.tell_token(&session.name);
+        self.tell_token(session);
         self.write_down(session).await;
         Renewed::Stands
     }
