@@ -117,3 +117,29 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 #[derive(Debug, thiserror::Error)]
 #[error("it does not fit into a header")]
 struct NotAHeader;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretSource;
+
+    #[test]
+    fn a_name_and_a_secret_of_any_characters_are_told_apart() {
+        let (id, secret) = ("hub:é/1 %2f", "s:e%c+r ét&=");
+        let config = config::Provider::of_issuer("", id, SecretSource::Env(String::new()));
+        let callback = Url::parse("https://hub.example/cb").unwrap();
+        let client = Client::new(&config, callback, Secret::new(secret)).unwrap();
+        let endpoint = Url::parse("https://kc.example/token").unwrap();
+        let request = client.post(&endpoint, "https://kc.example", 0, &[("a", "b")]).unwrap();
+        let header = request.headers()[AUTHORIZATION].to_str().unwrap().strip_prefix("Basic ").unwrap();
+        let text = String::from_utf8(STANDARD.decode(header).unwrap()).unwrap();
+        let (name, password) = text.split_once(':').unwrap();
+        let decode = |part: &str| {
+            let mut pairs = form_urlencoded::parse(part.as_bytes()).into_owned();
+            pairs.next().map(|(name, _)| name)
+        };
+        assert_eq!((decode(name).as_deref(), decode(password).as_deref()), (Some(id), Some(secret)));
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+        assert_eq!(request.body(), b"a=b", "the secret is there once");
+    }
+}

@@ -58,6 +58,10 @@ async fn an_answer_by_form_signs_in() {
     assert_eq!((answer.status, answer.header("location")), (303, Some("/hub/home")), "{}", answer.text());
     let session = answer.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("__Host-hubgate="));
     assert!(session.unwrap().contains("SameSite=Lax"), "{session:?}");
+    // What counts rounds must be there when the next form comes, or a circle of logins would never end.
+    let rounds =
+        answer.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("__Host-hubgate-rounds="));
+    assert!(rounds.unwrap().contains("SameSite=None"), "{rounds:?}");
     assert_eq!(client.open("/hub/home").await.status, 200);
     let again = post(&mut client, hub.provider(), action.path(), &body).await;
     assert_eq!(again.status, 303, "whoever is signed in just goes on");
