@@ -141,7 +141,9 @@ pub(super) fn place(url: &Url) -> String {
 
 fn address(request: &Request<Vec<u8>>) -> String {
     let uri = request.uri();
-    format!("{}://{}{}", uri.scheme_str().unwrap_or("?"), uri.host().unwrap_or("?"), uri.path())
+    // Not the authority: it may hold a password.
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", uri.scheme_str().unwrap_or("?"), uri.host().unwrap_or("?"), uri.path())
 }
 
 fn loopback(url: &Url) -> bool {
@@ -202,6 +204,14 @@ mod tests {
         }
         let http = Http::new(None, Duration::from_secs(1), true).unwrap();
         http.check("issuer", &Url::parse("http://kc.example/").unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_error_names_the_port_and_neither_password_nor_query() {
+        let request = Request::get("https://u:p@kc.example:8443/realms/lab?code=x").body(Vec::new()).unwrap();
+        assert_eq!(address(&request), "https://kc.example:8443/realms/lab");
+        let request = Request::get("https://kc.example/realms/lab").body(Vec::new()).unwrap();
+        assert_eq!(address(&request), "https://kc.example/realms/lab");
     }
 
     #[test]
