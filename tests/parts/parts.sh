@@ -11,6 +11,7 @@ keycloak_home=$cache/keycloak-$keycloak_version
 
 lab_image=hubgate-test/lab:1
 singleuser_image=hubgate-test/singleuser:1
+systemd_image=hubgate-test/systemd:1
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

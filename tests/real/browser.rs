@@ -51,7 +51,7 @@ impl Browser {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await;
-        let profile = tempfile::TempDir::new().unwrap();
+        let profile = tempfile::TempDir::new_in(part("HUBGATE_TEST_RUN_DIR")).unwrap();
         let mut arguments: Vec<String> = [
             "--headless=new",
             "--no-sandbox",
@@ -198,8 +198,24 @@ impl Browser {
         }
     }
 
+    /// Waits until JupyterLab has its websockets again. It knows nothing of a kernel that was idle before: it will be
+    /// told when there is something to tell.
+    pub(crate) async fn until_reconnected(&self) {
+        eventually("the kernel's websocket again", || async {
+            let script = "return document.querySelector('#jp-main-statusbar')?.innerText ?? ''";
+            let bar = self.script(script).await;
+            bar.as_str().is_some_and(|bar| bar.contains("Unknown") || bar.contains("Idle"))
+        })
+        .await;
+    }
+
     /// Runs code in the notebook's last cell.
     pub(crate) async fn run(&self, code: &str) {
+        // JupyterLab says in a dialog that the hub was away for a moment; a person closes it.
+        self.script(
+            "document.querySelectorAll('.jp-Dialog .jp-mod-accept').forEach(button => button.click())",
+        )
+        .await;
         let cells =
             self.client.find_all(Locator::Css(".jp-Notebook .jp-CodeCell .cm-content")).await.unwrap();
         let cell = cells.last().expect("a cell");

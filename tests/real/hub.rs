@@ -10,7 +10,7 @@ use crate::keycloak::{AUTHORITY, CLIENT_SECRET, Keycloak};
 use crate::parts::part;
 
 /// The network of the workspaces, with a gateway that is known beforehand.
-const NETWORK: &str = "hubgate-real-tests";
+pub(crate) const NETWORK: &str = "hubgate-real-tests";
 const SUBNET: &str = "172.30.77.0/24";
 /// Where containers reach the hub API. Several hubs share the network, each with a port.
 pub(crate) const GATEWAY: &str = "172.30.77.1";
@@ -81,7 +81,8 @@ fn parts(keycloak: &Keycloak, provider: &str, port: u16) -> String {
     )
 }
 
-async fn make_network() {
+/// Makes the network, where it is not there.
+pub(crate) async fn make_network() {
     let created = docker(&["network", "create", "--subnet", SUBNET, "--gateway", GATEWAY, NETWORK]).await;
     let there = docker(&["network", "inspect", NETWORK]).await;
     assert!(created.0 || there.0, "the network {NETWORK}: {}", created.1);

@@ -1,8 +1,9 @@
 //! A researcher's day: from a Keycloak login to a running notebook and back, through a crash of the hub.
 
 use rustix::process::Signal;
+use support::client::Client;
 use support::eventually::eventually;
-use support::process::{NAME, Process};
+use support::process::NAME;
 use tokio::net::TcpStream;
 
 use crate::browser::{Browser, Http};
@@ -101,12 +102,12 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
         browser.address().await
     );
 
-    let before = certificate(&hub).await;
+    let before = certificate(&hub.client()).await;
     let upgrades = "hubgate_requests_total{route=\"workspace\",status=\"1xx\"}";
     let (open, opened) = (hub.metric("hubgate_tunnels").await, hub.metric(upgrades).await);
     hub.authority().write_pair(hub.folder(), &[NAME]);
     hub.signal(Signal::HUP);
-    eventually("the new certificate", || async { certificate(&hub).await != before }).await;
+    eventually("the new certificate", || async { certificate(&hub.client()).await != before }).await;
     browser.run("print(kept + 1)").await;
     browser.until_output("43").await;
     assert!(open > 0.0);
@@ -117,8 +118,8 @@ async fn a_kernel_and_its_websocket_outlive_a_crash_and_a_new_certificate() {
 }
 
 /// The certificate that a new connection is shown.
-async fn certificate(hub: &Process) -> Vec<u8> {
-    let stream = hub.client().connect(&["http/1.1"]).await;
+pub(crate) async fn certificate(client: &Client) -> Vec<u8> {
+    let stream = client.connect(&["http/1.1"]).await;
     let (_, session): (&TcpStream, _) = stream.get_ref();
     session.peer_certificates().unwrap()[0].to_vec()
 }

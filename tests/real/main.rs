@@ -17,5 +17,6 @@ mod keycloak;
 mod parts;
 mod person;
 mod sessions;
+mod systemd;
 mod trouble;
 mod ways;
