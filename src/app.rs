@@ -20,7 +20,7 @@ use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
 use crate::metrics::{Kind, Metrics};
-use crate::oidc::{OidcError, Provider, Providers};
+use crate::oidc::{OidcError, Provider, Providers, StepUp};
 use crate::people::People;
 use crate::seal::Sealer;
 use crate::secret::SecretError;
@@ -198,6 +198,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         hosts: origins,
         contact: config.public.contact,
         login_timeout: config.session.login_timeout.0,
+        step_up: step_up(&config.admin),
         providers: providers.clone(),
         mapping,
         sessions: sessions.clone(),
@@ -239,6 +240,13 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         listener,
         watched,
     })
+}
+
+/// What administrators must prove, if it is more than others.
+fn step_up(admin: &config::Admin) -> Option<StepUp> {
+    let max_age = admin.max_age.map(|age| age.0.as_secs());
+    let asked = !admin.acr_values.is_empty() || max_age.is_some();
+    asked.then(|| StepUp { acr_values: admin.acr_values.clone(), max_age })
 }
 
 fn control(

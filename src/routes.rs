@@ -69,6 +69,10 @@ pub enum Endpoint<'a> {
     ApiUser,
     /// A user, their server and their tokens; a container reports activity. The rest of the path begins with the name.
     ApiUsers(&'a str),
+    /// For administrators: who is signed in, what runs.
+    Admin,
+    /// Everybody's sessions; the rest of the path is the id of one.
+    ApiSessions(&'a str),
     /// Browsers report what a policy stopped.
     CspReport,
 }
@@ -128,6 +132,8 @@ impl<'a> Endpoint<'a> {
             "api/oauth2/token" => Self::ApiToken,
             "api/oauth2/device_authorization" => Self::ApiDevice,
             "token" => Self::Tokens,
+            "admin" => Self::Admin,
+            "api/sessions" => Self::ApiSessions(""),
             "device" => Self::Device,
             "api/user" => Self::ApiUser,
             "security/csp-report" => Self::CspReport,
@@ -149,6 +155,9 @@ impl<'a> Endpoint<'a> {
         if let Some(rest) = below("user/") {
             return Some(Self::HubUser(rest));
         }
+        if let Some(id) = below("api/sessions/") {
+            return Some(Self::ApiSessions(id));
+        }
         below("api/users/").map(Self::ApiUsers)
     }
 
@@ -165,12 +174,14 @@ impl<'a> Endpoint<'a> {
             Self::Logo => "logo",
             Self::Tokens => "tokens",
             Self::Device => "device",
+            Self::Admin => "admin",
             Self::ApiRoot
             | Self::ApiAuthorize
             | Self::ApiToken
             | Self::ApiDevice
             | Self::ApiUser
-            | Self::ApiUsers(_) => "api",
+            | Self::ApiUsers(_)
+            | Self::ApiSessions(_) => "api",
             Self::CspReport => "csp-report",
         }
     }
@@ -369,6 +380,9 @@ mod tests {
             ("/hub/oauth_callback/eth", Endpoint::Callback("eth")),
             ("/hub/spawn/alice", Endpoint::Spawn("alice")),
             ("/hub/api/users/alice/activity", Endpoint::ApiUsers("alice/activity")),
+            ("/hub/admin", Endpoint::Admin),
+            ("/hub/api/sessions", Endpoint::ApiSessions("")),
+            ("/hub/api/sessions/0123456789ab", Endpoint::ApiSessions("0123456789ab")),
             ("/hub/token", Endpoint::Tokens),
             ("/hub/device", Endpoint::Device),
             ("/hub/api/oauth2/device_authorization", Endpoint::ApiDevice),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use super::units::Span;
+
 /// `[admin]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,11 @@ pub struct Admin {
     /// may use it. `"off"`: there is none.
     #[serde(deserialize_with = "path_or_off")]
     pub socket: Option<PathBuf>,
+    /// How well an administrator must be authenticated for the administration page, its API, and tokens that reach other
+    /// users: one of these, the best first. Empty: an ordinary login will do.
+    pub acr_values: Vec<String>,
+    /// Who signed in at the provider longer ago must do so again for these.
+    pub max_age: Option<Span>,
 }
 
 impl Admin {
@@ -26,7 +33,7 @@ impl Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { socket: Some(PathBuf::from(Self::SOCKET)) }
+        Self { socket: Some(PathBuf::from(Self::SOCKET)), acr_values: Vec::new(), max_age: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is wrong across sections: everything that can be known without a network.
 
+mod admin;
 mod files;
 mod provider;
 mod workspaces;
@@ -58,6 +59,7 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     provider::check(findings, config);
     session(findings, config);
     api(findings, config);
+    admin::check(findings, config);
     forward(findings, config);
     log(findings, config);
     workspaces::check(findings, config);

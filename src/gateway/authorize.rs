@@ -144,8 +144,9 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::UserRedirect(_)
         | Endpoint::Tokens
         | Endpoint::Device
+        | Endpoint::Admin
         | Endpoint::ApiAuthorize => Needs::Person,
-        Endpoint::ApiUser | Endpoint::ApiUsers(_) => Needs::Anybody,
+        Endpoint::ApiUser | Endpoint::ApiUsers(_) | Endpoint::ApiSessions(_) => Needs::Anybody,
         Endpoint::Login
         | Endpoint::Callback(_)
         | Endpoint::Logout

@@ -104,7 +104,7 @@ impl Gateway {
         };
         let right = right(&session);
         let note = format!("{} from {}", asked.client, asked.address);
-        let scopes = asked.scopes.and(Scopes::of(&right.user));
+        let scopes = asked.scopes.and(self.grantable(&session));
         let new = NewToken { scopes, note: Note::parse(&note).unwrap_or_default(), expires: None };
         match self.0.api_tokens.create(right, new).await {
             Ok((secret, token)) => Ok(json(
@@ -188,7 +188,7 @@ impl Gateway {
             Ok(found) => found,
             Err((status, complaint)) => return self.type_code(session, status, complaint),
         };
-        let scopes = asked.scopes.and(Scopes::of(&session.standing().user));
+        let scopes = asked.scopes.and(self.grantable(session));
         let may: Vec<_> = scopes.iter().map(Scope::meaning).collect();
         let ends = date(self.0.clock.now() + self.0.api_tokens.lifetime());
         let (page_token, code) = (self.page_token(session, PAGE), code.to_string());

@@ -81,6 +81,10 @@ impl Gateway {
             ),
             None => ("Your server is not running.".to_owned(), self.choices(session, "")),
         };
+        let mut actions = actions;
+        if session.standing().user.admin {
+            actions.push(Action::link("Administration", super::admin::PAGE));
+        }
         let page = Page {
             title: format!("Welcome, {user}"),
             paragraphs: vec![what],
@@ -216,7 +220,7 @@ impl Gateway {
         }
     }
 
-    fn title(&self, profile: &str) -> String {
+    pub(super) fn title(&self, profile: &str) -> String {
         let title = self.0.workspaces.profile(profile).and_then(|profile| profile.title.clone());
         title.unwrap_or_else(|| profile.to_owned())
     }

@@ -82,7 +82,7 @@ impl Gateway {
         self.1.pages.render(StatusCode::OK, &page)
     }
 
-    async fn begin_login(
+    pub(super) async fn begin_login(
         &self,
         headers: &HeaderMap,
         provider: &str,

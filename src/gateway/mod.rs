@@ -1,5 +1,6 @@
 //! One request: parse, route, session, authorize, resolve, forward.
 
+mod admin;
 mod api;
 mod attempts;
 mod authorize;
@@ -25,6 +26,7 @@ mod program;
 mod redirect;
 mod refusal;
 mod rounds;
+mod step_up;
 mod tokens;
 
 use std::fmt;
@@ -52,7 +54,7 @@ use crate::clock::Clock;
 use crate::forward::{About, ForwardError, Forwarder};
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
-use crate::oidc::Providers;
+use crate::oidc::{Providers, StepUp};
 use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
@@ -85,6 +87,8 @@ pub struct Parts {
     pub contact: Option<String>,
     /// How long a person may take at the provider's login page.
     pub login_timeout: std::time::Duration,
+    /// How well administrators must have proved who they are; `None`: an ordinary login will do.
+    pub step_up: Option<StepUp>,
     /// Who vouches for people.
     pub providers: Providers,
     /// Who may enter.
@@ -266,6 +270,8 @@ impl Gateway {
             Endpoint::ApiToken => self.api_device_token(request).await,
             Endpoint::ApiUser => self.api_own(request, permit),
             Endpoint::ApiUsers(rest) => self.api_users(request, permit, rest).await,
+            Endpoint::Admin => self.admin(request, permit).await,
+            Endpoint::ApiSessions(id) => self.api_sessions(request, permit, id).await,
         }
     }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use thiserror::Error;
 
 use super::refusal::{Row, WayOut, Words};
-use crate::oidc::BearerError;
+use crate::oidc::{BearerError, StepUp};
 use crate::token::Scope;
 
 /// A program that is not let in.
@@ -19,6 +19,8 @@ pub(super) enum ProgramRefusal {
     TwoCallers,
     #[error("the token lacks the scope {}", .0.name())]
     Scope(Scope),
+    #[error("an administrator has not proved well enough who they are")]
+    Proof(StepUp),
     #[error("a script asked for what only people do")]
     Scripted,
 }
@@ -43,6 +45,8 @@ impl ProgramRefusal {
             Self::Bearer(_) => row(S::UNAUTHORIZED, "bad_access_token"),
             Self::TwoCallers => row(S::BAD_REQUEST, "two_callers"),
             Self::Scope(_) => row(S::FORBIDDEN, "scope"),
+            // RFC 9470 section 3.
+            Self::Proof(_) => row(S::UNAUTHORIZED, "step_up"),
             Self::Scripted => row(S::FORBIDDEN, "scripted"),
         }
     }
@@ -56,6 +60,7 @@ impl ProgramRefusal {
             Self::Bearer(error) => error.to_string(),
             Self::TwoCallers => "the request carries a cookie and a token of two different users".to_owned(),
             Self::Scope(scope) => format!("the token lacks the scope {}", scope.name()),
+            Self::Proof(_) => "open /hub/admin and sign in there again first".to_owned(),
             Self::Scripted => "scripts and frames cannot use this page".to_owned(),
         }
     }
@@ -67,6 +72,7 @@ impl ProgramRefusal {
             Self::BadToken | Self::Bearer(_) => Some("invalid_token"),
             Self::TwoCallers => Some("invalid_request"),
             Self::Scope(_) => Some("insufficient_scope"),
+            Self::Proof(_) => Some("insufficient_user_authentication"),
         }
     }
 
@@ -74,12 +80,13 @@ impl ProgramRefusal {
     pub(super) fn challenge(&self) -> Option<String> {
         let error = self.error()?;
         let description: String = self.description().chars().map(quotable).collect();
-        let scope = match self {
+        let more = match self {
             Self::Scope(scope) => format!(", scope=\"{}\"", scope.name()),
+            Self::Proof(wanted) => wanted_proof(wanted),
             Self::BadToken | Self::Bearer(_) | Self::TwoCallers | Self::Scripted => String::new(),
         };
         Some(format!(
-            "Bearer realm=\"hubgate\", error=\"{error}\", error_description=\"{description}\"{scope}"
+            "Bearer realm=\"hubgate\", error=\"{error}\", error_description=\"{description}\"{more}"
         ))
     }
 
@@ -107,6 +114,11 @@ impl ProgramRefusal {
                 format!("It lacks the scope {}.", scope.name()),
                 "Make a token that has it.",
             ),
+            Self::Proof(_) => words(
+                "Please sign in once more",
+                "What administrators do to others needs a fresh or stronger login than yours.".to_owned(),
+                "Open the administration page; it leads to the login.",
+            ),
             Self::Scripted => words(
                 "Only people can use this page",
                 "A script or a frame asked for it. That could be an attempt to act in your name.".to_owned(),
@@ -114,6 +126,16 @@ impl ProgramRefusal {
             ),
         }
     }
+}
+
+/// RFC 9470 section 3.
+fn wanted_proof(StepUp { acr_values, max_age }: &StepUp) -> String {
+    let mut text = String::new();
+    if !acr_values.is_empty() {
+        let levels: String = acr_values.join(" ").chars().map(quotable).collect();
+        text = format!(", acr_values=\"{levels}\"");
+    }
+    max_age.map_or(text.clone(), |age| format!("{text}, max_age=\"{age}\""))
 }
 
 /// RFC 6750 section 3: visible ASCII without `"` and `\`.
@@ -139,5 +161,17 @@ mod tests {
         let audience = BearerError::Audience { client: "hub".to_owned(), azp: "tool".to_owned() };
         let challenge = ProgramRefusal::from(audience).challenge().unwrap();
         assert!(challenge.contains("a mapper of the type Audience"), "{challenge}");
+    }
+
+    #[test]
+    fn a_proof_that_is_missing_is_asked_for_in_the_standards_words() {
+        let challenge = |acr_values: &[&str], max_age| {
+            let acr_values = acr_values.iter().map(|&value| value.to_owned()).collect();
+            ProgramRefusal::Proof(StepUp { acr_values, max_age }).challenge().unwrap()
+        };
+        let both = challenge(&["gold", "sil\"ver"], Some(900));
+        assert!(both.contains("error=\"insufficient_user_authentication\""), "{both}");
+        assert!(both.ends_with(", acr_values=\"gold sil'ver\", max_age=\"900\""), "{both}");
+        assert!(challenge(&[], Some(60)).ends_with("\", max_age=\"60\""));
     }
 }

@@ -68,6 +68,11 @@ impl Gateway {
             return Ok(self
                 .tokens_page(session, Some("Choose what it may do, and keep the note to one short line.")));
         };
+        let theirs = Scopes::of(&session.standing().user);
+        if scopes.within(theirs) && !scopes.within(self.grantable(session)) {
+            let complaint = "Open the administration page first: it asks you to prove who you are.";
+            return Ok(self.tokens_page(session, Some(complaint)));
+        }
         let new = NewToken { scopes, note, expires: Some(self.0.clock.now().saturating_add(lifetime)) };
         match self.0.api_tokens.create(right(session), new).await {
             Ok((secret, token)) => Ok(self.shown_once(session, &secret, &token, at)),
@@ -126,7 +131,7 @@ impl Gateway {
             value: String::new(),
             length: Note::MAX_CHARACTERS,
         }];
-        inputs.extend(Scopes::of(&session.standing().user).iter().map(choice));
+        inputs.extend(self.grantable(session).iter().map(choice));
         inputs.push(Input::Select { name: "lifetime", label: "It lives for", options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)
     }

@@ -166,6 +166,11 @@ pub enum OidcError {
 }
 
 impl Provider {
+    /// How far its clock may be from ours, in seconds.
+    pub fn clock_skew(&self) -> u64 {
+        self.0.skew
+    }
+
     /// From the configuration; asks nobody yet. `callback` is our redirect URI, and `credential` what
     /// [`config::Provider::credential`] says.
     pub fn new(

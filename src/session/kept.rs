@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::Session;
+use super::{Proof, Session};
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 use crate::oidc::Tokens;
@@ -18,6 +18,7 @@ struct Closed<'a> {
     created: Timestamp,
     provider: &'a str,
     identity: &'a Identity,
+    proof: &'a Proof,
     id_token: Option<&'a str>,
     access_token: Option<&'a str>,
     refresh_token: Option<&'a str>,
@@ -34,6 +35,7 @@ struct Opened {
     created: Timestamp,
     provider: Option<String>,
     identity: Identity,
+    proof: Option<Proof>,
     id_token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
@@ -47,6 +49,8 @@ pub(super) struct Kept {
     /// `None`: there was only one then.
     pub(super) provider: Option<String>,
     pub(super) identity: Identity,
+    /// Nothing, where it was not kept yet: what a renewal has said since is not of the login.
+    pub(super) proof: Proof,
     pub(super) tokens: Tokens,
 }
 
@@ -60,6 +64,7 @@ pub(super) fn plain(session: &Session) -> Zeroizing<Vec<u8>> {
         created: session.created,
         provider: &session.provider,
         identity: &standing.identity,
+        proof: &session.proof,
         id_token: tokens.id_token.as_ref().map(Secret::expose),
         access_token: tokens.access_token.as_ref().map(Secret::expose),
         refresh_token: tokens.refresh_token.as_ref().map(Secret::expose),
@@ -89,7 +94,8 @@ pub(super) fn open(row: &SessionRow, plain: Vec<u8>) -> Option<Kept> {
         && opened.identity.issuer == row.issuer
         && opened.identity.subject == row.subject
         && opened.identity.sid == row.sid;
-    same.then_some(Kept { provider: opened.provider, identity: opened.identity, tokens })
+    let proof = opened.proof.unwrap_or_default();
+    same.then_some(Kept { provider: opened.provider, identity: opened.identity, proof, tokens })
 }
 
 const VERSION: u32 = 1;

@@ -6,6 +6,7 @@
 mod elsewhere;
 mod kept;
 mod listed;
+mod proof;
 mod renew;
 mod standing;
 
@@ -39,6 +40,7 @@ use self::standing::Fresh;
 
 pub use self::elsewhere::Logout;
 pub use self::listed::{Listed, ShortId};
+pub use self::proof::Proof;
 pub use self::renew::Renewed;
 pub use self::standing::{Session, Standing};
 
@@ -180,7 +182,8 @@ impl Sessions {
         let provider = provider.ok_or("its provider is configured no more")?;
         let user = (self.0.judge)(&provider, &kept.identity, &row.user);
         let user = user.ok_or("the user may not enter any more")?;
-        let session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);
+        let mut session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);
+        session.proof = kept.proof;
         session.last_seen.store(row.last_seen, Ordering::Relaxed);
         session.written.store(row.last_seen, Ordering::Relaxed);
         Ok(session)

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::SessionId;
 use super::renew::Flight;
+use super::{Proof, SessionId};
 use crate::clock::Timestamp;
 use crate::forward::Lifeline;
 use crate::identity::Identity;
@@ -26,6 +26,8 @@ pub struct Session {
     pub provider: Arc<str>,
     /// When the login was.
     pub created: Timestamp,
+    /// How well they proved then who they are.
+    pub proof: Proof,
     /// Cancelled when the session ends: whoever holds something open for it lets go.
     pub ended: CancellationToken,
     /// The value of `jupyterhub-session-id`.
@@ -80,6 +82,7 @@ impl Session {
             name: user.name.clone(),
             provider: fresh.provider,
             created: fresh.created,
+            proof: Proof::of(&identity),
             jupyterhub_id: fresh.jupyterhub_id,
             form_token: fresh.form_token,
             standing: ArcSwap::from_pointee(Standing {

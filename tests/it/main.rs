@@ -8,6 +8,7 @@
 )]
 
 mod access_token;
+mod admin;
 mod architecture;
 mod attacks;
 mod callers;

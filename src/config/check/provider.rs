@@ -256,7 +256,7 @@ fn answer(findings: &mut Findings<'_>, provider: &Provider) {
     words(findings, "provider.api_clients", &provider.api_clients, any);
 }
 
-fn words(findings: &mut Findings<'_>, key: &str, list: &[String], allowed: impl Fn(u8) -> bool) {
+pub(super) fn words(findings: &mut Findings<'_>, key: &str, list: &[String], allowed: impl Fn(u8) -> bool) {
     for (index, word) in list.iter().enumerate() {
         if word.is_empty() || !word.bytes().all(&allowed) {
             findings.add(&format!("{key}[{index}]"), "not one word", "write each as an element of its own");

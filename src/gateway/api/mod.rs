@@ -1,6 +1,7 @@
 //! The REST API of the public listeners, for programs in a user's name, in JupyterHub's forms and status codes: the
 //! user, their server, their tokens. What containers ask is in `jupyterhub`.
 
+mod sessions;
 mod tokens;
 
 use std::sync::Arc;
@@ -65,6 +66,9 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let caller = known(permit)?;
         let (name, below) = rest.split_once('/').unwrap_or((rest, ""));
+        if let (Ok(name), "sessions") = (UserName::from_path_segment(name), below) {
+            return self.api_sessions_of(request, caller, &name).await;
+        }
         if UserName::from_path_segment(name).ok().as_ref() != Some(caller.name()) {
             return Ok(problem(StatusCode::NOT_FOUND, "No such user"));
         }

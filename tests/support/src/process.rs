@@ -61,12 +61,18 @@ impl Process {
         authority.write_pair(folder.path(), &[name, OTHER_NAME]);
         write_secret(&folder.path().join("secret"), secret);
         let here = folder.path().display().to_string();
+        // A test that has more to say of [admin] begins the section itself.
+        let socket = format!("[admin]\nsocket = \"{here}/admin.sock\"\n");
+        let (sections, admin) = match sections.split_once("[admin]\n") {
+            Some((before, after)) => (format!("{before}{socket}{after}"), String::new()),
+            None => (sections.to_owned(), socket),
+        };
         let config = format!(
             "[public]\nurl = \"https://{name}:{PORT}\"\ncontact = \"Ask the lab.\"\n\n\
              [listen]\nhttps = [\"{address}:{PORT}\"]\nhttp = [\"{address}:{REDIRECT}\"]\noperations = \"{address}:{OPERATIONS}\"\n\
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
-             [admin]\nsocket = \"{here}/admin.sock\"\n\n\
+             {admin}\n\
              [store]\nfolder = \"{here}/state\"\n\n[log]\nfilter = \"info,hubgate=debug\"\n{}\n{}",
             if sections.contains(JSON_LOG) { "format = \"json\"\n" } else { "" },
             sections.replace("{folder}", &here).replace("{address}", &address.to_string())

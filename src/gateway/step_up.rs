@@ -1,0 +1,53 @@
+//! A better proof than an ordinary login's, for what administrators do to others: who lacks it signs in again, and comes
+//! back. The session that begins then is a new one, with an id of its own.
+
+use http::{HeaderMap, Response};
+
+use super::local_path::LocalPath;
+use super::program::ProgramRefusal;
+use super::refusal::Refusal;
+use super::{Body, Gateway};
+use crate::oidc::Want;
+use crate::session::Session;
+use crate::token::{Scope, Scopes};
+
+impl Gateway {
+    /// Whether a person has proved well enough, and recently enough, who they are.
+    pub(super) fn is_proven(&self, session: &Session) -> bool {
+        let Some(wanted) = &self.0.step_up else { return true };
+        let skew = self.0.providers.find(&session.provider).map_or(0, crate::oidc::Provider::clock_skew);
+        session.proof.reaches(wanted, self.0.clock.now(), skew)
+    }
+
+    /// A script is told what is missing; it cannot sign in.
+    pub(super) fn check_proof(&self, session: &Session) -> Result<(), Refusal> {
+        match &self.0.step_up {
+            Some(wanted) if !self.is_proven(session) => Err(ProgramRefusal::Proof(wanted.clone()).into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Sends a person to the provider that vouches for them; they come back to `next`.
+    pub(super) async fn prove(
+        &self,
+        headers: &HeaderMap,
+        session: &Session,
+        next: &LocalPath,
+    ) -> Result<Response<Body>, Refusal> {
+        // A provider that says yes and does not keep its word must not send anybody round for ever.
+        self.check_rounds(headers)?;
+        let want = Want { step_up: self.0.step_up.clone(), ..Want::default() };
+        self.begin_login(headers, &session.provider, next, &want, false).await
+    }
+
+    /// What a person may give away to a program: what reaches other users only with that proof, or a token would be the
+    /// way around it.
+    pub(super) fn grantable(&self, session: &Session) -> Scopes {
+        let all = Scopes::of(&session.standing().user);
+        if self.is_proven(session) {
+            all
+        } else {
+            all.iter().filter(|scope: &Scope| !scope.is_admin()).collect()
+        }
+    }
+}
