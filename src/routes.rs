@@ -238,7 +238,8 @@ fn prove_reading(reading: &str, route: &Route<'_>, literal: bool) -> Result<(), 
     // Readers of URLs take control characters out wherever they stand (WHATWG URL, section 4.4).
     let folded: String = reading.nfkc().flat_map(char::to_lowercase).filter(|c| !c.is_control()).collect();
     for segment in folded.split(['/', '\\']) {
-        let name = segment.split(';').next().unwrap_or_default().trim();
+        // A query or a fragment begins where a reader decodes first and parses then.
+        let name = segment.split([';', '?', '#']).next().unwrap_or_default().trim();
         if name == "." || name == ".." {
             return Err(BadPath);
         }
@@ -334,6 +335,8 @@ mod tests {
             "/user/alice/%EF%BC%8E%EF%BC%8E/bob",
             "/user/alice/..%EF%BC%8Fbob",
             "/user/alice/.%09./bob/",
+            "/user/alice/..%3fx/",
+            "/user/alice/..%23",
             "/user/alice/%25ff/%252e%252e/bob",
             "/%09user/bob/",
             "/us%0aer/bob/",
