@@ -342,9 +342,11 @@ async fn keys_change_under_load_and_nobody_notices() {
     };
     let (asked, (), ()) = tokio::join!(join_all(requests), logins, driver);
     assert!(asked.iter().all(|asked| *asked > 0));
+    // One look at all of them: a renewal may end between two.
+    let (_, metrics) = hub.operations("/metrics").await;
     for counted in [RENEWALS, "hubgate_logins_total"] {
-        let good = format!("{counted}{{result=\"ok\"}}");
-        assert_eq!(count(&hub, counted).await, count(&hub, &good).await, "{}", hub.log());
+        let mut results = metrics.lines().filter(|line| line.starts_with(counted));
+        assert!(results.all(|line| line.contains("result=\"ok\"")), "{metrics}\n{}", hub.log());
     }
     hub.until_logged("provider keys fetched again").await;
 }
