@@ -65,7 +65,9 @@ impl Gateway {
             Action::link("Open", &profile.map_or_else(|| base(user), |profile| landing(user, profile)))
         };
         let stop = || Action::form(session, "Stop", "/hub/home", &[("action", "stop")]).second();
-        let (what, actions) = match self.0.workspaces.state(&self.0.workspaces.id(user)) {
+        let state = self.0.workspaces.state(&self.0.workspaces.id(user));
+        let busy = matches!(state, Some(State::Starting(_) | State::Stopping));
+        let (what, actions) = match state {
             Some(State::Ready(ready)) => (
                 format!("Your server runs {}.", self.title(&ready.profile)),
                 vec![open(&ready.profile), stop()],
@@ -89,6 +91,7 @@ impl Gateway {
             title: format!("Welcome, {user}"),
             paragraphs: vec![what],
             actions,
+            busy,
             user: Some(user.to_string()),
             notice: self.outage_notice(session),
             ..Page::default()

@@ -40,7 +40,7 @@ pub(super) struct Page {
     pub user: Option<String>,
     /// Something that concerns everybody, above all else.
     pub notice: Option<String>,
-    /// A start is under way.
+    /// Something is under way: the page looks again by itself.
     pub busy: bool,
     /// Shown on error pages, and found in the log.
     pub request: Option<String>,
@@ -158,11 +158,7 @@ impl Pages {
             request: (!starting).then(|| format!("{request:016x}")),
             ..Page::default()
         };
-        let mut response = self.render(status, &page);
-        if starting {
-            response.headers_mut().insert(REFRESH, HeaderValue::from_static("2"));
-        }
-        response
+        self.render(status, &page)
     }
 
     pub(super) fn render(&self, status: StatusCode, page: &Page) -> Response<Body> {
@@ -176,6 +172,9 @@ impl Pages {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        if page.busy {
+            headers.insert(REFRESH, HeaderValue::from_static("2"));
+        }
         if let Ok(policy) = HeaderValue::from_str(&self.policy) {
             headers.insert(CONTENT_SECURITY_POLICY, policy);
         }

@@ -186,6 +186,28 @@ async fn however_many_tabs_ask_there_is_one_start_and_it_outlives_them() {
 }
 
 #[tokio::test]
+async fn the_home_page_looks_again_until_a_stop_is_done() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    let home = alice.open("/hub/home").await;
+    assert_eq!(home.header("refresh"), None, "nothing is under way");
+    hub.engine().hold("/stop");
+    let token = home.field("form_token").unwrap();
+    assert_eq!(alice.submit("/hub/home", &[("form_token", &token), ("action", "stop")]).await.status, 303);
+    let home = alice.open("/hub/home").await;
+    assert!(home.text().contains("Your server is stopping") && home.header("refresh").is_some());
+    hub.engine().release("/stop");
+    hub.until_running(0).await;
+    eventually("a home page from which to start again", || {
+        let mut alice = alice.clone();
+        async move { alice.open("/hub/home").await.text().contains("Start ") }
+    })
+    .await;
+    assert_eq!(alice.open("/hub/home").await.header("refresh"), None);
+}
+
+#[tokio::test]
 async fn a_crash_signs_nobody_out_and_what_runs_is_adopted() {
     let mut hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
