@@ -40,7 +40,7 @@ release: cc ## Build hubgate as it is installed: target/release/hubgate
 .PHONY: demo
 demo: build ## Run everything on this machine: a provider, two users, notebooks
 	@if $(HAS_IMAGE); then :; else $(MAKE) --no-print-directory MAY_INSTALL=$(MAY_INSTALL) $(VENV)/ready; fi
-	@exec target/debug/hubgate demo --jupyter $(VENV)
+	@exec $(CARGO) run --locked --quiet -- demo --jupyter $(VENV)
 
 # What the demo itself looks for.
 HAS_IMAGE = (for image in hubgate-demo/lab quay.io/jupyter/minimal-notebook quay.io/jupyter/base-notebook; do \
