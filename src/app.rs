@@ -157,6 +157,24 @@ impl Base {
             tasks: self.tasks.clone(),
         })
     }
+
+    fn control(
+        &self,
+        sessions: &Sessions,
+        api_tokens: &ApiTokens,
+        workspaces: &Workspaces,
+        people: &People,
+        explainer: Explainer,
+    ) -> Control {
+        Control::new(control::Parts {
+            sessions: sessions.clone(),
+            api_tokens: api_tokens.clone(),
+            workspaces: workspaces.clone(),
+            people: people.clone(),
+            explainer,
+            clock: self.clock.clone(),
+        })
+    }
 }
 
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
@@ -190,7 +208,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     };
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
-    let control = control(&sessions, &api_tokens, &workspaces, &people, explainer);
+    let control = base.control(&sessions, &api_tokens, &workspaces, &people, explainer);
     let Base { tasks, metrics, clock, store, sealer } = base;
     let hsts = config.public.hsts.0;
     let redirect = Arc::new(Redirect::new(origins.clone()));
@@ -247,18 +265,6 @@ fn step_up(admin: &config::Admin) -> Option<StepUp> {
     let max_age = admin.max_age.map(|age| age.0.as_secs());
     let asked = !admin.acr_values.is_empty() || max_age.is_some();
     asked.then(|| StepUp { acr_values: admin.acr_values.clone(), max_age })
-}
-
-fn control(
-    sessions: &Sessions,
-    api_tokens: &ApiTokens,
-    workspaces: &Workspaces,
-    people: &People,
-    explainer: Explainer,
-) -> Control {
-    let (sessions, api_tokens) = (sessions.clone(), api_tokens.clone());
-    let (workspaces, people) = (workspaces.clone(), people.clone());
-    Control::new(control::Parts { sessions, api_tokens, workspaces, people, explainer })
 }
 
 /// Takes API tokens back, and judges their owners by what the provider last said of them.

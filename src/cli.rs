@@ -40,6 +40,9 @@ pub enum Command {
     /// List who has been here.
     #[command(subcommand)]
     User(crate::operate::UserCommand),
+    /// List, make and revoke API tokens of users.
+    #[command(subcommand)]
+    Token(crate::operate::TokenCommand),
     /// List and stop users' servers.
     #[command(subcommand)]
     Workspace(crate::operate::WorkspaceCommand),

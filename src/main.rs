@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Login(options) => signed_in(login::run(options)),
         Command::Session(command) => operated(command.run()),
         Command::User(command) => operated(command.run()),
+        Command::Token(command) => operated(command.run()),
         Command::Workspace(command) => operated(command.run()),
         Command::Explain(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),

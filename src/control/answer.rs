@@ -7,16 +7,17 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::info;
 
-use super::order::Order;
+use super::order::{Order, WantedToken};
 use super::unanswered::Unanswered;
-use super::wire::{Begun, Ended, User, Workspace};
+use super::wire::{Begun, Ended, NewToken, Token, User, Workspace};
 use super::{Control, Peer};
 use crate::clock::utc;
 use crate::explain::{Described, TokenSays, near};
+use crate::people::Known;
 use crate::session::{Listed, Session, ShortId};
 use crate::spawner::WorkspaceId;
 use crate::store::PersonRow;
-use crate::token::ApiToken;
+use crate::token::{ApiToken, Right, Scopes, TokenId};
 use crate::user::UserName;
 use crate::workspace::State;
 
@@ -33,6 +34,15 @@ impl Control {
             Order::EndSessionsOf(name) => self.end(sessions.of(&name), peer).await,
             Order::ListUsers => self.users().await,
             Order::Explain(name) => self.explain(&name).await,
+            Order::ListTokens(None) => Ok(shown(tokens(&self.0.api_tokens.all()))),
+            Order::ListTokens(Some(name)) => Ok(shown(tokens(&self.0.api_tokens.of(&name)))),
+            Order::MakeToken(name, wanted) => self.make_token(&name, wanted, peer).await,
+            Order::RevokeToken(id) => self.revoke(id, peer).await,
+            Order::RevokeTokensOf(name) => {
+                let ended = self.0.api_tokens.revoke_all(&name).await?;
+                info!(event = "api_tokens_revoke_ordered", user = %name, by = %peer, "an administrator revokes tokens");
+                Ok(shown(Ended { ended }))
+            }
             Order::ListWorkspaces => Ok(shown(self.workspaces())),
             Order::StopWorkspace(name) => self.stop(&name, peer),
         }
@@ -59,16 +69,38 @@ impl Control {
         Ok(shown(self.0.people.all().await?.into_iter().map(user).collect::<Vec<_>>()))
     }
 
+    async fn make_token(
+        &self,
+        name: &UserName,
+        wanted: WantedToken,
+        peer: Peer,
+    ) -> Result<Value, Unanswered> {
+        let known = self.known(name).await?;
+        let user = self.0.explainer.mapping().user(&known.provider, &known.identity, name.clone());
+        let user = user.map_err(|source| Unanswered::MayNotEnter { name: name.clone(), source })?;
+        let right = Right { provider: known.provider.into(), user };
+        // In seconds from now, whatever the clock of whoever asks says.
+        let expires = wanted.lifetime.map(|seconds| self.0.clock.now().saturating_add(seconds));
+        let new = crate::token::NewToken { scopes: wanted.scopes, note: wanted.note, expires };
+        let (secret, token) = self.0.api_tokens.create(right, new).await?;
+        info!(event = "api_token_ordered", user = %name, token = %token.id, by = %peer, "an administrator made a token");
+        Ok(shown(NewToken {
+            token: secret.expose().to_owned(),
+            id: token.id.to_string(),
+            scopes: names(token.scopes()),
+            expires: utc(token.expires),
+        }))
+    }
+
+    async fn revoke(&self, id: TokenId, peer: Peer) -> Result<Value, Unanswered> {
+        let token = self.0.api_tokens.called(id).ok_or(Unanswered::NoToken(id))?;
+        self.0.api_tokens.revoke(&token).await?;
+        info!(event = "api_token_revoke_ordered", user = %token.owner.name, token = %id, by = %peer, "an administrator revokes a token");
+        Ok(shown(Ended { ended: 1 }))
+    }
+
     async fn explain(&self, name: &UserName) -> Result<Value, Unanswered> {
-        let Some(known) = self.0.people.recall(name).await? else {
-            let names: Vec<UserName> =
-                self.0.people.all().await?.into_iter().map(|person| person.name).collect();
-            if names.contains(name) {
-                return Err(Unanswered::Undescribed(name.clone()));
-            }
-            let near = near(name.as_str(), &names).into_iter().cloned().collect();
-            return Err(Unanswered::Nobody { name: name.clone(), near });
-        };
+        let known = self.known(name).await?;
         let described = Described {
             provider: &known.provider,
             identity: &known.identity,
@@ -79,11 +111,25 @@ impl Control {
         let token = |token: &Arc<ApiToken>| TokenSays {
             id: token.id.to_string(),
             note: token.note.to_string(),
-            scopes: token.scopes().iter().map(|scope| scope.name().to_owned()).collect(),
+            scopes: names(token.scopes()),
             expires: utc(token.expires),
         };
         told.tokens = self.0.api_tokens.of(name).iter().map(token).collect();
         Ok(shown(told))
+    }
+
+    /// What a provider last said of somebody.
+    async fn known(&self, name: &UserName) -> Result<Known, Unanswered> {
+        let Some(known) = self.0.people.recall(name).await? else {
+            let names: Vec<UserName> =
+                self.0.people.all().await?.into_iter().map(|person| person.name).collect();
+            if names.contains(name) {
+                return Err(Unanswered::Undescribed(name.clone()));
+            }
+            let near = near(name.as_str(), &names).into_iter().cloned().collect();
+            return Err(Unanswered::Nobody { name: name.clone(), near });
+        };
+        Ok(known)
     }
 
     fn workspaces(&self) -> Vec<Workspace> {
@@ -116,6 +162,23 @@ impl Control {
         result?;
         Ok(shown(Ended { ended: ending.len() }))
     }
+}
+
+fn tokens(tokens: &[Arc<ApiToken>]) -> Vec<Token> {
+    let token = |token: &Arc<ApiToken>| Token {
+        id: token.id.to_string(),
+        user: token.owner.name.to_string(),
+        note: token.note.to_string(),
+        scopes: names(token.scopes()),
+        created: utc(token.created),
+        expires: utc(token.expires),
+        last_used: token.last_used().map(utc),
+    };
+    tokens.iter().map(token).collect()
+}
+
+fn names(scopes: Scopes) -> Vec<String> {
+    scopes.iter().map(|scope| scope.name().to_owned()).collect()
 }
 
 fn shown(answer: impl Serialize) -> Value {

@@ -28,6 +28,7 @@ use tracing::{debug, error, warn};
 
 use self::order::Order;
 use self::unanswered::Unanswered;
+use crate::clock::Clock;
 use crate::explain::Explainer;
 use crate::logging::cause;
 use crate::people::People;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub people: People,
     /// Tells why.
     pub explainer: Explainer,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// Who asks: a Unix user that may.

@@ -3,12 +3,19 @@
 use http::{Method, Uri};
 
 use super::unanswered::Unanswered;
+use super::wire::Wanted;
 use crate::session::ShortId;
+use crate::token::{Note, Scopes, TokenId};
 use crate::user::UserName;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// Of one user, or of all.
+    ListTokens(Option<UserName>),
+    MakeToken(UserName, WantedToken),
+    RevokeToken(TokenId),
+    RevokeTokensOf(UserName),
     /// Of one user, or of all.
     ListSessions(Option<UserName>),
     EndSession(ShortId),
@@ -19,8 +26,17 @@ pub(super) enum Order {
     StopWorkspace(UserName),
 }
 
+/// What a token is to be made for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WantedToken {
+    pub(super) scopes: Scopes,
+    pub(super) note: Note,
+    /// Seconds.
+    pub(super) lifetime: Option<u64>,
+}
+
 impl Order {
-    pub(super) fn read(method: &Method, uri: &Uri, _body: &[u8]) -> Result<Self, Unanswered> {
+    pub(super) fn read(method: &Method, uri: &Uri, body: &[u8]) -> Result<Self, Unanswered> {
         let path = uri.path().strip_prefix('/').unwrap_or_default();
         let segments: Vec<&str> = path.split('/').collect();
         match (method.as_str(), segments.as_slice()) {
@@ -32,10 +48,35 @@ impl Order {
             ("DELETE", ["users", name, "sessions"]) => Ok(Self::EndSessionsOf(user(name)?)),
             ("GET", ["users"]) => Ok(Self::ListUsers),
             ("GET", ["users", name, "explanation"]) => Ok(Self::Explain(user(name)?)),
+            ("GET", ["tokens"]) => Ok(Self::ListTokens(None)),
+            ("DELETE", ["tokens", id]) => {
+                TokenId::parse(id).map(Self::RevokeToken).ok_or(Unanswered::Unclear("that is no token's id"))
+            }
+            ("GET", ["users", name, "tokens"]) => Ok(Self::ListTokens(Some(user(name)?))),
+            ("POST", ["users", name, "tokens"]) => {
+                let name = user(name)?;
+                let wanted = WantedToken::read(body, &name)?;
+                Ok(Self::MakeToken(name, wanted))
+            }
+            ("DELETE", ["users", name, "tokens"]) => Ok(Self::RevokeTokensOf(user(name)?)),
             ("GET", ["workspaces"]) => Ok(Self::ListWorkspaces),
             ("DELETE", ["users", name, "workspace"]) => Ok(Self::StopWorkspace(user(name)?)),
             _ => Err(Unanswered::Unclear("there is nothing of that name")),
         }
+    }
+}
+
+impl WantedToken {
+    fn read(body: &[u8], owner: &UserName) -> Result<Self, Unanswered> {
+        let Wanted { scopes, note, lifetime } = serde_json::from_slice(body)
+            .map_err(|_other| Unanswered::Unclear("that is no description of a token"))?;
+        let named = Scopes::parse(scopes.iter().map(String::as_str), Some(owner));
+        let named = named.map_err(|_unknown| Unanswered::Scope)?;
+        Ok(Self {
+            scopes: if named.is_empty() { Scopes::ordinary() } else { named },
+            note: Note::parse(&note).map_err(|_bad| Unanswered::Note)?,
+            lifetime,
+        })
     }
 }
 
@@ -64,7 +105,12 @@ mod tests {
         );
         assert_eq!(read("GET", "/users/anna%20b@epfl.ch/explanation"), Some(Order::Explain(anna())));
         assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/workspace"), Some(Order::StopWorkspace(anna())));
+        assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/tokens"), Some(Order::RevokeTokensOf(anna())));
         for (method, path) in [
+            ("DELETE", "/tokens"),
+            ("DELETE", "/tokens/a1"),
+            ("POST", "/tokens"),
+            ("POST", "/users/x/tokens"),
             ("DELETE", "/users"),
             ("DELETE", "/workspaces"),
             ("GET", "/users/x/workspace"),
@@ -80,6 +126,33 @@ mod tests {
             ("GET", "/"),
         ] {
             assert_eq!(read(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_described_whole_and_by_scopes_that_there_are() {
+        let read = |body: &str| {
+            let path = "/users/anna/tokens".parse().unwrap();
+            Order::read(&Method::POST, &path, body.as_bytes())
+        };
+        let made = |body: &str| match read(body) {
+            Ok(Order::MakeToken(_, wanted)) => wanted,
+            other => panic!("{other:?}"),
+        };
+        let plain = made(r#"{"scopes": [], "note": " x ", "lifetime": null}"#);
+        assert_eq!((plain.scopes, plain.note.as_str(), plain.lifetime), (Scopes::ordinary(), "x", None));
+        let one = made(r#"{"scopes": ["tokens!user=anna"], "note": "", "lifetime": 60}"#);
+        assert_eq!((one.scopes.to_string().as_str(), one.lifetime), ("tokens", Some(60)));
+        for wrong in [
+            "",
+            "{}",
+            r#"{"scopes": ["admin"], "note": "", "lifetime": null}"#,
+            r#"{"scopes": ["tokens!user=bob"], "note": "", "lifetime": null}"#,
+            r#"{"scopes": [], "note": "a\nb", "lifetime": null}"#,
+            r#"{"scopes": [], "note": "", "lifetime": -1}"#,
+            r#"{"scopes": [], "note": "", "lifetime": null, "admin": true}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,8 +6,10 @@ use thiserror::Error;
 use tracing::error;
 
 use crate::logging::cause;
+use crate::mapping::MappingError;
 use crate::session::ShortId;
 use crate::store::StoreError;
+use crate::token::{TokenError, TokenId};
 use crate::user::UserName;
 
 /// An order that is not carried out, or not to its end.
@@ -21,6 +23,16 @@ pub(super) enum Unanswered {
     Nobody { name: UserName, near: Vec<UserName> },
     #[error("what the provider said of {0} was not kept, or was sealed with another key")]
     Undescribed(UserName),
+    #[error("there is no token {0} that is in force")]
+    NoToken(TokenId),
+    #[error("there is no such scope")]
+    Scope,
+    #[error("the note cannot be kept")]
+    Note,
+    #[error("no token can be made in the name of {name}")]
+    MayNotEnter { name: UserName, source: MappingError },
+    #[error("the token cannot be made: {0}")]
+    Token(TokenError),
     #[error("{0} has no server that runs")]
     NoWorkspace(UserName),
     #[error("the store failed")]
@@ -30,10 +42,14 @@ pub(super) enum Unanswered {
 impl Unanswered {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unclear(_) => StatusCode::BAD_REQUEST,
-            Self::NoSession(_) | Self::Nobody { .. } | Self::Undescribed(_) | Self::NoWorkspace(_) => {
-                StatusCode::NOT_FOUND
+            Self::Unclear(_) | Self::Scope | Self::Note | Self::MayNotEnter { .. } | Self::Token(_) => {
+                StatusCode::BAD_REQUEST
             }
+            Self::NoSession(_)
+            | Self::Nobody { .. }
+            | Self::Undescribed(_)
+            | Self::NoToken(_)
+            | Self::NoWorkspace(_) => StatusCode::NOT_FOUND,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -46,6 +62,18 @@ impl Unanswered {
                 "`hubgate user list` shows everybody; --claims explains whoever has not been here"
             }
             Self::Undescribed(_) => "it is kept from their next login on",
+            Self::NoToken(_) => "`hubgate token list` shows those that there are",
+            Self::Scope => {
+                "the scopes are access:servers, servers, read:users, tokens, list:users, admin:users, admin:sessions"
+            }
+            Self::Note => "write one line of at most 200 characters",
+            Self::MayNotEnter { source, .. } => source.remedy(),
+            Self::Token(TokenError::Scopes { .. }) => "`hubgate explain` shows what their tokens may have",
+            Self::Token(TokenError::Lifetime { .. }) => {
+                "choose a shorter time, or raise api.token_lifetime_max"
+            }
+            Self::Token(TokenError::TooMany { .. }) => "revoke some of them",
+            Self::Token(_) => "see hubgate's log",
             Self::NoWorkspace(_) => "`hubgate workspace list` shows those that there are",
             // In memory it is done; the store is tried again.
             Self::Store(_) => "it holds until hubgate stops, which tries again; see its log",
@@ -63,6 +91,17 @@ impl Unanswered {
                 remedy = store.remedy(),
                 "an administrator's order met a store that fails"
             );
+        }
+    }
+}
+
+impl From<TokenError> for Unanswered {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Store(error) => Self::Store(error),
+            refused @ (TokenError::TooMany { .. }
+            | TokenError::Scopes { .. }
+            | TokenError::Lifetime { .. }) => Self::Token(refused),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What goes over the admin socket, as both ends write and read it. Either end may be of a later release: what it says
 //! beside this is not looked at.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What was ended or revoked.
@@ -36,6 +38,57 @@ pub struct Workspace {
     pub state: String,
     /// What it runs.
     pub profile: Option<String>,
+}
+
+/// An API token. Its text is not here: it opens what the token opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// What it is called.
+    pub id: String,
+    /// Whose.
+    pub user: String,
+    /// What its owner wrote about it.
+    pub note: String,
+    /// What it may do now.
+    pub scopes: Vec<String>,
+    /// When it was made, in UTC.
+    pub created: String,
+    /// When it ends, in UTC.
+    pub expires: String,
+    /// When it was last used, in UTC.
+    pub last_used: Option<String>,
+}
+
+/// What a token is to be made for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// What it may do; nothing said: what tokens ordinarily may.
+    pub scopes: Vec<String>,
+    /// What it is for.
+    pub note: String,
+    /// Seconds; nothing said: as configured.
+    pub lifetime: Option<u64>,
+}
+
+/// A token that was just made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// Its text, which is nowhere else.
+    pub token: String,
+    /// What it is called.
+    pub id: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it ends, in UTC.
+    pub expires: String,
+}
+
+// Whoever has the text works in its owner's name.
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// What goes on after the answer.

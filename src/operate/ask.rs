@@ -73,11 +73,16 @@ impl Hub {
     }
 
     /// What it answers.
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Value, OperateError> {
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, OperateError> {
         let broken = |source| AskError::Broken { socket: self.socket.clone(), source };
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|source| AskError::Reach { socket: self.socket.clone(), source })?;
-        let answered = timeout(DEADLINE, converse(stream, method, path)).await;
+        let answered = timeout(DEADLINE, converse(stream, method, path, body)).await;
         let (status, body) = answered.map_err(|late| broken(late.into()))?.map_err(broken)?;
         if status == StatusCode::OK {
             return understood(&body).map_err(OperateError::from);
@@ -91,10 +96,11 @@ async fn converse(
     stream: UnixStream,
     method: Method,
     path: &str,
+    body: Option<&Value>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request =
-        Request::builder().method(method).uri(path).header(HOST, "hubgate").body(Full::<Bytes>::default())?;
+    let body = Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default());
+    let request = Request::builder().method(method).uri(path).header(HOST, "hubgate").body(body)?;
     let asking = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -55,7 +55,7 @@ impl ExplainCommand {
     /// Somebody who has been here.
     async fn known(&self, name: &UserName) -> Result<(Explanation, Source), OperateError> {
         let path = format!("/users/{}/explanation", name.path_segment());
-        let outcome = Hub::at(socket(&self.place)?).ask(Method::GET, &path).await;
+        let outcome = Hub::at(socket(&self.place)?).ask(Method::GET, &path, None).await;
         match outcome {
             Ok(answer) => Ok((Explanation::deserialize(answer).map_err(AskError::Foreign)?, Source::Running)),
             // By a socket alone nobody finds the files.

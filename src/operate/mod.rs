@@ -5,6 +5,7 @@ mod ask;
 mod explain;
 mod session;
 mod table;
+mod token;
 mod user;
 mod workspace;
 
@@ -24,6 +25,7 @@ use self::ask::Hub;
 pub use self::ask::AskError;
 pub use self::explain::ExplainCommand;
 pub use self::session::SessionCommand;
+pub use self::token::TokenCommand;
 pub use self::user::UserCommand;
 pub use self::workspace::WorkspaceCommand;
 
@@ -156,13 +158,20 @@ impl OperateError {
 struct Order {
     method: Method,
     path: String,
+    body: Option<Value>,
     words: fn(&Value) -> Result<String, AskError>,
+}
+
+impl Order {
+    fn new(method: Method, path: String, words: fn(&Value) -> Result<String, AskError>) -> Self {
+        Self { method, path, body: None, words }
+    }
 }
 
 /// Does what was typed; answers what to print.
 fn run(place: &Where, order: Order) -> Result<String, OperateError> {
     let hub = Hub::at(socket(place)?);
-    let answer = runtime()?.block_on(hub.ask(order.method, &order.path))?;
+    let answer = runtime()?.block_on(hub.ask(order.method, &order.path, order.body.as_ref()))?;
     if place.json {
         return Ok(format!("{answer:#}"));
     }

@@ -45,14 +45,14 @@ impl SessionCommand {
                     Some(whose) => format!("/users/{}/sessions", user(&whose)?.path_segment()),
                     None => "/sessions".to_owned(),
                 };
-                run(&place, Order { method: Method::GET, path, words: list })
+                run(&place, Order::new(Method::GET, path, list))
             }
             Self::End { id, user: whose, place } => {
                 let path = match (id, whose) {
                     (_, Some(whose)) => format!("/users/{}/sessions", user(&whose)?.path_segment()),
                     (id, None) => format!("/sessions/{}", short(&id.unwrap_or_default())?),
                 };
-                run(&place, Order { method: Method::DELETE, path, words: ended })
+                run(&place, Order::new(Method::DELETE, path, ended))
             }
         }
     }

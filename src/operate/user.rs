@@ -24,7 +24,7 @@ impl UserCommand {
     /// Does it; answers what to print.
     pub fn run(self) -> Result<String, OperateError> {
         let Self::List { place } = self;
-        run(&place, Order { method: Method::GET, path: "/users".to_owned(), words: list })
+        run(&place, Order::new(Method::GET, "/users".to_owned(), list))
     }
 }
 

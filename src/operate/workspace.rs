@@ -33,12 +33,10 @@ impl WorkspaceCommand {
     /// Does it; answers what to print.
     pub fn run(self) -> Result<String, OperateError> {
         match self {
-            Self::List { place } => {
-                run(&place, Order { method: Method::GET, path: "/workspaces".to_owned(), words: list })
-            }
+            Self::List { place } => run(&place, Order::new(Method::GET, "/workspaces".to_owned(), list)),
             Self::Stop { user: whose, place } => {
                 let path = format!("/users/{}/workspace", user(&whose)?.path_segment());
-                run(&place, Order { method: Method::DELETE, path, words: stopping })
+                run(&place, Order::new(Method::DELETE, path, stopping))
             }
         }
     }

@@ -246,6 +246,20 @@ impl ApiTokens {
         (self.0.clock.now() < token.expires).then_some(token)
     }
 
+    /// The live token that is called so.
+    pub fn called(&self, id: TokenId) -> Option<Arc<ApiToken>> {
+        self.all().into_iter().find(|token| token.id == id)
+    }
+
+    /// All live tokens, by owner.
+    pub fn all(&self) -> Vec<Arc<ApiToken>> {
+        let now = self.0.clock.now();
+        let live = self.0.live.iter().filter(|token| now < token.expires);
+        let mut all: Vec<_> = live.map(|token| Arc::clone(&token)).collect();
+        all.sort_by(|a, b| (&a.owner.name, a.created, a.id.0).cmp(&(&b.owner.name, b.created, b.id.0)));
+        all
+    }
+
     /// The live tokens of one person, oldest first.
     pub fn of(&self, owner: &UserName) -> Vec<Arc<ApiToken>> {
         let now = self.0.clock.now();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::client::read_answer;
 use support::hub::Hub;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use crate::BINARY;
+use crate::callers::{call, make_token};
 use crate::socket::Socket;
 
 /// What a command printed, and how it ended.
@@ -240,4 +241,92 @@ async fn whatever_comes_over_the_admin_socket_does_no_harm() {
     let idle: Vec<_> = futures_util::future::join_all((0..16).map(|_| UnixStream::connect(&socket))).await;
     assert_eq!(sessions(&hub, "alice").await.len(), 1);
     drop(idle);
+}
+
+#[tokio::test]
+async fn tokens_are_made_listed_and_revoked_from_the_command_line() {
+    let hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    let own = make_token(&mut alice, &["read:users"]).await;
+    let said = operate(
+        &hub,
+        &[
+            "token",
+            "create",
+            "--user",
+            "Alice",
+            "--note",
+            "nightly",
+            "--lifetime",
+            "1h",
+            "--scope",
+            "servers",
+        ],
+    )
+    .await;
+    let token = said.out.trim().to_owned();
+    assert!(said.code == Some(0) && token.starts_with("hubgate_"), "{}", said.err);
+    assert_eq!(said.out, format!("{token}\n"), "nothing else, for scripts");
+    let authorization = format!("token {token}");
+    let answer = call(&hub, "GET", "/hub/api/user", &authorization, "").await;
+    assert!(answer.status == 200 && answer.text().contains("servers!user=alice"), "{}", answer.text());
+
+    let list = json(&hub, &["token", "list", "--user", "alice"]).await;
+    let nightly = list.as_array().unwrap().iter().find(|token| token["note"] == "nightly").unwrap();
+    assert_eq!((&nightly["user"], &nightly["scopes"]), (&json!("alice"), &json!(["servers"])));
+    assert!(nightly["last_used"].is_string());
+    let words = operate(&hub, &["token", "list"]).await.out;
+    assert!(words.contains("nightly") && !words.contains(&token) && !words.contains(&own), "{words}");
+
+    let id = nightly["id"].as_str().unwrap();
+    let said = operate(&hub, &["token", "revoke", id]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 token revoked\n"), "{}", said.err);
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &authorization, "").await.status, 401);
+    let own = format!("token {own}");
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &own, "").await.status, 200, "only the one");
+    let said = operate(&hub, &["token", "revoke", "--user", "alice"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 token revoked\n"));
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &own, "").await.status, 401);
+    let log = hub.process().log();
+    assert!(log.contains("api_token_ordered") && log.contains("by=uid ") && !log.contains(&token), "{log}");
+}
+
+#[tokio::test]
+async fn no_token_is_made_that_its_owner_could_not_have() {
+    let hub = Hub::start(BINARY).await;
+    hub.signed_in("alice").await;
+    for (arguments, code, told) in [
+        (
+            &["--scope", "admin:users"][..],
+            1,
+            "alice cannot give away these scopes\n  hint: `hubgate explain`",
+        ),
+        (&["--scope", "everything"], 1, "there is no such scope\n  hint: the scopes are access:servers, "),
+        (&["--lifetime", "9years"], 1, "at most 7776000s\n  hint: choose a shorter time"),
+        (&["--lifetime", "0s"], 1, "a token lives from now on"),
+        (&["--lifetime", "7"], 2, "write it with its unit"),
+        (&["--note", "a\nb"], 1, "the note cannot be kept\n  hint: write one line"),
+    ] {
+        let mut all = vec!["token", "create", "--user", "alice"];
+        all.extend(arguments);
+        let said = operate(&hub, &all).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(told), "{arguments:?}: {}", said.err);
+    }
+    let said = operate(&hub, &["token", "create", "--user", "alic"]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.starts_with("error: nobody called alic has been here; there is alice\n"),
+        "{}",
+        said.err
+    );
+    let said = operate(&hub, &["token", "revoke", "a0000000000000000"]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.starts_with("error: there is no token a0000000000000000 that is in force\n"),
+        "{}",
+        said.err
+    );
+    assert_eq!(operate(&hub, &["token", "revoke", "x"]).await.code, Some(2));
+    assert_eq!(json(&hub, &["token", "list"]).await, json!([]));
 }
