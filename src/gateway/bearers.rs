@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::forward::Lifeline;
 use crate::identity::Identity;
+use crate::session::Proof;
 use crate::token::{Right, Scope, Scopes};
 
 /// A program that a provider vouches for.
@@ -21,6 +22,8 @@ pub(super) struct Bearer {
     pub(super) right: Right,
     /// What is open for it hangs on this.
     pub(super) lifeline: Arc<Lifeline>,
+    /// How well the person proved who they are, at the login that it comes from.
+    pub(super) proof: Proof,
     ended: CancellationToken,
     /// Whom the provider vouches for, without the claims.
     identity: Identity,
@@ -82,6 +85,7 @@ impl Bearers {
             right,
             lifeline: Lifeline::new(ended.child_token()),
             ended,
+            proof: Proof::of(identity),
             identity: Identity { claims: Map::new(), ..identity.clone() },
             issued: time("iat").unwrap_or_default(),
             expires: time("exp").unwrap_or(now).min(now + LONGEST),

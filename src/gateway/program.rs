@@ -60,7 +60,9 @@ impl ProgramRefusal {
             Self::Bearer(error) => error.to_string(),
             Self::TwoCallers => "the request carries a cookie and a token of two different users".to_owned(),
             Self::Scope(scope) => format!("the token lacks the scope {}", scope.name()),
-            Self::Proof(_) => "open /hub/admin and sign in there again first".to_owned(),
+            Self::Proof(_) => {
+                "a fresh or stronger login is needed: a browser signs in again at /hub/admin, a program sends an access token of such a login".to_owned()
+            },
             Self::Scripted => "scripts and frames cannot use this page".to_owned(),
         }
     }

@@ -3,28 +3,39 @@
 
 use http::{HeaderMap, Response};
 
+use super::caller::Caller;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::refusal::Refusal;
 use super::{Body, Gateway};
 use crate::oidc::Want;
-use crate::session::Session;
+use crate::session::{Proof, Session};
 use crate::token::{Scope, Scopes};
 
 impl Gateway {
     /// Whether a person has proved well enough, and recently enough, who they are.
     pub(super) fn is_proven(&self, session: &Session) -> bool {
-        let Some(wanted) = &self.0.step_up else { return true };
-        let skew = self.0.providers.find(&session.provider).map_or(0, crate::oidc::Provider::clock_skew);
-        session.proof.reaches(wanted, self.0.clock.now(), skew)
+        self.suffices(&session.proof, &session.provider)
     }
 
-    /// A script is told what is missing; it cannot sign in.
-    pub(super) fn check_proof(&self, session: &Session) -> Result<(), Refusal> {
+    /// A program is told what is missing; it cannot sign in.
+    pub(super) fn check_proof(&self, caller: &Caller) -> Result<(), Refusal> {
+        let is_proven = match caller {
+            Caller::Session(session) => self.is_proven(session),
+            Caller::Bearer(bearer) => self.suffices(&bearer.proof, &bearer.right.provider),
+            // Asked for when its scopes were given: see [`Gateway::grantable`].
+            Caller::Token(_) => true,
+        };
         match &self.0.step_up {
-            Some(wanted) if !self.is_proven(session) => Err(ProgramRefusal::Proof(wanted.clone()).into()),
+            Some(wanted) if !is_proven => Err(ProgramRefusal::Proof(wanted.clone()).into()),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn suffices(&self, proof: &Proof, provider: &str) -> bool {
+        let Some(wanted) = &self.0.step_up else { return true };
+        let skew = self.0.providers.find(provider).map_or(0, crate::oidc::Provider::clock_skew);
+        proof.reaches(wanted, self.0.clock.now(), skew)
     }
 
     /// Sends a person to the provider that vouches for them; they come back to `next`.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use support::client::{Answer, Client};
 use support::hub::{EVERYONE, Hub, PROFILE};
+use support::provider::Provider;
 use url::Url;
 
 use crate::BINARY;
@@ -386,4 +387,55 @@ async fn a_renewal_proves_nothing() {
     .await;
     let answer = ada.open("/hub/admin").await;
     assert_eq!(asked(&answer, "acr_values").as_deref(), Some("gold"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn an_administrators_access_token_of_the_provider_proves_what_its_login_proved() {
+    let hub = hub("[admin]\nacr_values = [\"gold\"]\nmax_age = \"15min\"\n").await;
+    hub.signed_in("bob").await;
+    let now = hubgate::clock::Clock::system().now();
+    hub.signed_in("ada").await;
+    hub.provider().user("ada", json!({}));
+    let bearer = |acr: Value, auth_time: Value| {
+        let draft = hub.provider().access_token_for(Provider::CLIENT_ID);
+        format!("Bearer {}", draft.claim("acr", acr).claim("auth_time", auth_time).token())
+    };
+    let asks = [
+        ("GET", "/hub/api/sessions"),
+        ("GET", "/hub/api/users/bob/sessions"),
+        ("DELETE", "/hub/api/users/bob/sessions"),
+        ("DELETE", "/hub/api/sessions/000000000000"),
+    ];
+    for (acr, auth_time) in [
+        (json!("1"), json!(now)),
+        (json!(["gold"]), json!(now)),
+        (Value::Null, json!(now)),
+        (json!("gold"), json!(now - 3600)),
+        (json!("gold"), json!(now.to_string())),
+        (json!("gold"), Value::Null),
+    ] {
+        let weak = bearer(acr.clone(), auth_time.clone());
+        for (method, path) in asks {
+            // Once when the token is verified, and once when it is known.
+            for _ in 0..2 {
+                let answer = call(&hub, method, path, &weak, "").await;
+                assert_eq!(answer.status, 401, "{acr} {auth_time}: {method} {path}: {}", answer.text());
+                let challenge = answer.header("www-authenticate").unwrap();
+                assert!(challenge.contains("error=\"insufficient_user_authentication\""), "{challenge}");
+                assert!(challenge.ends_with("acr_values=\"gold\", max_age=\"900\""), "{challenge}");
+            }
+        }
+        let own = call(&hub, "GET", "/hub/api/users/ada/sessions", &weak, "").await;
+        assert_eq!(own.status, 200, "her own are hers: {}", own.text());
+    }
+    assert_eq!(ids(&hub, "bob").await.len(), 1, "nothing was ended");
+
+    let proven = bearer(json!("gold"), json!(now));
+    assert_eq!(call(&hub, "GET", "/hub/api/sessions", &proven, "").await.status, 200);
+    assert_eq!(call(&hub, "DELETE", "/hub/api/users/bob/sessions", &proven, "").await.status, 204);
+    assert!(ids(&hub, "bob").await.is_empty());
+    // Whoever is no administrator is not told that a proof would help.
+    hub.provider().user("bob", json!({}));
+    let bobs = bearer(json!("1"), json!(now));
+    assert_eq!(call(&hub, "GET", "/hub/api/sessions", &bobs, "").await.status, 403);
 }

@@ -82,12 +82,15 @@ impl Gateway {
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        let Caller::Session(session) = caller else { return need(caller, Scope::AdminSessions) };
+        let Caller::Session(session) = caller else {
+            need(caller, Scope::AdminSessions)?;
+            return self.check_proof(caller);
+        };
         if !session.standing().user.admin {
             return Err(Refusal::NotFound);
         }
         refuse_scripts(headers)?;
-        self.check_proof(session)?;
+        self.check_proof(caller)?;
         check_shown(method, headers, &self.page_token(session, PAGE))
     }
 
