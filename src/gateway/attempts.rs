@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::config::ResponseMode;
 use crate::cookies;
 use crate::oidc;
+use crate::session::SessionId;
 
 /// A login under way, as its sealed cookie holds it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub(super) struct Attempt {
     pub(super) begun: Timestamp,
     /// Begun again by itself, because the provider asked for it: at most once.
     pub(super) again: bool,
+    /// The session that this browser had then. An answer that comes by a form of the provider's brings no cookie that
+    /// would tell. Nobody can put somebody else's here: it is sealed, and is from a cookie that opens that session.
+    pub(super) leaves: Option<SessionId>,
 }
 
 /// Attempts are known for so many times the time they are good for: whoever comes back late from the provider is sent

@@ -56,7 +56,7 @@ impl Gateway {
         self.check_rounds(&request.headers)?;
         let short = |name: &str| query.one(name).filter(|hint| hint.len() <= LONGEST_HINT).map(str::to_owned);
         let want = Want { idp_hint: short("idp"), login_hint: short("login_hint"), ..Want::default() };
-        self.begin_login(&request.headers, provider, &next, &want, false).await
+        self.begin_login(&request.headers, provider, &next, &want, None).await
     }
 
     /// The provider that somebody else wants people to sign in at (OpenID Connect Core 1.0, section 4): one of ours, or
@@ -82,20 +82,29 @@ impl Gateway {
         self.1.pages.render(StatusCode::OK, &page)
     }
 
+    /// `before`: the attempt that this one takes the place of.
     pub(super) async fn begin_login(
         &self,
         headers: &HeaderMap,
         provider: &str,
         next: &LocalPath,
         want: &Want,
-        again: bool,
+        before: Option<&Attempt>,
     ) -> Result<Response<Body>, Refusal> {
         let at = self.0.providers.find(provider).ok_or(Refusal::NotFound)?;
         let (url, login) = at.begin(want).await?;
         let provider = provider.to_owned();
         let mut response = see_other(url.as_str());
         self.drop_old_attempts(headers, response.headers_mut());
-        let attempt = Attempt { provider, login, next: next.to_string(), begun: self.0.clock.now(), again };
+        let had = self.0.sessions.find(headers).map(|session| session.id);
+        let attempt = Attempt {
+            provider,
+            login,
+            next: next.to_string(),
+            begun: self.0.clock.now(),
+            again: before.is_some(),
+            leaves: had.or_else(|| before?.leaves),
+        };
         response.headers_mut().append(SET_COOKIE, self.remember(&attempt, at.response_mode()));
         Ok(response)
     }
@@ -127,7 +136,7 @@ impl Gateway {
             Err(refusal) if !attempt.again && self.is_worth_another(&attempt, &refusal) => {
                 let next = LocalPath::or_root(Some(&attempt.next));
                 let want = Want { step_up: Some(attempt.login.strength()), ..Want::default() };
-                self.begin_login(&request.headers, &attempt.provider, &next, &want, true).await?
+                self.begin_login(&request.headers, &attempt.provider, &next, &want, Some(&attempt)).await?
             }
             other => other?,
         };
@@ -192,8 +201,9 @@ impl Gateway {
         }
         let (identity, tokens) = provider.finish(&attempt.login, answer).await?;
         let user = self.admit(&name, &identity).await?;
-        // A session that this browser had is over: its id could have been planted.
-        if let Some(old) = self.0.sessions.find(&request.headers) {
+        // Sessions that this browser has, or had when it left for the provider, are over: an id could have been planted.
+        let left = attempt.leaves.and_then(|id| self.0.sessions.by_id(&id));
+        for old in left.into_iter().chain(self.0.sessions.find(&request.headers)) {
             self.0.sessions.end(&old).await?;
         }
         let (cookie, session) = self.0.sessions.begin(name, user, identity, tokens).await?;

@@ -48,7 +48,7 @@ impl Gateway {
         // A provider that says yes and does not keep its word must not send anybody round for ever.
         self.check_rounds(headers)?;
         let want = Want { step_up: self.0.step_up.clone(), ..Want::default() };
-        self.begin_login(headers, &session.provider, next, &want, false).await
+        self.begin_login(headers, &session.provider, next, &want, None).await
     }
 
     /// What a person may give away to a program: what reaches other users only with that proof, or a token would be the

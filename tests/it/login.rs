@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use serde_json::json;
 use support::client::{Answer, Client};
 use support::hub::{EVERYONE, Hub, ITS_PROVIDER, PROFILE, path_and_query};
 use support::provider::{ClientKey, ClientProof, Lie, Provider};
@@ -68,6 +69,108 @@ async fn an_answer_by_form_signs_in() {
     assert_eq!(hub.provider().count("token"), 1, "and the code is not used again");
     let elsewhere = post(&mut hub.client(), hub.provider(), action.path(), &body).await;
     assert_eq!(elsewhere.status, 400, "in another browser it is nothing");
+}
+
+/// Lets the provider's form bring the answer as browsers send it from another site: without cookies that are
+/// `SameSite=Lax`, the session's among them. The browser has all its cookies afterwards.
+async fn post_from_elsewhere(client: &mut Client, hub: &Hub, user: &str, url: &Url) -> Answer {
+    let session = client.cookie("__Host-hubgate").map(str::to_owned);
+    client.forget_cookie("__Host-hubgate");
+    hub.provider().user(user, json!({}));
+    let (action, body) = hub.provider().sign_in_by_form(url).await;
+    let answer = post(client, hub.provider(), action.path(), &body).await;
+    if let (None, Some(session)) = (client.cookie("__Host-hubgate"), session) {
+        client.set_cookie("__Host-hubgate", &session);
+    }
+    answer
+}
+
+/// A hub that asks administrators, of whom ada is one, for a proof, and takes answers by form.
+async fn by_form_with_proof() -> Hub {
+    let ada = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n[admin]\nacr_values = [\"gold\"]\n";
+    let by_form = "response_mode = \"form_post\"\n";
+    Hub::with(BINARY, &format!("{EVERYONE}{ada}{PROFILE}{ITS_PROVIDER}{by_form}")).await
+}
+
+async fn is_in(browser: &Client) -> bool {
+    browser.clone().fetch("GET", "/hub/home", b"").await.status == 200
+}
+
+#[tokio::test]
+async fn the_session_that_a_browser_had_ends_by_an_answer_by_form_too() {
+    let hub = by_form_with_proof().await;
+    let mut ada = hub.client();
+    let url = begin(&mut ada, "/hub/login").await;
+    assert_eq!(post_from_elsewhere(&mut ada, &hub, "ada", &url).await.status, 303);
+    let mut elsewhere = hub.client();
+    let url = begin(&mut elsewhere, "/hub/login").await;
+    assert_eq!(post_from_elsewhere(&mut elsewhere, &hub, "ada", &url).await.status, 303);
+    let before = ada.clone();
+
+    // Not by a login that fails.
+    let url = begin(&mut ada, "/hub/admin").await;
+    hub.provider().claim_in_id_tokens(json!({ "acr": "1" }));
+    assert_eq!(post_from_elsewhere(&mut ada, &hub, "ada", &url).await.status, 403);
+    assert!(is_in(&before).await);
+    hub.provider().claim_in_id_tokens(json!({}));
+
+    let url = begin(&mut ada, "/hub/admin").await;
+    let answer = post_from_elsewhere(&mut ada, &hub, "ada", &url).await;
+    assert_eq!(answer.header("location"), Some("/hub/admin"), "{}", answer.text());
+    assert!(is_in(&ada).await && !is_in(&before).await, "the one that she had is over");
+    assert!(is_in(&elsewhere).await, "and no other");
+}
+
+#[tokio::test]
+async fn a_login_that_began_once_more_by_itself_ends_the_session_that_was_there_at_first() {
+    let hub = by_form_with_proof().await;
+    let mut ada = hub.client();
+    let url = begin(&mut ada, "/hub/login").await;
+    post_from_elsewhere(&mut ada, &hub, "ada", &url).await;
+    let before = ada.clone();
+    let url = begin(&mut ada, "/hub/admin").await;
+    hub.provider().refuse("temporarily_unavailable", "authentication_expired", 1);
+    let again = post_from_elsewhere(&mut ada, &hub, "ada", &url).await;
+    let url = Url::parse(again.header("location").unwrap_or_else(|| panic!("{}", again.text()))).unwrap();
+    assert_eq!(post_from_elsewhere(&mut ada, &hub, "ada", &url).await.status, 303);
+    assert!(is_in(&ada).await && !is_in(&before).await);
+}
+
+#[tokio::test]
+async fn nobody_ends_somebody_elses_session_by_a_login_of_their_own() {
+    let hub = by_form_with_proof().await;
+    let mut ada = hub.client();
+    let url = begin(&mut ada, "/hub/login").await;
+    post_from_elsewhere(&mut ada, &hub, "ada", &url).await;
+    let mut begun = ada.clone();
+    let of_ada = begin(&mut begun, "/hub/admin").await;
+
+    // With what an attempt of hers is called, but not with what it is sealed in.
+    let mut mallory = hub.client();
+    let answer = post_from_elsewhere(&mut mallory, &hub, "mallory", &of_ada).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    // With a seal of their own under the name of her attempt, and hers under the name of theirs.
+    let of_mallory = begin(&mut mallory, "/hub/login").await;
+    let named = |cookies: &str| {
+        let pairs = cookies.split("; ").filter_map(|pair| pair.split_once('='));
+        let mut pairs = pairs.filter(|(name, _)| name.starts_with("__Host-hubgate-login-"));
+        pairs.next().map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap()
+    };
+    let (hers, theirs) = (named(&begun.cookies()), named(&mallory.cookies()));
+    for ((name, _), (_, value), url) in [(&hers, &theirs, &of_ada), (&theirs, &hers, &of_mallory)] {
+        let mut mallory = mallory.clone();
+        mallory.set_cookie(name, value);
+        let answer = post_from_elsewhere(&mut mallory, &hub, "mallory", url).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    assert_eq!(post_from_elsewhere(&mut mallory, &hub, "mallory", &of_mallory).await.status, 303);
+    assert!(is_in(&mallory).await && is_in(&ada).await);
+    // What a browser claims to have had opens nothing and ends nothing: only what the hub itself found in its cookie.
+    let mut guess = hub.client();
+    guess.set_cookie("__Host-hubgate", &"A".repeat(43));
+    let url = begin(&mut guess, "/hub/login").await;
+    assert_eq!(post_from_elsewhere(&mut guess, &hub, "mallory", &url).await.status, 303);
+    assert!(is_in(&mallory).await && is_in(&ada).await);
 }
 
 #[tokio::test]
