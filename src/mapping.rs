@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::{self, Limit};
@@ -75,6 +76,12 @@ pub enum MappingError {
         /// The claim that was looked for.
         claim: String,
     },
+    /// The claim is an address that the provider has not seen to be theirs: whoever wrote it there could be anybody.
+    #[error("the address in {claim:?} is not verified (email_verified)")]
+    Unverified {
+        /// The claim.
+        claim: String,
+    },
     /// The claim's text cannot be a name here.
     #[error("the claim {claim:?} cannot be a user name")]
     UnsafeName {
@@ -103,6 +110,9 @@ impl MappingError {
         match self {
             Self::NotAllowed { .. } => "add a [[rule]] that matches this user",
             Self::NoProfile { .. } => "grant a profile in a [[rule]] that matches this user",
+            Self::Unverified { .. } => {
+                "let the provider verify the account's address, or choose another provider.username_claim"
+            }
             Self::NoName { .. } | Self::UnsafeName { .. } => {
                 "choose another provider.username_claim, or correct the account"
             }
@@ -139,6 +149,11 @@ impl Mapping {
         let claim = || chosen.to_owned();
         let text = identity.claim(&[chosen]).and_then(|value| value.as_str());
         let text = text.ok_or_else(|| MappingError::NoName { claim: claim() })?;
+        // OpenID Connect Core 1.0, section 5.7: people may write any address into their profile.
+        let verified = || identity.claim(&["email_verified"]).and_then(Value::as_bool) == Some(true);
+        if chosen == "email" && !verified() {
+            return Err(MappingError::Unverified { claim: claim() });
+        }
         UserName::normalise(text).map_err(|source| MappingError::UnsafeName { claim: claim(), source })
     }
 
@@ -270,7 +285,7 @@ mod tests {
         }
     }
 
-    fn identity(claims: serde_json::Value) -> Identity {
+    fn identity(claims: Value) -> Identity {
         Identity {
             issuer: "https://kc.example/realms/r".into(),
             subject: "1".into(),
@@ -279,7 +294,7 @@ mod tests {
         }
     }
 
-    fn judge(rule: config::Rule, claims: serde_json::Value) -> Result<User, MappingError> {
+    fn judge(rule: config::Rule, claims: Value) -> Result<User, MappingError> {
         let mapping = mapping(vec![rule]);
         mapping.user(MAIN, &identity(claims), UserName::parse("alice").unwrap())
     }
@@ -376,6 +391,20 @@ mod tests {
         let lab = of(json!({"groups": ["/lab"]}));
         assert_eq!((lab.profiles.len(), lab.memory, lab.cpu), (2, Some(Some(3)), Some(None)));
         assert!(!lab.admin);
+    }
+
+    #[test]
+    fn an_address_that_is_not_verified_names_nobody() {
+        let mut mapping = mapping(vec![]);
+        mapping.providers[0].username = "email".into();
+        let name = |claims| mapping.name(MAIN, &identity(claims));
+        let verified = json!({"email": "Anna@EPFL.ch", "email_verified": true});
+        assert_eq!(name(verified).unwrap().as_str(), "anna@epfl.ch");
+        for odd in [json!(false), json!(null), json!("true"), json!(1)] {
+            let claims = json!({"email": "anna@epfl.ch", "email_verified": odd});
+            assert_eq!(name(claims), Err(MappingError::Unverified { claim: "email".into() }), "{odd}");
+        }
+        assert!(name(json!({"email": "anna@epfl.ch"})).is_err());
     }
 
     #[test]

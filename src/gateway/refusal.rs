@@ -133,7 +133,7 @@ impl Refusal {
             Self::NotGranted => Row::quiet(S::FORBIDDEN, "not_granted", HOME),
             Self::Program(refusal) => refusal.row(FRONT),
             Self::Oidc(error) => Row::quiet(oidc_status(error), "provider", LOGIN).warn(error.remedy()),
-            Self::Mapping(error) => Row::quiet(S::FORBIDDEN, "not_allowed", LOGIN).warn(mapping_remedy(error)),
+            Self::Mapping(error) => Row::quiet(S::FORBIDDEN, "not_allowed", LOGIN).warn(error.remedy()),
             Self::Store(StoreError::NameTaken { .. }) => Row::quiet(S::FORBIDDEN, "name_taken", LOGIN).warn(
                 "rename one of the accounts, or choose a provider.username_claim that is different for everybody",
             ),
@@ -366,16 +366,6 @@ fn oidc_words(error: &OidcError) -> Words {
     }
 }
 
-fn mapping_remedy(error: &MappingError) -> &'static str {
-    match error {
-        MappingError::NotAllowed { .. } => "add a [[rule]] that matches this user",
-        MappingError::NoProfile { .. } => "grant a profile in a [[rule]] that matches this user",
-        MappingError::NoName { .. } | MappingError::UnsafeName { .. } => {
-            "choose another provider.username_claim, or correct the account"
-        }
-    }
-}
-
 fn mapping_words(error: &MappingError) -> Words {
     match error {
         MappingError::NotAllowed { name } => Words {
@@ -387,6 +377,11 @@ fn mapping_words(error: &MappingError) -> Words {
             title: "There is nothing you may start",
             what: format!("You are signed in as {name:?}, but no environment of this hub is open to you."),
             remedy: "Ask the administrators of this hub for access.",
+        },
+        MappingError::Unverified { .. } => Words {
+            title: "Your e-mail address is not verified",
+            what: "This hub knows people by their addresses, and the login service does not say that yours is verified.".to_owned(),
+            remedy: "Verify it at the login service, then sign in again.",
         },
         MappingError::NoName { .. } | MappingError::UnsafeName { .. } => Words {
             title: "Your account has no name that can be used here",
