@@ -20,6 +20,9 @@ pub const LOGOUT: &str = "__Host-hubgate-logout";
 /// What JupyterHub's own images bind their XSRF tokens to. Not a secret of ours: it goes to containers.
 pub const JUPYTERHUB_SESSION: &str = "jupyterhub-session-id";
 
+/// Name and value of a cookie that browsers keep, in bytes: a larger one they drop (RFC 6265bis section 5.6).
+pub const LARGEST: usize = 4096;
+
 /// Every cookie of ours that a container must never see or set begins so, in whatever case.
 const RESERVED_PREFIX: &str = "__Host-hubgate";
 
@@ -129,7 +132,17 @@ mod tests {
         assert_eq!(find(&headers(&["a=1; __Host-hubgate=x; b=2"]), SESSION), Some("x"));
         assert_eq!(find(&headers(&["__Host-hubgate=x; __Host-hubgate=y"]), SESSION), None);
         assert_eq!(find(&headers(&["__Host-hubgate=x", "__Host-hubgate=x"]), SESSION), None);
-        for odd in [";", "", "=", "a", ";;;a=b;", "a=b,c=d", "__Host-hubgate"] {
+        for odd in [
+            ";",
+            "",
+            "=",
+            "a",
+            ";;;a=b;",
+            "a=b,c=d",
+            "__Host-hubgate",
+            "=__Host-hubgate=evil",
+            "__host-hubgate=x",
+        ] {
             assert_eq!(find(&headers(&[odd]), SESSION), None, "{odd:?}");
         }
     }
@@ -148,6 +161,10 @@ mod tests {
     fn what_is_set_is_for_us_alone() {
         let value = set(SESSION, "id", None);
         assert_eq!(value, "__Host-hubgate=id; HttpOnly; SameSite=Lax; Secure; Path=/");
-        assert!(clear(SESSION).to_str().unwrap().contains("Max-Age=0"));
+        // Browsers take away what has the same name, path and domain, and what a `__Host-` name may be set with.
+        let clear = clear(SESSION);
+        assert_eq!(clear, "__Host-hubgate=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+        let for_posts = set_for_posts(LOGIN_PREFIX, "x", Some(Duration::from_mins(1)));
+        assert_eq!(for_posts, "__Host-hubgate-login-=x; HttpOnly; SameSite=None; Secure; Path=/; Max-Age=60");
     }
 }

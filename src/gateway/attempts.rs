@@ -50,11 +50,17 @@ impl Gateway {
     }
 
     /// A `Set-Cookie` that remembers an attempt, and comes back with its answer.
-    pub(super) fn remember(&self, attempt: &Attempt, mode: ResponseMode) -> HeaderValue {
+    pub(super) fn remember(&self, mut attempt: Attempt, mode: ResponseMode) -> HeaderValue {
         let name = attempt_cookie(&attempt.login.state);
-        let plain = serde_json::to_vec(attempt).unwrap_or_default();
         let age = self.0.login_timeout.saturating_mul(u32::try_from(KEPT).unwrap_or(u32::MAX));
-        let sealed = self.0.sealer.seal(&name, &plain);
+        let seal =
+            |attempt: &Attempt| self.0.sealer.seal(&name, &serde_json::to_vec(attempt).unwrap_or_default());
+        let mut sealed = seal(&attempt);
+        // Rather the front page after the login than no login.
+        if name.len() + sealed.len() > cookies::LARGEST {
+            "/".clone_into(&mut attempt.next);
+            sealed = seal(&attempt);
+        }
         match mode {
             ResponseMode::Query => cookies::set(&name, &sealed, Some(age)),
             ResponseMode::FormPost => cookies::set_for_posts(&name, &sealed, Some(age)),

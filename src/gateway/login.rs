@@ -105,7 +105,7 @@ impl Gateway {
             again: before.is_some(),
             leaves: had.or_else(|| before?.leaves),
         };
-        response.headers_mut().append(SET_COOKIE, self.remember(&attempt, at.response_mode()));
+        response.headers_mut().append(SET_COOKIE, self.remember(attempt, at.response_mode()));
         Ok(response)
     }
 

@@ -202,6 +202,10 @@ impl Client {
         for cookie in answer.all("set-cookie") {
             let pair = cookie.split(';').next().unwrap_or_default();
             let Some((name, value)) = pair.split_once('=') else { continue };
+            // RFC 6265bis section 5.6: a larger one is not kept.
+            if name.len() + value.len() > 4096 {
+                continue;
+            }
             if cookie.contains("Max-Age=0") {
                 self.cookies.remove(name);
             } else {
