@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::claims::{Expected, audience, subject, time};
+use super::claims::{Expected, audience, session, subject, time};
 use super::jwt::Jwt;
 use super::{OidcError, Provider};
 use crate::identity::Identity;
@@ -92,7 +92,7 @@ impl Provider {
             Err(_) if !claims.contains_key("sub") => return Err(BearerError::Nobody),
             Err(error) => return Err(BearerError::Invalid(error)),
         };
-        let sid = claims.get("sid").and_then(Value::as_str).map(str::to_owned);
+        let sid = session(&claims);
         Ok(Identity { issuer: known.issuer.clone(), subject, sid, claims })
     }
 

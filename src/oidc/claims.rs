@@ -230,6 +230,13 @@ pub(super) fn subject(claims: &Map<String, Value>) -> Result<&str, OidcError> {
     }
 }
 
+/// `sid`: the name of the provider's session, whatever it looks like. A longer one than any provider makes is none: no
+/// logout token could name it.
+pub(super) fn session(claims: &Map<String, Value>) -> Option<String> {
+    let sid = claims.get("sid").and_then(Value::as_str);
+    sid.filter(|sid| (1..=255).contains(&sid.len())).map(str::to_owned)
+}
+
 /// All claims of a person: the ID token's, with userinfo's over them. What describes the token itself stays the token's.
 pub(super) fn merge(mut id_token: Map<String, Value>, userinfo: Map<String, Value>) -> Map<String, Value> {
     let person = userinfo.into_iter().filter(|(name, _)| !OF_THE_TOKEN.contains(&name.as_str()));

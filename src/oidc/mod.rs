@@ -280,7 +280,7 @@ impl OidcError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => {
-                "see whether the provider runs and can be reached from here, and whether its certificate comes from an authority in provider.ca_file (or the system's)"
+                "see whether the provider runs and can be reached from here, and whether its certificate names the host that it is asked at and comes from an authority in provider.ca_file (or the system's)"
             }
             Self::Refused { error, .. } => match error.as_str() {
                 "invalid_client" | "unauthorized_client" => {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tracing::debug;
 
-use super::claims::{Expected, Occasion, check_access_token, merge, subject};
+use super::claims::{Expected, Occasion, check_access_token, merge, session, subject};
 use super::discovery::Known;
 use super::jwt::Jwt;
 use super::keys::Keys;
@@ -30,7 +30,7 @@ impl Provider {
         occasion.check(&verified.claims)?;
         check_access_token(&verified, access_token)?;
         let subject = subject(&verified.claims)?.to_owned();
-        let sid = verified.claims.get("sid").and_then(Value::as_str).map(str::to_owned);
+        let sid = session(&verified.claims);
         let mut claims = verified.claims;
         if let Some(userinfo) = self.userinfo_of(known, &subject, access_token).await? {
             claims = merge(claims, userinfo);
