@@ -296,6 +296,26 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
 }
 
 #[tokio::test]
+async fn a_token_in_an_address_opens_nothing() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    let own = make_token(&mut hub.signed_in("alice").await, &["access:servers", "read:users"]).await;
+    let access = hub.provider().access_token_for(Provider::CLIENT_ID).token();
+    let reached = hub.requests("alice");
+    for token in [own, access] {
+        for path in ["/hub/api/user", "/user/alice/x"] {
+            let answer = call(&hub, "GET", path, &format!("Bearer {token}"), "").await;
+            assert_eq!(answer.status, 200, "in its header: {}", answer.text());
+            for name in ["access_token", "token", "id_token"] {
+                let answer = hub.client().send("GET", &format!("{path}?{name}={token}"), &[], b"").await;
+                assert_eq!(answer.status, 401, "RFC 9700 section 4.3.2: {path} {name}");
+            }
+        }
+    }
+    assert_eq!(hub.requests("alice"), reached + 2, "only those with a header");
+}
+
+#[tokio::test]
 async fn an_access_token_of_the_realm_opens_what_was_issued_for_this_hub() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use serde_json::json;
 use support::client::{Answer, Client};
+use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, ITS_PROVIDER, PROFILE, path_and_query};
 use support::provider::{ClientKey, ClientProof, Lie, Provider};
 use url::Url;
@@ -365,4 +366,72 @@ async fn a_key_in_a_file_takes_the_place_of_the_secret() {
     let mut client = hub.client();
     assert_eq!(hub.sign_in_at(&mut client, "alice", "/hub/login").await.status, 303);
     assert!(hub.provider().requests().iter().all(|seen| seen.form_value("client_secret").is_none()));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_code_is_a_redirect_that_nobody_keeps() {
+    let hub = Hub::start(BINARY).await;
+    let mut client = hub.client();
+    let url = begin(&mut client, "/hub/login?next=/hub/home").await;
+    let back = hub.answer_of_provider(url.as_str(), "alice").await;
+    for answer in [client.open(&back).await, hub.client().open(&back).await] {
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{}", answer.status);
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"), "{}", answer.status);
+        assert!(answer.header("location").is_none_or(|location| location == "/hub/home"));
+        assert!(!answer.text().contains("code="), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn no_cookie_is_larger_than_browsers_keep() {
+    let hub = Hub::start(BINARY).await;
+    for length in [10, 1000, 2000, 3000, 4000] {
+        let next = format!("/user/alice/lab/{}", "a".repeat(length));
+        let mut client = hub.client();
+        let answer = client.open(&format!("/hub/login?next={next}")).await;
+        for cookie in answer.all("set-cookie") {
+            let (pair, attributes) = cookie.split_once(';').unwrap();
+            assert!(pair.len() <= 4097 && attributes.len() <= 1024, "{length}: {}", pair.len());
+        }
+        let back = hub.answer_of_provider(answer.header("location").unwrap(), "alice").await;
+        let end = client.open(&back).await;
+        assert_eq!(end.status, 303, "{length}: {}", end.text());
+        let kept = end.header("location") == Some(next.as_str());
+        assert!(kept || (length > 2000 && end.header("location") == Some("/")), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_provider_refuses_is_a_page_with_a_way_back_and_no_loop() {
+    let hub = Hub::start(BINARY).await;
+    for error in ["access_denied", "invalid_scope", "unauthorized_client", "server_error", "made_up"] {
+        hub.provider().refuse(error, "As it is.", 1);
+        let mut client = hub.client();
+        let answer = hub.sign_in_at(&mut client, "alice", "/hub/login").await;
+        assert_eq!((answer.status, answer.header("location")), (403, None), "{error}");
+        let page = answer.text();
+        assert!(page.contains(error) && page.contains(">Sign in</a>"), "{error}: {page}");
+        assert_eq!(hub.sign_in_at(&mut client, "alice", "/hub/login").await.status, 303, "{error}: by hand");
+    }
+}
+
+#[tokio::test]
+async fn whom_the_provider_has_forgotten_is_signed_in_again_and_sees_no_error() {
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}[session]\nrefresh_interval = \"1s\"\n")).await;
+    let mut client = hub.signed_in("alice").await;
+    assert_eq!(client.open("/hub/home").await.status, 200);
+    let old = client.cookie("__Host-hubgate").map(str::to_owned);
+    // As a restart without persistent sessions, a session limit or an administrator does.
+    hub.provider().forget_sessions();
+    eventually("the hub has heard of it", || {
+        let mut client = client.clone();
+        async move { client.fetch("GET", "/hub/home", b"").await.status == 401 }
+    })
+    .await;
+    let answer = client.open("/hub/home").await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/hub/login?next=%2Fhub%2Fhome")));
+    let answer = hub.sign_in_at(&mut client, "alice", "/hub/home").await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/hub/home")));
+    assert_ne!(client.cookie("__Host-hubgate"), old.as_deref());
+    assert_eq!(client.open("/hub/home").await.status, 200);
 }

@@ -251,6 +251,19 @@ async fn who_is_back_from_the_provider_is_told_whether_they_are_signed_out_there
 }
 
 #[tokio::test]
+async fn who_signs_out_while_the_provider_is_away_is_signed_out_here() {
+    let hub = Hub::start(BINARY).await;
+    let (mut alice, _) = signed_in(&hub, "alice").await;
+    let token = alice.open("/hub/logout").await.field("form_token").unwrap();
+    let before = alice.clone();
+    hub.provider().stop();
+    let answer = alice.submit("/hub/logout", &[("form_token", &token)]).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert_eq!(alice.cookie("__Host-hubgate"), None);
+    assert!(!is_in(&before).await, "the cookie opens nothing either, whether the browser goes on or not");
+}
+
+#[tokio::test]
 async fn what_keycloaks_own_adapters_answer_is_not_there() {
     let hub = Hub::start(BINARY).await;
     let (alice, _) = signed_in(&hub, "alice").await;

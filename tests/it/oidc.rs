@@ -157,18 +157,43 @@ async fn secrets_go_to_the_token_endpoint_only() {
     let (_, tokens) = pair.log_in().await.unwrap();
     let access_token = tokens.access_token.unwrap();
     for seen in pair.fake.requests() {
-        let (path, authorization) = (seen.path, seen.authorization.unwrap_or_default());
+        let (path, authorization) = (seen.path.clone(), seen.authorization.clone().unwrap_or_default());
         match path.rsplit('/').next().unwrap() {
             "token" => {
                 assert!(authorization.starts_with("Basic "));
                 assert!(seen.form.iter().all(|(name, _)| name != "client_secret"));
-                assert!(seen.query.is_empty());
+                assert_eq!((seen.method.as_str(), seen.query.len()), ("POST", 0));
+                assert_eq!(seen.form_value("grant_type"), Some("authorization_code"), "never a password");
             }
-            "userinfo" => assert_eq!(authorization, format!("Bearer {}", access_token.expose())),
+            "userinfo" => {
+                assert_eq!(authorization, format!("Bearer {}", access_token.expose()));
+                assert!(seen.query.is_empty() && seen.form.is_empty(), "a token is in no address");
+            }
             _ => assert_eq!(authorization, "", "{path}"),
         }
     }
     assert_eq!(pair.fake.count("token"), 1);
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_as_by_a_server_and_hears_nothing_of_browsers() {
+    let pair = Pair::with(|config| config.pushed_requests = true).await;
+    let (url, login) = pair.provider.begin(&Want::default()).await.unwrap();
+    let answer = Answer::parse(&pair.fake.sign_in(&url).await).unwrap();
+    let (identity, tokens) = pair.provider.finish(&login, &answer).await.unwrap();
+    pair.provider.refresh(&identity, &tokens).await.unwrap();
+    pair.provider.revoke(tokens.refresh_token.as_ref().unwrap()).await.unwrap();
+    let ours: Vec<_> =
+        pair.fake.requests().into_iter().filter(|seen| !seen.path.ends_with("/auth")).collect();
+    assert_eq!(ours.len(), 8, "description, keys, request, two for tokens, two for userinfo, revocation");
+    for seen in ours {
+        for field in &seen.fields {
+            // `Origin` would make it a browser's call, which the client's web origins have a say in.
+            let plain = ["accept", "authorization", "content-length", "content-type", "host"];
+            assert!(plain.contains(&field.as_str()), "{}: {field}", seen.path);
+        }
+        assert!(!seen.path.contains(';'), "Keycloak refuses matrix parameters: {}", seen.path);
+    }
 }
 
 #[tokio::test]

@@ -329,6 +329,32 @@ async fn a_token_that_expires_soon_is_renewed_before_it_does() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_that_expires_first_decides_when_a_session_is_renewed() {
+    let hub = Hub::start().await;
+    // Near the end of its session, Keycloak's refresh tokens live shorter than its access tokens.
+    hub.fake.set_lifetimes(250, 60);
+    let session = hub.log_in().await;
+    hub.wait(47);
+    assert!(hub.sessions.is_settled(&session));
+    hub.wait(1);
+    assert!(!hub.sessions.is_settled(&session));
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
+}
+
+#[tokio::test]
+async fn a_session_is_over_when_the_provider_says_so_and_not_by_its_numbers() {
+    let hub = Hub::start().await;
+    hub.fake.set_lifetimes(300, 90);
+    let session = hub.log_in().await;
+    // Keycloak gives an idle session two minutes more than it says: here its clock does.
+    hub.clock.advance(Duration::from_secs(200));
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
+    hub.clock.advance(Duration::from_secs(10));
+    hub.wait(200);
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Ended, "now it does say so");
+}
+
+#[tokio::test]
 async fn a_renewal_goes_on_when_whoever_began_it_is_gone() {
     let hub = Hub::start().await;
     hub.fake.rotate_refresh_tokens();

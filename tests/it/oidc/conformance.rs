@@ -119,6 +119,8 @@ const TOLD: &[(&str, &str)] = &[
     // oidcc-client-front-channel-logout-rp-basic
     ("oidcc-client-test-rp-frontchannel-rpinitlogout", "rp_frontchannel_rpinitlogout"),
     ("rp-frontchannel-rpinitlogout", "rp_frontchannel_rpinitlogout"),
+    ("rp-frontchannel-rpinitlogout-wrong-sid", "rp_frontchannel_rpinitlogout_wrong_sid"),
+    ("rp-frontchannel-rpinitlogout-wrong-iss", "rp_frontchannel_rpinitlogout_wrong_iss"),
     ("oidcc-client-test-rp-frontchannel-opinitlogout", "rp_frontchannel_opinitlogout"),
     ("rp-frontchannel-opinitlogout", "rp_frontchannel_opinitlogout"),
     ("rp-frontchannel-opinitlogout-wrong-sid", "rp_frontchannel_opinitlogout_wrong_sid"),
@@ -303,17 +305,42 @@ impl Framed {
     async fn is_signed_in(&self) -> bool {
         self.browser.clone().open("/hub/home").await.status == 200
     }
+
+    /// Signs another browser out from here: the provider's page then tells the hub by its frame.
+    async fn sign_out_elsewhere(&self) {
+        let mut other = self.hub.signed_in("alice").await;
+        sign_out(&mut other).await;
+    }
+}
+
+async fn sign_out(browser: &mut support::client::Client) {
+    let token = browser.open("/hub/logout").await.field("form_token").unwrap();
+    assert_eq!(browser.submit("/hub/logout", &[("form_token", &token)]).await.status, 303);
 }
 
 #[tokio::test]
 async fn rp_frontchannel_rpinitlogout() {
-    let mut framed = Framed::start().await;
-    let token = framed.browser.open("/hub/logout").await.field("form_token").unwrap();
-    let answer = framed.browser.clone().submit("/hub/logout", &[("form_token", &token)]).await;
-    assert_eq!(answer.status, 303);
+    let framed = Framed::start().await;
+    sign_out(&mut framed.browser.clone()).await;
     // The provider's page tells it once more, when nobody is there any more.
     assert_eq!(framed.frame(&framed.hub.provider().issuer(), &framed.sid).await, 200);
     assert!(!framed.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn rp_frontchannel_rpinitlogout_wrong_sid() {
+    let framed = Framed::start().await;
+    framed.sign_out_elsewhere().await;
+    framed.frame(&framed.hub.provider().issuer(), "another").await;
+    assert!(framed.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn rp_frontchannel_rpinitlogout_wrong_iss() {
+    let framed = Framed::start().await;
+    framed.sign_out_elsewhere().await;
+    assert_ne!(framed.frame("https://other.example/realms/test", &framed.sid).await, 200);
+    assert!(framed.is_signed_in().await);
 }
 
 #[tokio::test]

@@ -234,6 +234,29 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     provider(&config, &clock).unwrap().ready().await.unwrap();
 }
 
+/// An address inside that the certificate does not name: Keycloak behind TLS that passes through, asked by a name of the
+/// container network.
+#[tokio::test]
+async fn a_certificate_of_another_name_is_refused_and_both_are_named() {
+    let fake = Fake::start_with_tls().await;
+    let mut inside = fake.description_url();
+    inside.set_host(Some("localhost")).unwrap();
+    let config = config::Provider {
+        ca_file: fake.authority().map(Path::to_owned),
+        discovery_url: Some(inside),
+        ..by_issuer(&fake.issuer())
+    };
+    let error = provider(&config, &Clock::system()).unwrap().ready().await.unwrap_err();
+    assert_eq!(error.kind(), "unreachable");
+    let text = chain(&error);
+    assert!(
+        text.contains("certificate") && text.contains("localhost") && text.contains("127.0.0.1"),
+        "{text}"
+    );
+    assert!(error.remedy().contains("names the host"), "{}", error.remedy());
+    assert!(fake.requests().is_empty());
+}
+
 #[tokio::test]
 async fn a_provider_with_tls_serves_logins() {
     let fake = Fake::start_with_tls().await;

@@ -44,6 +44,7 @@ async fn log_out(lie: Option<Lie>) -> (String, Option<String>) {
     for name in ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"] {
         assert_eq!(url.query_pairs().filter(|(known, _)| known == name).count(), 1, "{name}");
     }
+    assert_eq!(url.query_pairs().count(), 4, "redirect_uri least of all: Keycloak 18 and later refuse it");
     let returned = pair.fake.visit(&url).await.unwrap();
     let state = returned.query_pairs().find(|(name, _)| name == "state").map(|(_, value)| value.into_owned());
     ("the-state".to_owned(), state)

@@ -83,3 +83,18 @@ async fn signed_userinfo_of_a_provider_told_by_urls_is_a_wrong_setting() {
     assert_eq!(error.kind(), "settings");
     assert!(error.to_string().contains("provider.issuer"), "{error}");
 }
+
+#[tokio::test]
+async fn userinfo_that_lacks_a_scope_is_refused_with_its_remedy() {
+    let fake = Fake::start().await;
+    fake.set_time(NOW);
+    let config = config::Provider { scopes: vec!["profile".to_owned()], ..by_urls(&fake) };
+    let clock = Clock::manual(NOW);
+    let pair = Pair { provider: provider(&config, &clock).unwrap(), fake, clock };
+    let error = pair.log_in().await.unwrap_err();
+    assert!(
+        matches!(&error, OidcError::Refused { error, .. } if error == "insufficient_scope"),
+        "Keycloak tells nothing without openid since 19.0.2: {error:?}"
+    );
+    assert!(error.to_string().contains("Missing openid scope") && error.remedy().contains("provider.scopes"));
+}

@@ -127,6 +127,8 @@ pub struct Seen {
     pub query: Vec<(String, String)>,
     /// Parameters of the body.
     pub form: Vec<(String, String)>,
+    /// The names of its header fields.
+    pub fields: Vec<String>,
 }
 
 impl Provider {

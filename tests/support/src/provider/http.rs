@@ -93,6 +93,7 @@ impl Provider {
             authorization,
             query: pairs(head.uri.query().unwrap_or_default().as_bytes()),
             form: pairs(&body),
+            fields: head.headers.keys().map(ToString::to_string).collect(),
         };
         self.state().requests.push(seen.clone());
         let prefix = self.prefix();

@@ -107,7 +107,7 @@ pub enum Lie {
     IdTokenIsAccessToken,
     /// With a logout token's `events`.
     IdTokenIsEvent,
-    /// Three hundred groups.
+    /// Six hundred groups: more than 20 KiB.
     IdTokenLarge,
     /// A profile claim of a type that the standard does not know.
     IdTokenOddProfile,

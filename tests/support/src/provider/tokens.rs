@@ -185,7 +185,7 @@ impl Provider {
         if let Some(nonce) = &grant.nonce {
             claims.insert("nonce".to_owned(), nonce.as_str().into());
         }
-        let groups: Vec<String> = (0..300).map(|n| format!("/faculty/institute/laboratory-{n}")).collect();
+        let groups: Vec<String> = (0..600).map(|n| format!("/faculty/institute/laboratory-{n}")).collect();
         for (lie, name, value) in [
             (Lie::IdTokenOtherIssuer, "iss", json!("https://other.example/realms/test")),
             (Lie::IdTokenOtherAudience, "aud", json!("other")),
