@@ -31,7 +31,7 @@ use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
 use crate::token::{ApiTokens, Right};
 use crate::user::UserName;
-use crate::workspace::{self, Place, Workspaces};
+use crate::workspace::{self, NamedServers, Place, Workspaces};
 
 use self::hooks::Hooks;
 
@@ -139,6 +139,7 @@ impl Base {
             forwarder: forwarder.clone(),
             sealer: Arc::clone(&self.sealer),
             public: config.public.url.clone(),
+            named: NamedServers::new(self.store.clone(), config.spawner.named_servers),
             metrics: self.metrics.clone(),
             tasks: self.tasks.clone(),
         })
@@ -199,6 +200,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     restore(&api_tokens, &people, &mapping).await?;
     let base = Base { tasks, metrics, clock, store, sealer };
     let workspaces = base.workspaces(&config, &spawner, &forwarder);
+    workspaces.restore().await?;
     let hooks = Hooks {
         mapping: mapping.clone(),
         people: people.clone(),

@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod seal;
 pub mod secret;
+pub mod server_name;
 pub mod spelling;
 pub mod tasks;
 pub mod upstream;

@@ -23,6 +23,8 @@ pub enum Route<'a> {
         owner: Cow<'a, str>,
         /// The path ends with the name: browsers must be sent on to the same with a slash.
         bare: bool,
+        /// What follows the name and its slash, as it stands.
+        below: &'a str,
     },
     /// Nothing.
     Unknown,
@@ -45,7 +47,7 @@ pub enum Endpoint<'a> {
     FrontchannelLogout,
     /// The user's own page.
     Home,
-    /// Chooses a profile and starts it; the rest of the path names a user.
+    /// Chooses a profile and starts it; the rest of the path names a user, and perhaps one of their servers.
     Spawn(&'a str),
     /// Old bookmarks: `/hub/user/<name>/…`.
     HubUser(&'a str),
@@ -92,6 +94,14 @@ impl<'a> Route<'a> {
         Ok(route)
     }
 
+    /// What follows a workspace's owner in the path.
+    pub fn below(&self) -> &'a str {
+        match self {
+            Self::Workspace { below, .. } => below,
+            Self::Own(_) | Self::Unknown => "",
+        }
+    }
+
     /// A closed set of names for metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -103,8 +113,13 @@ impl<'a> Route<'a> {
 
     fn literal(path: &'a str) -> Result<Self, BadPath> {
         if let Some(rest) = path.strip_prefix("/user/") {
-            let (segment, bare) = rest.split_once('/').map_or((rest, true), |(segment, _)| (segment, false));
-            return Ok(Self::Workspace { owner: owner(segment)?, bare });
+            let (segment, below) =
+                rest.split_once('/').map_or((rest, None), |(name, rest)| (name, Some(rest)));
+            return Ok(Self::Workspace {
+                owner: owner(segment)?,
+                bare: below.is_none(),
+                below: below.unwrap_or_default(),
+            });
         }
         if path == "/" {
             return Ok(Self::Own(Endpoint::Root));

@@ -300,6 +300,8 @@ pub struct Spawner {
     pub kind: SpawnerKind,
     /// Names of containers and volumes: how a user name is written in them.
     pub escape: Escape,
+    /// How many servers with names of their own each user may have, beside the default one.
+    pub named_servers: u32,
     /// Settings of the Docker spawner.
     pub docker: Docker,
 }

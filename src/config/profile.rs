@@ -89,7 +89,8 @@ impl Profile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// A volume's name or a path on the host, with `{username}` (escaped) or `{raw_username}`.
+    /// A volume's name or a path on the host, with `{username}` (escaped) or `{raw_username}`, and
+    /// `{servername}`, which is empty for the default server.
     pub source: String,
     /// Where the workspace sees it.
     pub target: String,

@@ -9,6 +9,7 @@ use crate::clock::{Timestamp, utc};
 use crate::config::{self, Config};
 use crate::identity::Identity;
 use crate::mapping::{Condition, Mapping, Verdict};
+use crate::server_name::ServerName;
 use crate::spawner::{WorkspaceId, container_name};
 use crate::spelling::distance;
 use crate::token::Scopes;
@@ -138,7 +139,7 @@ impl Explainer {
     }
 
     fn granted(&self, user: &User, profile: &config::Profile) -> Granted {
-        let id = WorkspaceId { user: user.name.clone(), server: "".into() };
+        let id = WorkspaceId { user: user.name.clone(), server: ServerName::default() };
         let limits = user.limits(profile);
         let containers = self.spawner.kind == config::SpawnerKind::Docker;
         let volume = |mount: crate::spawner::Mount| Volume {

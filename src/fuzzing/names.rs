@@ -40,7 +40,8 @@ fn is_safe(name: &UserName) {
     let segment = name.path_segment();
     assert_eq!(UserName::from_path_segment(&segment).as_ref(), Ok(name), "{segment}");
     let path = format!("/user/{segment}/");
-    let owned = matches!(Route::find(&path), Ok(Route::Workspace { owner, bare: false }) if owner == text);
+    let owned =
+        matches!(Route::find(&path), Ok(Route::Workspace { owner, bare: false, below: "" }) if owner == text);
     assert!(owned, "{path} is not the workspace of {text:?}");
     let escaped = spawner::escape(name, Escape::Current);
     let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -16,7 +16,9 @@ use super::refusal::Refusal;
 use super::tokens::{date, refuse_scripts};
 use super::{Body, Gateway, see_other};
 use crate::secret::Secret;
+use crate::server_name::ServerName;
 use crate::session::{Session, ShortId};
+use crate::spawner::WorkspaceId;
 use crate::user::UserName;
 use crate::workspace::State;
 
@@ -24,7 +26,7 @@ use crate::workspace::State;
 #[derive(Default)]
 struct Present {
     sessions: Vec<Arc<Session>>,
-    workspace: Option<State>,
+    workspaces: Vec<(ServerName, State)>,
 }
 
 impl Gateway {
@@ -71,9 +73,12 @@ impl Gateway {
                 self.end_sessions(ending, &by.name).await?;
             }
             Some("stop") => {
-                let name = user().ok_or(unknown)?;
-                self.0.workspaces.stop(&self.0.workspaces.id(&name));
-                info!(event = "workspace_stop_ordered", user = %name, by = %by.name, "an administrator stops a workspace");
+                let user = user().ok_or_else(|| Refusal::BadRequest("an action that is not known"))?;
+                let server = ServerName::parse(form.one("server").unwrap_or_default());
+                let server = server.map_err(|_no_name| unknown)?;
+                let id = WorkspaceId { user, server };
+                self.0.workspaces.stop(&id);
+                info!(event = "workspace_stop_ordered", workspace = %id, by = %by.name, "an administrator stops a workspace");
             }
             _ => return Err(unknown),
         }
@@ -123,7 +128,7 @@ impl Gateway {
             present.entry(session.name.clone()).or_default().sessions.push(session);
         }
         for (id, state) in self.0.workspaces.all() {
-            present.entry(id.user).or_default().workspace = Some(state);
+            present.entry(id.user).or_default().workspaces.push((id.server, state));
         }
         for user in present.values_mut() {
             user.sessions.sort_by_key(|session| (session.created, session.id));
@@ -133,24 +138,28 @@ impl Gateway {
 
     fn rows(&self, name: &UserName, user: &Present, own: &Session, page_token: &Secret) -> Vec<Row> {
         let form = |label: &str, fields: &[(&str, &str)]| {
-            Some(Action::form_of(page_token, label, PAGE, fields).second())
+            vec![Action::form_of(page_token, label, PAGE, fields).second()]
         };
         let mut rows = vec![Row {
             title: name.to_string(),
             lines: vec![count(user.sessions.len(), "session")],
-            action: (!user.sessions.is_empty())
-                .then(|| {
-                    form(&format!("End all of {name}"), &[("action", "end_all"), ("user", name.as_str())])
-                })
-                .flatten(),
+            actions: if user.sessions.is_empty() {
+                vec![]
+            } else {
+                form(&format!("End all of {name}"), &[("action", "end_all"), ("user", name.as_str())])
+            },
         }];
-        if let Some(state) = &user.workspace {
+        for (server, state) in &user.workspaces {
             let runs = state.profile().map(|profile| self.title(profile)).unwrap_or_default();
             let ready = matches!(state, State::Ready(_));
             rows.push(Row {
-                title: "Server".to_owned(),
+                title: format!("Server {server}").trim_end().to_owned(),
                 lines: vec![format!("{} {runs}", state.label())],
-                action: ready.then(|| form("Stop", &[("action", "stop"), ("user", name.as_str())])).flatten(),
+                actions: if ready {
+                    form("Stop", &[("action", "stop"), ("user", name.as_str()), ("server", server.as_str())])
+                } else {
+                    vec![]
+                },
             });
         }
         rows.extend(user.sessions.iter().map(|session| {
@@ -166,7 +175,7 @@ impl Gateway {
                         listed.open
                     ),
                 ],
-                action: form("End", &[("action", "end"), ("id", &listed.id)]),
+                actions: form("End", &[("action", "end"), ("id", &listed.id)]),
             }
         }));
         rows

@@ -63,7 +63,7 @@ pub(super) fn authorize(head: &Head<'_, '_>, caller: Option<Caller>) -> Result<P
             check_own_site(head, *endpoint, caller.as_ref())?;
             Ok(Permit { caller, target: Target::Own })
         }
-        Route::Workspace { owner, bare } => {
+        Route::Workspace { owner, bare, below: _ } => {
             let Some(caller) = caller else { return Err(login_required(head)) };
             if caller.name().as_str() != owner {
                 return Err(Refusal::NotYours);

@@ -139,6 +139,13 @@ pub(super) fn is_scripted(headers: &HeaderMap) -> bool {
     other(&FETCH_MODE, "navigate") || other(&FETCH_DEST, "document") || headers.contains_key(REQUESTED_WITH)
 }
 
+/// Opened from one of our own pages, or by the person themselves (a bookmark, an address typed in), as the browser says.
+/// Whoever says nothing of it could come from anywhere.
+pub(super) fn is_ones_own_link(headers: &HeaderMap) -> bool {
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    matches!(site, Some(b"none" | b"same-origin")) && !is_scripted(headers)
+}
+
 pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("text/html"))
 }

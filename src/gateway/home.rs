@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tracing::info;
 
 use super::authorize::Permit;
 use super::caller::Caller;
 use super::form::Form;
 use super::local_path::LocalPath;
-use super::page::{Action, Page};
+use super::page::{Action, Input, Page, Row};
 use super::refusal::Refusal;
-use super::{Body, Gateway, see_other, with_query};
+use super::{Body, Gateway, head, see_other, with_query};
 use crate::config;
 use crate::routes::Route;
+use crate::server_name::ServerName;
 use crate::session::Session;
+use crate::spawner::WorkspaceId;
 use crate::user::{User, UserName};
-use crate::workspace::State;
+use crate::workspace::{ServerError, State};
 
 impl Gateway {
     /// `/`: straight to the workspace if there is nothing to choose.
@@ -30,66 +33,95 @@ impl Gateway {
             None => self.only_profile(&session.standing().user),
         };
         Ok(match profile {
-            Some(profile) => see_other(&landing(&session.name, profile)),
+            Some(profile) => see_other(&landing(&self.0.workspaces.id(&session.name), profile)),
             None => see_other("/hub/home"),
         })
     }
 
-    /// How the user's server is, and what can be done with it.
+    /// How the user's servers are, and what can be done with them.
     pub(super) async fn home(
         &self,
         request: Request<Incoming>,
         permit: &Permit,
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let id = self.0.workspaces.id(&session.name);
         match *request.method() {
             Method::GET => Ok(self.home_page(session)),
             Method::POST => {
                 let form = Form::of_body(request).await?;
                 form.check_token(session)?;
-                if form.one("action") != Some("stop") {
-                    return Err(Refusal::BadRequest("an action that is not known"));
-                }
-                self.0.workspaces.stop(&id);
-                Ok(see_other("/hub/home"))
+                self.change(session, &form).await
             }
             _ => Err(Refusal::Method),
         }
     }
 
+    /// Stops a server, makes one with a name, or takes one away.
+    async fn change(&self, session: &Arc<Session>, form: &Form) -> Result<Response<Body>, Refusal> {
+        let name = form.one("server").unwrap_or_default();
+        match form.one("action") {
+            Some("stop") => self.0.workspaces.stop(&self.theirs(session, name)?),
+            Some("add") => {
+                let id = self.new_server(session, name).await?;
+                return Ok(see_other(&spawn_path(&id)));
+            }
+            Some("remove") => {
+                let id = self.theirs(session, name)?;
+                self.0.workspaces.remove_server(&id).await?;
+                info!(event = "server_removed", workspace = %id, "a named server was removed");
+            }
+            _ => return Err(Refusal::BadRequest("an action that is not known")),
+        }
+        Ok(see_other("/hub/home"))
+    }
+
+    /// The user's server of this name, which must be there.
+    fn theirs(&self, session: &Session, name: &str) -> Result<WorkspaceId, Refusal> {
+        let mut all = self.0.workspaces.of(&session.name).into_iter();
+        all.find(|id| id.server.as_str() == name).ok_or(Refusal::BadRequest("a server that is not there"))
+    }
+
+    /// A server of this name, made if it is not there.
+    async fn new_server(&self, session: &Session, name: &str) -> Result<WorkspaceId, Refusal> {
+        let server = ServerName::parse_new(name.trim()).map_err(ServerError::from)?;
+        let id = WorkspaceId { user: session.name.clone(), server };
+        self.0.workspaces.add_server(&id, self.0.clock.now()).await?;
+        Ok(id)
+    }
+
     fn home_page(&self, session: &Arc<Session>) -> Response<Body> {
         let user = &session.name;
-        let open = |profile: &Arc<str>| {
-            let profile = self.0.workspaces.profile(profile);
-            Action::link("Open", &profile.map_or_else(|| base(user), |profile| landing(user, profile)))
-        };
-        let stop = || Action::form(session, "Stop", "/hub/home", &[("action", "stop")]).second();
-        let state = self.0.workspaces.state(&self.0.workspaces.id(user));
-        let busy = matches!(state, Some(State::Starting(_) | State::Stopping));
-        let (what, actions) = match state {
-            Some(State::Ready(ready)) => (
-                format!("Your server runs {}.", self.title(&ready.profile)),
-                vec![open(&ready.profile), stop()],
-            ),
-            Some(State::Starting(starting)) => (
-                format!("Your server starts {}.", self.title(&starting.profile)),
-                vec![open(&starting.profile)],
-            ),
-            Some(State::Stopping) => ("Your server is stopping.".to_owned(), vec![]),
-            Some(State::Failing(failure)) => (
-                format!("Your server did not start {}.", self.title(&failure.profile)),
-                self.choices(session, &base(user)),
-            ),
-            None => ("Your server is not running.".to_owned(), self.choices(session, "")),
-        };
-        let mut actions = actions;
+        let all = self.0.workspaces.of(user);
+        let states: Vec<_> = all.iter().map(|id| (id, self.0.workspaces.state(id))).collect();
+        let busy =
+            states.iter().any(|(_, state)| matches!(state, Some(State::Starting(_) | State::Stopping)));
+        let mut described = states.iter().map(|(id, state)| self.described(session, id, state.as_ref()));
+        let (what, mut actions) = described.next().unwrap_or_default();
+        let named = all.iter().skip(1).zip(described);
+        let rows = named.map(|(id, (line, actions))| Row {
+            title: id.server.to_string(),
+            lines: vec![line],
+            actions,
+        });
+        let rows: Vec<_> = rows.collect();
+        let most = usize::try_from(self.0.workspaces.most_named()).unwrap_or(usize::MAX);
+        if rows.len() < most {
+            let name = Input::Text {
+                name: "server",
+                label: "Name of another server",
+                value: String::new(),
+                length: ServerName::MAX_BYTES,
+            };
+            let add = Action::form(session, "Add", "/hub/home", &[("action", "add")]);
+            actions.push(add.second().asking(vec![name]));
+        }
         if session.standing().user.admin {
             actions.push(Action::link("Administration", super::admin::PAGE));
         }
         let page = Page {
             title: format!("Welcome, {user}"),
             paragraphs: vec![what],
+            rows,
             actions,
             busy,
             user: Some(user.to_string()),
@@ -97,6 +129,45 @@ impl Gateway {
             ..Page::default()
         };
         self.1.pages.render(StatusCode::OK, &page)
+    }
+
+    /// How one server is, and what can be done with it.
+    fn described(
+        &self,
+        session: &Arc<Session>,
+        id: &WorkspaceId,
+        state: Option<&State>,
+    ) -> (String, Vec<Action>) {
+        let server = id.server.as_str();
+        let whose = if id.server.is_default() { "Your server" } else { "It" };
+        let open = |profile: &Arc<str>| {
+            let profile = self.0.workspaces.profile(profile);
+            Action::link("Open", &profile.map_or_else(|| id.path(), |profile| landing(id, profile)))
+        };
+        let form = |label: &str, action: &str| {
+            Action::form(session, label, "/hub/home", &[("action", action), ("server", server)]).second()
+        };
+        let stopped = |next: &str| {
+            let mut actions = self.choices(session, id, next);
+            if !id.server.is_default() {
+                actions.push(form("Remove", "remove"));
+            }
+            actions
+        };
+        match state {
+            Some(State::Ready(ready)) => (
+                format!("{whose} runs {}.", self.title(&ready.profile)),
+                vec![open(&ready.profile), form("Stop", "stop")],
+            ),
+            Some(State::Starting(starting)) => {
+                (format!("{whose} starts {}.", self.title(&starting.profile)), vec![open(&starting.profile)])
+            }
+            Some(State::Stopping) => (format!("{whose} is stopping."), vec![]),
+            Some(State::Failing(failure)) => {
+                (format!("{whose} did not start {}.", self.title(&failure.profile)), stopped(&id.path()))
+            }
+            None => (format!("{whose} is not running."), stopped("")),
+        }
     }
 
     /// What a person must know who works on while the provider is away.
@@ -109,46 +180,87 @@ impl Gateway {
         ))
     }
 
-    /// Shows what may be started, or starts it.
+    /// Shows what may be started, or starts it. The path says which server, a query which profile: a link of one's own
+    /// starts it, one of another site shows it to be confirmed.
     pub(super) async fn spawn(
         &self,
         request: Request<Incoming>,
         permit: &Permit,
-        whose: &str,
+        which: &str,
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let whose = whose.trim_end_matches('/');
+        let (whose, server) =
+            which.trim_end_matches('/').split_once('/').unwrap_or((which.trim_end_matches('/'), ""));
         if !whose.is_empty() && UserName::from_path_segment(whose).ok().as_ref() != Some(&session.name) {
             return Err(Refusal::NotYours);
         }
+        let server = ServerName::parse(server).map_err(|_no_name| Refusal::NotFound)?;
+        let id = WorkspaceId { user: session.name.clone(), server };
         match *request.method() {
-            Method::GET => Ok(self.spawn_page(session, Form::of_query(request.uri()).one("next"))),
+            Method::GET => {
+                let query = Form::of_query(request.uri());
+                let wanted = query.one("profile");
+                if wanted.is_some() && head::is_ones_own_link(request.headers()) {
+                    return self.start(session, &id, &query).await;
+                }
+                Ok(self.spawn_page(session, &id, wanted, query.one("next")))
+            }
             Method::POST => {
                 let form = Form::of_body(request).await?;
                 form.check_token(session)?;
-                let profile = form.one("profile").and_then(|name| self.allowed_profile(session, name));
-                // Whatever the form says, nobody starts what no rule gives them.
-                let profile = profile.ok_or(Refusal::BadRequest("a profile that may not be started"))?;
-                self.0.workspaces.start(&session.standing().user, profile);
-                let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
-                Ok(see_other(&next.map_or_else(|| landing(&session.name, profile), |next| next.to_string())))
+                self.start(session, &id, &form).await
             }
             _ => Err(Refusal::Method),
         }
     }
 
-    fn spawn_page(&self, session: &Arc<Session>, next: Option<&str>) -> Response<Body> {
+    async fn start(
+        &self,
+        session: &Arc<Session>,
+        id: &WorkspaceId,
+        form: &Form,
+    ) -> Result<Response<Body>, Refusal> {
+        let name = form.one("profile").unwrap_or_default();
+        // Whatever the form says, nobody starts what no rule gives them.
+        let Some(profile) = self.allowed_profile(session, name) else {
+            return Err(Refusal::NotOffered(name.chars().take(100).collect()));
+        };
+        if !id.server.is_default() {
+            self.0.workspaces.add_server(id, self.0.clock.now()).await?;
+        }
+        self.0.workspaces.start(id, &session.standing().user, profile);
+        let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
+        Ok(see_other(&next.map_or_else(|| landing(id, profile), |next| next.to_string())))
+    }
+
+    fn spawn_page(
+        &self,
+        session: &Arc<Session>,
+        id: &WorkspaceId,
+        wanted: Option<&str>,
+        next: Option<&str>,
+    ) -> Response<Body> {
         let next = next.and_then(LocalPath::parse).map(|next| next.to_string()).unwrap_or_default();
-        match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
+        match self.0.workspaces.state(id) {
             Some(State::Ready(_) | State::Starting(_)) => {
-                return see_other(if next.is_empty() { "/" } else { &next });
+                let there = if id.server.is_default() { "/".to_owned() } else { id.path() };
+                return see_other(if next.is_empty() { &there } else { &next });
             }
             Some(State::Failing(_) | State::Stopping) | None => {}
         }
+        let mut actions = self.choices(session, id, &next);
+        if let Some(profile) = wanted.and_then(|name| self.allowed_profile(session, name)) {
+            actions = vec![self.choice(session, id, profile, &next)];
+        }
+        let title = if id.server.is_default() {
+            "Start your server".to_owned()
+        } else {
+            format!("Start your server {}", id.server)
+        };
         let page = Page {
-            title: "Start your server".to_owned(),
+            title,
             paragraphs: vec!["What do you want to work with?".to_owned()],
-            actions: self.choices(session, &next),
+            actions,
             user: Some(session.name.to_string()),
             notice: self.outage_notice(session),
             ..Page::default()
@@ -163,7 +275,7 @@ impl Gateway {
         rest: &str,
     ) -> Result<Response<Body>, Refusal> {
         let session = signed_in(permit)?;
-        let path = format!("{}{rest}", base(&session.name));
+        let path = format!("/user/{}/{rest}", session.name.path_segment());
         Route::find(&path).map_err(|_bad| Refusal::BadPath)?;
         Ok(see_other(&with_query(&path, request)))
     }
@@ -173,6 +285,7 @@ impl Gateway {
         &self,
         request: &Request<Incoming>,
         caller: &Caller,
+        id: &WorkspaceId,
         state: Option<State>,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
@@ -193,23 +306,24 @@ impl Gateway {
                 let Some(profile) = self.only_profile(&user) else {
                     let here = with_query(request.uri().path(), request);
                     let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
-                    return Ok(see_other(&format!("/hub/spawn?next={next}")));
+                    return Ok(see_other(&format!("{}?next={next}", spawn_path(id))));
                 };
-                self.0.workspaces.start(&user, profile);
+                self.0.workspaces.start(id, &user, profile);
                 let phase = crate::spawner::Phase::Waiting;
                 Err(Refusal::Starting { phase, title: self.title(&profile.name) })
             }
         }
     }
 
-    fn choices(&self, session: &Arc<Session>, next: &str) -> Vec<Action> {
+    fn choices(&self, session: &Arc<Session>, id: &WorkspaceId, next: &str) -> Vec<Action> {
         let standing = session.standing();
         let allowed = standing.user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
-        let form = |profile: &Arc<config::Profile>| {
-            let label = format!("Start {}", profile.title.as_ref().unwrap_or(&profile.name));
-            Action::form(session, &label, "/hub/spawn", &[("profile", &profile.name), ("next", next)])
-        };
-        allowed.map(form).collect()
+        allowed.map(|profile| self.choice(session, id, profile, next)).collect()
+    }
+
+    fn choice(&self, session: &Session, id: &WorkspaceId, profile: &config::Profile, next: &str) -> Action {
+        let label = format!("Start {}", self.title(&profile.name));
+        Action::form(session, &label, &spawn_path(id), &[("profile", &profile.name), ("next", next)])
     }
 
     fn allowed_profile(&self, session: &Session, name: &str) -> Option<&Arc<config::Profile>> {
@@ -233,11 +347,16 @@ pub(super) fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
     permit.session().ok_or(Refusal::LoginRequired { next: None })
 }
 
-pub(super) fn base(user: &UserName) -> String {
-    format!("/user/{}/", user.path_segment())
+/// Where a server is started.
+fn spawn_path(id: &WorkspaceId) -> String {
+    if id.server.is_default() {
+        "/hub/spawn".to_owned()
+    } else {
+        format!("/hub/spawn/{}/{}", id.user.path_segment(), id.server)
+    }
 }
 
 /// Where a user lands in a profile.
-fn landing(user: &UserName, profile: &config::Profile) -> String {
-    format!("{}{}", base(user), profile.default_url.trim_start_matches('/'))
+pub(super) fn landing(id: &WorkspaceId, profile: &config::Profile) -> String {
+    format!("{}{}", id.path(), profile.default_url.trim_start_matches('/'))
 }

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::config::Mode;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{hex, random_text, sha256};
+use crate::server_name::ServerName;
 use crate::session::SessionId;
 use crate::spawner::WorkspaceId;
 use crate::token::Scope;
@@ -80,12 +81,11 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
         let query = Form::of_query(request.uri());
-        let user = session.name.path_segment();
         // The user's own container and nobody else's: another user's client is not theirs to enter.
-        if query.one("client_id") != Some(&format!("jupyterhub-user-{user}")) {
-            return Err(Refusal::NotYours);
-        }
-        let callback = format!("/user/{user}/oauth_callback");
+        let client = query.one("client_id").unwrap_or_default();
+        let mut theirs = self.0.workspaces.of(&session.name).into_iter();
+        let id = theirs.find(|id| id.client_id() == client).ok_or(Refusal::NotYours)?;
+        let callback = format!("{}oauth_callback", id.path());
         if query.one("redirect_uri") != Some(&callback) || query.one("response_type") != Some("code") {
             return Err(Refusal::BadRequest("not what this container registered"));
         }
@@ -94,7 +94,7 @@ impl Gateway {
             (Some(challenge), Some("S256")) => Some(challenge.to_owned()),
             (Some(_), _) => return Err(Refusal::BadRequest("a code challenge of another kind than S256")),
         };
-        let ready = match self.0.workspaces.state(&self.0.workspaces.id(&session.name)) {
+        let ready = match self.0.workspaces.state(&id) {
             Some(State::Ready(ready)) if ready.mode == Mode::Hub => ready,
             _ => return Err(Refusal::NotRunning),
         };
@@ -117,14 +117,7 @@ impl Gateway {
         let (Some(client), Some(secret)) = (form.one("client_id"), form.one("client_secret")) else {
             return refused("invalid_request");
         };
-        let owner =
-            client.strip_prefix("jupyterhub-user-").and_then(|name| UserName::from_path_segment(name).ok());
-        let Some(id) = owner.map(|name| self.0.workspaces.id(&name)) else {
-            return refused("invalid_client");
-        };
-        if !self.0.workspaces.holds_token(&id, secret) {
-            return refused("invalid_client");
-        }
+        let Some(id) = self.client(client, secret) else { return refused("invalid_client") };
         let code = form.one("code").unwrap_or_default();
         let grant = self.open_grant("hub code", code).filter(|grant| self.is_of(grant, &id));
         let Some(grant) = grant.filter(|grant| proves(grant, form.one("code_verifier"))) else {
@@ -141,6 +134,19 @@ impl Gateway {
         ))
     }
 
+    /// The workspace that an image is known as by this id and secret. `a-b` may be a user, or the server `b` of `a`: the
+    /// secret says which.
+    fn client(&self, id: &str, secret: &str) -> Option<WorkspaceId> {
+        // An owner and a server at their longest, every byte of the one encoded.
+        let most = 3 * UserName::MAX_BYTES + 1 + ServerName::MAX_BYTES;
+        let named = id.strip_prefix("jupyterhub-user-").filter(|named| named.len() <= most)?;
+        let cuts = named.match_indices('-').map(|(at, _)| at).chain([named.len()]);
+        let owners = cuts.filter_map(|at| UserName::from_path_segment(named.get(..at)?).ok());
+        owners
+            .flat_map(|owner| self.0.workspaces.of(&owner))
+            .find(|workspace| workspace.client_id() == id && self.0.workspaces.holds_token(workspace, secret))
+    }
+
     /// What a container in hub mode is given in place of a program's own token: it asks whose it is, as it does with
     /// those of its browsers. It is made of what is known anyway, so a container sees the same one as long as it runs.
     pub(super) fn pass(&self, caller: &Caller, ready: &Ready) -> Option<HeaderValue> {
@@ -152,7 +158,7 @@ impl Gateway {
         if ready.mode != Mode::Hub {
             return None;
         }
-        let named = format!("{kind}.{}", hex(hash));
+        let named = format!("{kind}.{}.{}", ready.id.server, hex(hash));
         let proof = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
         let mut value = HeaderValue::from_str(&format!("token {named}.{}", proof.expose())).ok()?;
         value.set_sensitive(true);
@@ -160,28 +166,27 @@ impl Gateway {
     }
 
     /// The program that a pass stands for, as long as its own token is good and the same container runs.
-    fn passed(&self, pass: &str) -> Option<Caller> {
+    fn passed(&self, pass: &str) -> Option<(Caller, WorkspaceId)> {
         let (named, proof) = pass.rsplit_once('.')?;
-        let (kind, hash) = named.split_once('.')?;
-        let hash = unhex(hash)?;
+        let mut parts = named.split('.');
+        let (kind, server, hash) = (parts.next()?, parts.next()?, unhex(parts.next()?)?);
         let caller = match kind {
             "t" => Caller::Token(self.0.api_tokens.by_hash(&hash)?),
             "b" => Caller::Bearer(self.known_bearer(&hash)?),
             _ => return None,
         };
-        let id = self.0.workspaces.id(caller.name());
+        let id = WorkspaceId { user: caller.name().clone(), server: ServerName::parse(server).ok()? };
         let Some(State::Ready(ready)) = self.0.workspaces.state(&id) else { return None };
         let expected = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
         let good = expected.matches(proof) && caller.scopes().contains(Scope::AccessServers);
-        good.then_some(caller)
+        good.then_some((caller, id))
     }
 
     /// Whose token is this? 403 is the answer that containers understand as "nobody's".
     fn api_user(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         let Some(token) = token(headers) else { return unknown() };
-        if let Some(caller) = self.passed(token) {
-            let id = self.0.workspaces.id(caller.name());
+        if let Some((caller, id)) = self.passed(token) {
             let name = caller.name().as_str();
             return Ok(json(
                 StatusCode::OK,
@@ -193,10 +198,8 @@ impl Gateway {
         }
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
-        let id = self.0.workspaces.id(&session.name);
-        if !self.is_of(&grant, &id) {
-            return unknown();
-        }
+        let mut theirs = self.0.workspaces.of(&session.name).into_iter();
+        let Some(id) = theirs.find(|id| self.is_of(&grant, id)) else { return unknown() };
         let name = session.name.as_str();
         Ok(json(
             StatusCode::OK,
@@ -212,12 +215,11 @@ impl Gateway {
     async fn api_activity(&self, rest: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let owner = rest.strip_suffix("/activity").and_then(|name| UserName::from_path_segment(name).ok());
         let Some(name) = owner else { return Err(Refusal::NotFound) };
-        let id = self.0.workspaces.id(&name);
-        let is_its_own =
-            token(request.headers()).is_some_and(|token| self.0.workspaces.holds_token(&id, token));
-        if !is_its_own {
+        let token = token(request.headers()).unwrap_or_default();
+        let mut theirs = self.0.workspaces.of(&name).into_iter();
+        let Some(id) = theirs.find(|id| self.0.workspaces.holds_token(id, token)) else {
             return Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
-        }
+        };
         let body: Value = serde_json::from_slice(&form::read(request).await?)
             .map_err(|_not_json| Refusal::BadRequest("not JSON"))?;
         if body.get("last_activity").and_then(Value::as_str).is_none() {

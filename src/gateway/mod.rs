@@ -59,6 +59,7 @@ use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
 use crate::session::{Renewed, Session, Sessions};
+use crate::spawner::WorkspaceId;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
@@ -216,8 +217,18 @@ impl Gateway {
                 let own: BoxFuture<'_, _> = Box::pin(self.own(connection, request, &permit, at, navigation));
                 own.await
             }
-            Target::Workspace { bare: true } if *request.method() == Method::GET => Ok(slash(&request)),
-            Target::Workspace { .. } => self.forward(connection, at, request, &permit, navigation).await,
+            Target::Workspace { bare } => {
+                let Some(caller) = permit.caller() else {
+                    return Err(Refusal::LoginRequired { next: None });
+                };
+                let below = head.route.below();
+                let id = self.0.workspaces.at(caller.name(), below);
+                let bare = bare || (!id.server.is_default() && below == id.server.as_str());
+                if bare && *request.method() == Method::GET {
+                    return Ok(slash(&request));
+                }
+                self.forward(connection, at, request, caller, &id, navigation).await
+            }
         }
     }
 
@@ -261,7 +272,7 @@ impl Gateway {
             Endpoint::CspReport => Ok(empty(StatusCode::NO_CONTENT)),
             Endpoint::Root => self.root(permit),
             Endpoint::Home => self.home(request, permit).await,
-            Endpoint::Spawn(user) => self.spawn(request, permit, user).await,
+            Endpoint::Spawn(which) => self.spawn(request, permit, which).await,
             Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
             Endpoint::UserRedirect(rest) => Self::user_redirect(&request, permit, rest),
             Endpoint::Tokens => self.tokens(request, permit, at).await,
@@ -280,13 +291,13 @@ impl Gateway {
         connection: &Connection,
         at: &Origin,
         request: Request<Incoming>,
-        permit: &Permit,
+        caller: &Caller,
+        id: &WorkspaceId,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let Some(caller) = permit.caller() else { return Err(Refusal::LoginRequired { next: None }) };
-        let ready = match self.0.workspaces.state(&self.0.workspaces.id(caller.name())) {
+        let ready = match self.0.workspaces.state(id) {
             Some(State::Ready(ready)) => ready,
-            other => return self.not_ready(&request, caller, other, navigation),
+            other => return self.not_ready(&request, caller, id, other, navigation),
         };
         let rights = caller.rights();
         if !rights.grants(&ready.profile) {

@@ -46,12 +46,12 @@ pub(super) struct Page {
     pub request: Option<String>,
 }
 
-/// One of a list.
+/// One of a list, and what can be done with it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Row {
     pub title: String,
     pub lines: Vec<String>,
-    pub action: Option<Action>,
+    pub actions: Vec<Action>,
 }
 
 /// What a person fills in.
@@ -245,7 +245,7 @@ mod tests {
                 },
             ],
             shown: Some(evil.into()),
-            rows: vec![Row { title: evil.into(), lines: vec![evil.into()], action: None }],
+            rows: vec![Row { title: evil.into(), lines: vec![evil.into()], actions: vec![] }],
             user: Some(evil.into()),
             request: Some(evil.into()),
             notice: Some(evil.into()),

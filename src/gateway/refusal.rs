@@ -14,7 +14,7 @@ use crate::oidc::{BearerError, OidcError};
 use crate::session::BeginError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
-use crate::workspace::Failure;
+use crate::workspace::{Failure, ServerError};
 
 /// A request that is not forwarded.
 #[derive(Debug, Error)]
@@ -47,6 +47,10 @@ pub(super) enum Refusal {
     Outage,
     #[error("the workspace runs what is not granted any more")]
     NotGranted,
+    #[error("a choice that nobody offered: {0:?}")]
+    NotOffered(String),
+    #[error("the server cannot be made or taken away")]
+    Server(#[source] ServerError),
     #[error("the program is refused")]
     Program(#[from] ProgramRefusal),
     #[error("the login failed")]
@@ -131,6 +135,10 @@ impl Refusal {
             Self::LoginLoop { .. } => Row::quiet(S::BAD_REQUEST, "login_loop", LOGIN).warn(None),
             Self::Outage => Row::quiet(S::SERVICE_UNAVAILABLE, "outage", FRONT),
             Self::NotGranted => Row::quiet(S::FORBIDDEN, "not_granted", HOME),
+            Self::NotOffered(_) => Row::quiet(S::FORBIDDEN, "not_offered", HOME)
+                .warn("grant the profile in a [[rule]], if this user is to start it; an image is started by its profile"),
+            Self::Server(ServerError::Name(_)) => Row::quiet(S::BAD_REQUEST, "server_name", HOME),
+            Self::Server(_) => Row::quiet(S::CONFLICT, "server", HOME),
             Self::Program(refusal) => refusal.row(FRONT),
             Self::Oidc(error) => Row::quiet(oidc_status(error), "provider", LOGIN).warn(error.remedy()),
             Self::Mapping(error) => Row::quiet(S::FORBIDDEN, "not_allowed", LOGIN).warn(error.remedy()),
@@ -223,6 +231,12 @@ impl Refusal {
                 "Your server runs an environment that is no longer open to you.",
                 "Stop it from your home page, and start another one.",
             ),
+            Self::NotOffered(_) => words(
+                "You may not start this",
+                "Only what your home page offers can be started.",
+                "Choose there; if something is missing, ask the administrators of this hub.",
+            ),
+            Self::Server(error) => server_words(error),
             Self::Program(refusal) => refusal.words(),
             Self::Oidc(error) => oidc_words(error),
             Self::Mapping(error) => mapping_words(error),
@@ -391,6 +405,23 @@ fn mapping_words(error: &MappingError) -> Words {
     }
 }
 
+fn server_words(error: &ServerError) -> Words {
+    let (title, remedy) = match error {
+        ServerError::Name(_) => ("A server cannot have this name", "Choose another name."),
+        ServerError::TooMany { .. } => {
+            ("You have all the servers you may have", "Remove one that you do not need.")
+        }
+        ServerError::Runs => ("This server still runs", "Stop it first."),
+        ServerError::Store(_) => ("Something broke here", "Try again in a minute."),
+    };
+    Words { title, what: format!("{}.", sentence(&error.to_string())), remedy }
+}
+
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
 fn failure_words(failure: &Failure, image: &str) -> String {
     use crate::spawner::SpawnError;
     use crate::workspace::StartError;
@@ -415,6 +446,15 @@ fn failure_words(failure: &Failure, image: &str) -> String {
 impl From<BearerError> for Refusal {
     fn from(error: BearerError) -> Self {
         Self::Program(error.into())
+    }
+}
+
+impl From<ServerError> for Refusal {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Store(error) => Self::Store(error),
+            ServerError::Name(_) | ServerError::TooMany { .. } | ServerError::Runs => Self::Server(error),
+        }
     }
 }
 

@@ -192,7 +192,7 @@ fn row(token: &ApiToken, page_token: &Secret) -> Row {
             may.join(" "),
             format!("made {}, ends {}, {used}", date(token.created), date(token.expires)),
         ],
-        action: Some(
+        actions: vec![
             Action::form_of(
                 page_token,
                 "Revoke",
@@ -200,6 +200,6 @@ fn row(token: &ApiToken, page_token: &Secret) -> Row {
                 &[("action", "revoke"), ("id", &token.id.to_string())],
             )
             .second(),
-        ),
+        ],
     }
 }

@@ -18,10 +18,10 @@ pub fn escape(name: &UserName, how: Escape) -> String {
 /// Two workspaces may share a name under [`Escape::Legacy`], which keeps `-`; their labels tell them apart.
 pub fn container_name(prefix: &str, id: &WorkspaceId, how: Escape) -> String {
     let user = escape(&id.user, how);
-    if id.server.is_empty() {
+    if id.server.is_default() {
         format!("{prefix}-{user}")
     } else {
-        format!("{prefix}-{user}--{}", escape_text(&id.server, how))
+        format!("{prefix}-{user}--{}", escape_text(id.server.as_str(), how))
     }
 }
 
@@ -69,12 +69,11 @@ mod tests {
     fn a_named_server_has_a_container_of_its_own() {
         let id = |user: &str, server: &str| WorkspaceId {
             user: UserName::parse(user).unwrap(),
-            server: server.into(),
+            server: crate::server_name::ServerName::parse(server).unwrap(),
         };
         let name = |user, server| container_name("hubgate", &id(user, server), Escape::Current);
         assert_eq!(name("anna@epfl.ch", ""), "hubgate-anna-40epfl-2ech");
-        assert_eq!(name("anna", "gpu 1"), "hubgate-anna--gpu-201");
+        assert_eq!(name("anna", "gpu-1"), "hubgate-anna--gpu-2d1");
         assert_ne!(name("anna--gpu", ""), name("anna", "gpu"));
-        assert_ne!(name("anna", "Gpu"), name("anna", "gpu"));
     }
 }

@@ -21,24 +21,44 @@ pub use escape::{container_name, escape};
 use crate::config::{self, Mode};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::server_name::ServerName;
 use crate::user::{Limits, UserName};
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Which workspace: one of a user's, by its server name (empty for the only one).
+/// Which workspace: one of a user's, by its server name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkspaceId {
     /// Whose.
     pub user: UserName,
     /// Which of theirs.
-    pub server: Arc<str>,
+    pub server: ServerName,
+}
+
+impl WorkspaceId {
+    /// Where browsers reach it: `/user/<name>/`, or `/user/<name>/<server>/`.
+    pub fn path(&self) -> String {
+        let user = self.user.path_segment();
+        if self.server.is_default() {
+            format!("/user/{user}/")
+        } else {
+            format!("/user/{user}/{}/", self.server)
+        }
+    }
+
+    /// What an image of JupyterHub's is known by: its OAuth client id, which is also the name of its cookie.
+    pub fn client_id(&self) -> String {
+        let user = self.user.path_segment();
+        let server = if self.server.is_default() { String::new() } else { format!("-{}", self.server) };
+        format!("jupyterhub-user-{user}{server}")
+    }
 }
 
 impl fmt::Display for WorkspaceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.user)?;
-        if self.server.is_empty() { Ok(()) } else { write!(f, "/{}", self.server) }
+        if self.server.is_default() { Ok(()) } else { write!(f, "/{}", self.server) }
     }
 }
 

@@ -6,6 +6,7 @@
 mod api_tokens;
 mod files;
 mod people;
+mod servers;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
 mod access_token;
+mod named;
 mod plan;
 mod reconcile;
+mod state;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,26 +16,28 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use http::HeaderValue;
-use thiserror::Error;
-use tokio::sync::watch;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::clock::Timestamp;
 use crate::config::{self, Mode};
-use crate::forward::{Forwarder, Pool};
+use crate::forward::Forwarder;
 use crate::logging::cause;
 use crate::metrics::{Metrics, State as StateLabel};
 use crate::seal::{Sealer, random_text};
 use crate::secret::Secret;
+use crate::server_name::ServerName;
 use crate::spawner::{Phase, Progress, Running, SpawnError, Spawner, Status, WorkspaceId};
+use crate::store::StoreError;
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 use crate::user::{User, UserName};
 
 use self::access_token::AccessTokens;
 
+pub use named::{NamedServers, ServerError};
 pub use plan::{Place, mounts};
+pub use state::{Failure, Ready, StartError, Starting, State};
 
 /// All workspaces; a clone is another handle.
 #[derive(Clone)]
@@ -51,7 +55,7 @@ struct Shared {
     tasks: Tasks,
     starting: Mutex<HashMap<WorkspaceId, Arc<str>>>,
     access_tokens: AccessTokens,
-    only_server: Arc<str>,
+    named: NamedServers,
 }
 
 /// What a [`Workspaces`] is made of.
@@ -69,121 +73,12 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// The hub's origin.
     pub public: Url,
+    /// Which have names.
+    pub named: NamedServers,
     /// Counts them.
     pub metrics: Metrics,
     /// Runs starts.
     pub tasks: Tasks,
-}
-
-/// How a workspace is. None at all: it does not run.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// It is being started.
-    Starting(Starting),
-    /// It answers.
-    Ready(Arc<Ready>),
-    /// The last start failed.
-    Failing(Arc<Failure>),
-    /// It is being stopped.
-    Stopping,
-}
-
-/// A start that is under way.
-#[derive(Debug, Clone)]
-pub struct Starting {
-    /// The profile's name.
-    pub profile: Arc<str>,
-    /// Since when.
-    pub since: Instant,
-    /// What it is doing.
-    pub phase: watch::Receiver<Phase>,
-}
-
-/// A workspace that answers.
-#[derive(Debug)]
-pub struct Ready {
-    /// Which.
-    pub id: WorkspaceId,
-    /// Which start of it.
-    pub instance: Arc<str>,
-    /// The profile it runs.
-    pub profile: Arc<str>,
-    /// How it and hubgate know each other.
-    pub mode: Mode,
-    /// Connections to it.
-    pub pool: Arc<Pool>,
-    /// What hubgate puts in place of the client's `Authorization`.
-    pub authorization: Option<HeaderValue>,
-    /// The owner's name as a header value.
-    pub user: HeaderValue,
-    /// When hubgate came to know it.
-    pub since: Instant,
-    /// When it last said that it was used; 0: never.
-    pub last_activity: AtomicU64,
-}
-
-/// A start that failed.
-#[derive(Debug)]
-pub struct Failure {
-    /// The profile's name.
-    pub profile: Arc<str>,
-    /// When.
-    pub at: Instant,
-    /// Why.
-    pub error: StartError,
-}
-
-/// A workspace could not be started.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The runtime could not.
-    #[error("the spawner failed")]
-    Spawn(#[from] SpawnError),
-    /// It was not ready in the profile's `start_timeout`.
-    #[error("not ready after {}s", .after.as_secs())]
-    Timeout {
-        /// How long was waited.
-        after: Duration,
-    },
-    /// The image wants a hub, and hubgate offers none to containers.
-    #[error("the image {image} expects a hub, and hub_api.listen is not set")]
-    NoHubApi {
-        /// Which.
-        image: String,
-    },
-    /// A profile without a command for a runtime without images.
-    #[error("the profile {profile} has no command")]
-    NoCommand {
-        /// Which.
-        profile: String,
-    },
-}
-
-impl StartError {
-    /// A label for metrics and pages.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Spawn(error) => error.kind(),
-            Self::Timeout { .. } => "timeout",
-            Self::NoHubApi { .. } => "no_hub_api",
-            Self::NoCommand { .. } => "no_command",
-        }
-    }
-
-    /// What an administrator can do.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Spawn(error) => error.remedy(),
-            Self::Timeout { .. } => {
-                "read the container's log; raise profile.start_timeout for images that take long"
-            }
-            Self::NoHubApi { .. } => {
-                "set hub_api.listen to an address that containers reach, or profile.mode = \"token\""
-            }
-            Self::NoCommand { .. } => "set profile.command",
-        }
-    }
 }
 
 impl Workspaces {
@@ -203,13 +98,52 @@ impl Workspaces {
             tasks: parts.tasks,
             starting: Mutex::default(),
             access_tokens: AccessTokens::new(),
-            only_server: "".into(),
+            named: parts.named,
         }))
     }
 
-    /// The id of a user's only workspace.
+    /// Reads which users have workspaces with names.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        self.0.named.restore().await
+    }
+
+    /// The id of a user's default workspace.
     pub fn id(&self, user: &UserName) -> WorkspaceId {
-        WorkspaceId { user: user.clone(), server: self.0.only_server.clone() }
+        WorkspaceId { user: user.clone(), server: ServerName::default() }
+    }
+
+    /// Which of a user's workspaces answers at `below`, the part of a path behind `/user/<name>/`: a named one where
+    /// its first segment is the name of one, letter for letter; else the default one.
+    pub fn at(&self, user: &UserName, below: &str) -> WorkspaceId {
+        let segment = below.split('/').next().unwrap_or_default();
+        let server = self.0.named.find(user, segment).unwrap_or_default();
+        WorkspaceId { user: user.clone(), server }
+    }
+
+    /// A user's workspaces, the default one first, whether they run or not.
+    pub fn of(&self, user: &UserName) -> Vec<WorkspaceId> {
+        let id = |server| WorkspaceId { user: user.clone(), server };
+        std::iter::once(id(ServerName::default())).chain(self.0.named.of(user).into_iter().map(id)).collect()
+    }
+
+    /// Gives a user one more workspace, which does not run yet. One that is there already stays as it is.
+    pub async fn add_server(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
+        self.0.named.add(id, now).await
+    }
+
+    /// Takes a named workspace that does not run away from its owner. Its volumes stay.
+    pub async fn remove_server(&self, id: &WorkspaceId) -> Result<(), ServerError> {
+        let idle = |state: &State| matches!(state, State::Failing(_));
+        self.0.states.remove_if(id, |_, state| idle(state));
+        if self.0.states.contains_key(id) {
+            return Err(ServerError::Runs);
+        }
+        self.0.named.remove(id).await
+    }
+
+    /// How many named workspaces a user may have.
+    pub fn most_named(&self) -> u32 {
+        self.0.named.most()
     }
 
     /// How it is; `None`: it does not run.
@@ -231,8 +165,8 @@ impl Workspaces {
     }
 
     /// Starts a workspace, unless it runs, starts or stops already. It goes on when whoever asked is gone.
-    pub fn start(&self, user: &User, profile: &Arc<config::Profile>) {
-        let id = self.id(&user.name);
+    pub fn start(&self, id: &WorkspaceId, user: &User, profile: &Arc<config::Profile>) {
+        debug_assert_eq!(id.user, user.name, "a workspace is its owner's to start");
         let (progress, phase) = Progress::new();
         let name: Arc<str> = profile.name.as_str().into();
         let starting = State::Starting(Starting { profile: name, since: Instant::now(), phase });
@@ -248,7 +182,7 @@ impl Workspaces {
             }
         }
         self.count();
-        let (workspaces, user, profile) = (self.clone(), user.clone(), Arc::clone(profile));
+        let (workspaces, id, user, profile) = (self.clone(), id.clone(), user.clone(), Arc::clone(profile));
         self.0.tasks.spawn(async move { workspaces.run_start(id, user, profile, progress).await });
     }
 
@@ -409,7 +343,7 @@ impl Workspaces {
 
     /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does.
     async fn until_it_answers(&self, ready: &Ready) -> Result<(), StartError> {
-        let path = format!("/user/{}/api", ready.id.user.path_segment());
+        let path = format!("{}api", ready.id.path());
         let mut pause = Duration::from_millis(50);
         loop {
             if self.0.forwarder.probe(&ready.pool, &path, &self.0.public_host).await {
@@ -447,28 +381,6 @@ impl Workspaces {
         }
         for (state, count) in counts {
             self.0.metrics.workspaces.get_or_create(&StateLabel { state }).set(count);
-        }
-    }
-}
-
-impl State {
-    /// The profile that runs, starts or failed to; of one that is stopping it is not known.
-    pub fn profile(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Starting(starting) => Some(&starting.profile),
-            Self::Ready(ready) => Some(&ready.profile),
-            Self::Failing(failure) => Some(&failure.profile),
-            Self::Stopping => None,
-        }
-    }
-
-    /// A closed set of names for metrics and the API.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Starting(_) => "starting",
-            Self::Ready(_) => "ready",
-            Self::Failing(_) => "failing",
-            Self::Stopping => "stopping",
         }
     }
 }

@@ -143,7 +143,7 @@ struct Blanks {
 impl Blanks {
     fn new(id: &WorkspaceId, profile: &config::Profile, place: &Place) -> Self {
         Self {
-            base_url: base_url(id),
+            base_url: id.path(),
             username: id.user.to_string(),
             // A spawner that chooses the port fills it in itself.
             port: if place.images { profile.port.to_string() } else { "{port}".to_owned() },
@@ -164,11 +164,6 @@ impl Blanks {
     }
 }
 
-fn base_url(id: &WorkspaceId) -> String {
-    let user = id.user.path_segment();
-    if id.server.is_empty() { format!("/user/{user}/") } else { format!("/user/{user}/{}/", id.server) }
-}
-
 /// What a workspace of this profile sees of the machine.
 pub fn mounts(profile: &config::Profile, id: &WorkspaceId, how: Escape) -> Vec<Mount> {
     profile.volume.iter().map(|volume| mount(volume, id, how)).collect()
@@ -178,7 +173,8 @@ fn mount(volume: &config::Volume, id: &WorkspaceId, how: Escape) -> Mount {
     let source = volume
         .source
         .replace("{username}", &escape(&id.user, how))
-        .replace("{raw_username}", id.user.as_str());
+        .replace("{raw_username}", id.user.as_str())
+        .replace("{servername}", id.server.as_str());
     Mount {
         source,
         target: volume.target.clone(),
@@ -224,7 +220,7 @@ fn token_environment(id: &WorkspaceId, token: &Secret) -> BTreeMap<String, Strin
         ("JUPYTER_TOKEN", token.expose().to_owned()),
         // Read by the health checks of docker-stacks and AiiDAlab images, and by nothing else as long as no
         // JUPYTERHUB_API_TOKEN is there.
-        ("JUPYTERHUB_SERVICE_PREFIX", base_url(id)),
+        ("JUPYTERHUB_SERVICE_PREFIX", id.path()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }
@@ -238,20 +234,15 @@ fn hub_environment(
     token: &Secret,
 ) -> Result<BTreeMap<String, String>, StartError> {
     let api = place.hub_api.clone().ok_or_else(|| StartError::NoHubApi { image: profile.image.clone() })?;
-    let base = base_url(id);
+    let base = id.path();
     let user = id.user.path_segment();
-    let client = if id.server.is_empty() {
-        format!("jupyterhub-user-{user}")
-    } else {
-        format!("jupyterhub-user-{user}-{}", id.server)
-    };
     let scopes = access_scopes(id);
     let pairs = [
         ("JUPYTERHUB_API_TOKEN", token.expose().to_owned()),
         ("JPY_API_TOKEN", token.expose().to_owned()),
         ("JUPYTERHUB_SERVICE_URL", blanks.fill("http://{ip}:{port}{base_url}")),
         ("JUPYTERHUB_SERVICE_PREFIX", base.clone()),
-        ("JUPYTERHUB_CLIENT_ID", client),
+        ("JUPYTERHUB_CLIENT_ID", id.client_id()),
         ("JUPYTERHUB_ACTIVITY_URL", format!("{api}/users/{user}/activity")),
         ("JUPYTERHUB_API_URL", api),
         ("JUPYTERHUB_OAUTH_ACCESS_SCOPES", scopes.clone()),
@@ -283,6 +274,7 @@ pub(super) fn access_scopes(id: &WorkspaceId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server_name::ServerName;
     use crate::user::UserName;
 
     fn profile(text: &str) -> config::Profile {
@@ -296,7 +288,7 @@ mod tests {
 
     fn plan(name: &str, profile: &config::Profile, image: &Image) -> Result<Spec, StartError> {
         let name = UserName::normalise(name).unwrap();
-        let id = WorkspaceId { user: name.clone(), server: "".into() };
+        let id = WorkspaceId { user: name.clone(), server: ServerName::default() };
         let place = Place {
             public_url: "https://hub.example".into(),
             hub_api: Some("http://172.17.0.1:8081/hub/api".into()),

@@ -92,6 +92,7 @@ impl Workspaces {
 
     /// Takes over a workspace that runs and is not known. It counts as starting until it answers.
     fn adopt(&self, running: Running) {
+        self.0.named.adopt(&running.id);
         if self.profile(&running.profile).is_none() {
             warn!(workspace = %running.id, profile = %running.profile, "a workspace runs a profile that is not configured any more");
         }

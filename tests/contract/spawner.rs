@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use hubgate::config::{Escape, Mode};
 use hubgate::secret::Secret;
+use hubgate::server_name::ServerName;
 use hubgate::spawner::{
     Ended, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId, container_name,
 };
@@ -227,7 +228,7 @@ pub(crate) fn name(runtime: &dyn Runtime, id: &WorkspaceId) -> String {
 
 /// A workspace.
 pub(crate) fn id(user: &str, server: &str) -> WorkspaceId {
-    WorkspaceId { user: UserName::parse(user).unwrap(), server: server.into() }
+    WorkspaceId { user: UserName::parse(user).unwrap(), server: ServerName::parse(server).unwrap() }
 }
 
 /// Where tests put a file.

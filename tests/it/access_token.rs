@@ -10,9 +10,10 @@ use hubgate::metrics::Metrics;
 use hubgate::seal::Sealer;
 use hubgate::secret::Secret;
 use hubgate::spawner;
+use hubgate::store::Store;
 use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
-use hubgate::workspace::{Parts, Place, State, Workspaces};
+use hubgate::workspace::{NamedServers, Parts, Place, State, Workspaces};
 use support::docker::{Engine, File, Image};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
@@ -33,7 +34,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(profile: &str) -> Self {
+    async fn new(profile: &str) -> Self {
         let engine = Engine::start();
         let image =
             Image { user: "1000:100".to_owned(), command: vec!["lab".to_owned()], ..Image::default() };
@@ -41,7 +42,7 @@ impl Lab {
         let profile = format!("name = \"lab\"\nimage = \"lab:1\"\n{profile}");
         let profile: config::Profile = toml::from_str(&profile).unwrap();
         let metrics = Metrics::new();
-        let workspaces = workspaces(&engine, &profile, &metrics);
+        let workspaces = workspaces(&engine, &profile, &metrics).await;
         Self { engine, profile: Arc::new(profile), workspaces, metrics, upstreams: Mutex::default() }
     }
 
@@ -55,7 +56,7 @@ impl Lab {
         self.upstreams.lock().unwrap().push(upstream);
         let profiles = ["lab".into()].into();
         let user = User { name: name(user), admin: false, profiles, memory: None, cpu: None };
-        self.workspaces.start(&user, &self.profile);
+        self.workspaces.start(&self.workspaces.id(&user.name), &user, &self.profile);
     }
 
     async fn ready(&self, user: &str) {
@@ -82,7 +83,7 @@ impl Lab {
     }
 }
 
-fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metrics) -> Workspaces {
+async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metrics) -> Workspaces {
     let docker = config::Docker { socket: engine.socket().to_owned(), ..config::Docker::default() };
     let spawner = config::Spawner { docker, ..config::Spawner::default() };
     let (tasks, forward) = (Tasks::default(), config::Forward::default());
@@ -98,6 +99,7 @@ fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metrics) -> 
         forwarder: Forwarder::new(&forward, Duration::from_mins(1), 1, tasks.clone(), metrics.clone()),
         sealer: Arc::new(Sealer::new(&[7; 32])),
         public: "https://hub.example".parse().unwrap(),
+        named: NamedServers::new(Store::in_memory().await.unwrap(), 0),
         metrics: metrics.clone(),
         tasks,
     })
@@ -114,7 +116,7 @@ fn file(content: &str) -> File {
 
 #[tokio::test]
 async fn a_workspace_has_its_owners_newest_access_token_from_the_first_instruction() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let looking = Arc::clone(&seen);
     lab.engine.on_start(move |container| looking.lock().unwrap().push(container.files.get(FILE).cloned()));
@@ -135,7 +137,7 @@ async fn a_workspace_has_its_owners_newest_access_token_from_the_first_instructi
 
 #[tokio::test]
 async fn whoever_is_signed_in_nowhere_has_an_empty_file() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     lab.start("alice").await;
     lab.ready("alice").await;
     assert_eq!(lab.file("alice"), Some(file("")));
@@ -147,7 +149,7 @@ async fn whoever_is_signed_in_nowhere_has_an_empty_file() {
 
 #[tokio::test]
 async fn a_file_can_have_another_owner_than_the_image() {
-    let lab = Lab::new(&format!("{ASKS}\naccess_token_owner = \"4711:5\""));
+    let lab = Lab::new(&format!("{ASKS}\naccess_token_owner = \"4711:5\"")).await;
     lab.start("alice").await;
     lab.ready("alice").await;
     assert_eq!(lab.file("alice").unwrap().owner, (4711, 5));
@@ -159,7 +161,7 @@ async fn a_file_can_have_another_owner_than_the_image() {
 #[tokio::test]
 async fn a_token_that_came_while_the_container_was_made_is_not_lost() {
     for (first, second) in [(Some("first"), Some("second")), (Some("first"), None), (None, Some("second"))] {
-        let lab = Lab::new(ASKS);
+        let lab = Lab::new(ASKS).await;
         lab.give("alice", first);
         lab.engine.hold("/start");
         lab.start("alice").await;
@@ -174,7 +176,7 @@ async fn a_token_that_came_while_the_container_was_made_is_not_lost() {
 
 #[tokio::test]
 async fn the_last_of_many_tokens_is_written_and_not_all_of_them() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     lab.start("alice").await;
     lab.ready("alice").await;
     lab.engine.hold("/exec");
@@ -188,7 +190,7 @@ async fn the_last_of_many_tokens_is_written_and_not_all_of_them() {
 
 #[tokio::test]
 async fn few_files_are_written_at_once() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     let users: Vec<String> = (0..12).map(|number| format!("user-{number}")).collect();
     for user in &users {
         lab.start(user).await;
@@ -215,7 +217,7 @@ async fn few_files_are_written_at_once() {
 
 #[tokio::test]
 async fn a_profile_that_does_not_ask_gets_no_access_token() {
-    let lab = Lab::new("");
+    let lab = Lab::new("").await;
     lab.give("alice", Some("token"));
     lab.start("alice").await;
     lab.ready("alice").await;
@@ -227,11 +229,11 @@ async fn a_profile_that_does_not_ask_gets_no_access_token() {
 
 #[tokio::test]
 async fn a_hub_that_was_restarted_writes_into_the_workspaces_it_finds() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     lab.give("alice", Some("old"));
     lab.start("alice").await;
     lab.ready("alice").await;
-    let restarted = workspaces(&lab.engine, &lab.profile, &Metrics::new());
+    let restarted = workspaces(&lab.engine, &lab.profile, &Metrics::new()).await;
     // Before it has found any: sessions are back first.
     restarted.give_token(&name("alice"), Some(&Secret::new("renewed")));
     restarted.reconcile().await.unwrap();
@@ -242,7 +244,7 @@ async fn a_hub_that_was_restarted_writes_into_the_workspaces_it_finds() {
 
 #[tokio::test]
 async fn a_token_that_the_runtime_missed_is_written_when_it_is_back() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     lab.start("alice").await;
     lab.ready("alice").await;
     lab.engine.stop();
@@ -256,7 +258,7 @@ async fn a_token_that_the_runtime_missed_is_written_when_it_is_back() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_harms_nothing_else() {
-    let lab = Lab::new(ASKS);
+    let lab = Lab::new(ASKS).await;
     lab.start("alice").await;
     lab.ready("alice").await;
     lab.engine.fail_next_command(82);

@@ -10,8 +10,17 @@ use hubgate::metrics::{Answer, Call, Kind, Metrics, Outcome, State};
 /// either. `docs/architecture.md` says what each layer is.
 const LAYERS: &[&[&str]] = &[
     &[
-        "user", "identity", "upstream", "secret", "clock", "tasks", "metrics", "logging", "cookies",
+        "user",
+        "identity",
+        "upstream",
+        "secret",
+        "clock",
+        "tasks",
+        "metrics",
+        "logging",
+        "cookies",
         "spelling",
+        "server_name",
     ],
     &["seal"],
     &["config"],

@@ -278,7 +278,7 @@ async fn a_user_starts_only_what_a_rule_grants() {
     assert!(!page.text().contains("secret"), "{}", page.text());
     for profile in ["secret", "hub:1", "", "evil/root:latest"] {
         let fields = [("profile", profile), ("form_token", token.as_str()), ("image", "evil/root")];
-        assert_eq!(alice.submit("/hub/spawn", &fields).await.status, 400, "{profile}");
+        assert_eq!(alice.submit("/hub/spawn", &fields).await.status, 403, "{profile}");
     }
     assert_eq!(hub.engine().count("POST", "/containers/create"), 0);
     let answer = alice

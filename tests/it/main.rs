@@ -31,6 +31,7 @@ mod oidc;
 mod providers;
 mod reload;
 mod renewals;
+mod servers;
 mod service;
 mod session;
 mod shutdown;

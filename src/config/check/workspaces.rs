@@ -210,7 +210,7 @@ fn volumes(findings: &mut Findings<'_>, key: &str, volumes: &[Volume]) {
             findings.add(
                 &format!("{key}.source"),
                 "neither a volume's name nor an absolute path",
-                "write \"hubgate-home-{username}\" or \"/srv/homes/{username}\"; only {username} and {raw_username} are filled in",
+                "write \"hubgate-home-{username}\" or \"/srv/homes/{username}\"; only {username}, {raw_username} and {servername} are filled in",
             );
         }
         if !is_owner(&volume.owner) {
@@ -313,7 +313,8 @@ fn is_owner(owner: &str) -> bool {
 /// A name of a volume or an absolute path. A brace that is left is a placeholder that nobody fills in, so all users
 /// would share one folder.
 fn is_source(source: &str) -> bool {
-    let filled = source.replace("{username}", "u").replace("{raw_username}", "u");
+    // The default server has no name.
+    let filled = source.replace("{username}", "u").replace("{raw_username}", "u").replace("{servername}", "");
     let plain = !filled.contains(|c: char| matches!(c, '{' | '}' | ':') || c.is_control());
     plain && (filled.starts_with('/') || is_name(&filled))
 }

@@ -15,7 +15,6 @@ use serde_json::{Map, Value, json};
 
 use super::authorize::Permit;
 use super::caller::Caller;
-use super::home::base;
 use super::page::json;
 use super::program::ProgramRefusal;
 use super::refusal::Refusal;
@@ -123,7 +122,7 @@ impl Gateway {
             let message = format!("Choose a profile: {{\"profile\": …}}, one of {profiles}");
             return Ok(problem(StatusCode::BAD_REQUEST, &message));
         };
-        self.0.workspaces.start(&user, &Arc::clone(profile));
+        self.0.workspaces.start(&id, &user, &Arc::clone(profile));
         Ok(empty(StatusCode::ACCEPTED))
     }
 
@@ -138,7 +137,7 @@ impl Gateway {
     fn user_model(&self, caller: &Caller) -> Value {
         let user = caller.user();
         let state = self.0.workspaces.state(&self.0.workspaces.id(&user.name));
-        let url = base(&user.name);
+        let url = self.0.workspaces.id(&user.name).path();
         let (ready, pending) = match &state {
             Some(State::Ready(_)) => (true, None),
             Some(State::Starting(_)) => (false, Some("spawn")),

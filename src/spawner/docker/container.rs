@@ -13,6 +13,7 @@ use bollard::models::{
 };
 
 use crate::config::Mode;
+use crate::server_name::ServerName;
 use crate::spawner::{Running, Spec, WorkspaceId};
 use crate::user::UserName;
 
@@ -30,7 +31,7 @@ pub(super) type Labels = HashMap<String, String>;
 /// The workspace whose container carries these labels.
 pub(super) fn id_of(labels: &Labels) -> Option<WorkspaceId> {
     let user = UserName::parse(labels.get(USER)?).ok()?;
-    Some(WorkspaceId { user, server: labels.get(SERVER)?.as_str().into() })
+    Some(WorkspaceId { user, server: ServerName::parse(labels.get(SERVER)?).ok()? })
 }
 
 /// What the labels of a running container say, and where it is.
@@ -82,7 +83,7 @@ fn labels(spec: &Spec) -> Labels {
     };
     [
         (USER, spec.id.user.as_str()),
-        (SERVER, &spec.id.server),
+        (SERVER, spec.id.server.as_str()),
         (PROFILE, &spec.profile),
         (SPEC, &fingerprint(spec)),
         (INSTANCE, &spec.instance),
@@ -207,7 +208,10 @@ mod tests {
 
     fn spec() -> Spec {
         Spec {
-            id: WorkspaceId { user: UserName::parse("anna@epfl.ch").unwrap(), server: "gpu".into() },
+            id: WorkspaceId {
+                user: UserName::parse("anna@epfl.ch").unwrap(),
+                server: ServerName::parse("gpu").unwrap(),
+            },
             instance: "i1".into(),
             profile: "lab".into(),
             mode: Mode::Token,

@@ -71,7 +71,7 @@ async fn make_volume(engine: &Connected, volume: &str, spec: &Spec) -> Result<bo
     if engine.find(&doing, PROMPT, |client| client.inspect_volume(volume)).await?.is_some() {
         return Ok(false);
     }
-    let labels = [(USER, spec.id.user.as_str()), (SERVER, &spec.id.server)];
+    let labels = [(USER, spec.id.user.as_str()), (SERVER, spec.id.server.as_str())];
     let request = VolumeCreateRequest {
         name: Some(volume.to_owned()),
         labels: Some(owned(&labels)),

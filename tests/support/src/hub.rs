@@ -194,7 +194,15 @@ impl Hub {
 
     /// Starts `user`'s workspace, as they would by opening it.
     pub async fn run_workspace(&self, user: &str) {
-        let address = SocketAddr::new(self.engine.address_for(user).into(), 8888);
+        self.answer_at(user, "").await;
+        let mut client = self.signed_in(user).await;
+        self.until_open(&mut client, &format!("/user/{}/started", segment(user))).await;
+    }
+
+    /// Something answers where the container of `user`'s server will be: the upstream is called `user`, or
+    /// `user/server`.
+    pub async fn answer_at(&self, user: &str, server: &str) {
+        let address = SocketAddr::new(self.engine.address_for_server(user, server).into(), 8888);
         let answer: Arc<Mutex<Option<Bytes>>> = Arc::default();
         let scripted = Arc::clone(&answer);
         let upstream = Upstream::bind_with(address, move |mut exchange: Exchange| {
@@ -207,22 +215,21 @@ impl Hub {
             }
         });
         let upstream = Arc::new(upstream.await.unwrap());
-        self.workspaces.lock().unwrap().insert(user.to_owned(), Workspace { upstream, answer });
-        let mut client = self.signed_in(user).await;
-        let path = format!("/user/{}/started", segment(user));
-        let client = &mut client;
-        let path = &path;
-        let mut ready = false;
+        let name = if server.is_empty() { user.to_owned() } else { format!("{user}/{server}") };
+        self.workspaces.lock().unwrap().insert(name, Workspace { upstream, answer });
+    }
+
+    /// Opens `path` of a workspace, which starts it, until it answers.
+    pub async fn until_open(&self, client: &mut Client, path: &str) {
         for _ in 0..400 {
             let answer = client.open(path).await;
             if answer.status == 200 {
-                ready = true;
-                break;
+                return;
             }
-            assert_eq!(answer.status, 503, "{user}: {}", answer.text());
+            assert_eq!(answer.status, 503, "{path}: {}", answer.text());
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
-        assert!(ready, "{user}'s workspace did not start: {}", self.process.log());
+        panic!("{path} did not start: {}", self.process.log());
     }
 
     /// What `user`'s workspace answers from now on.
