@@ -12,6 +12,10 @@ keycloak_home=$cache/keycloak-$keycloak_version
 lab_image=hubgate-test/lab:1
 singleuser_image=hubgate-test/singleuser:1
 systemd_image=hubgate-test/systemd:1
+# Versions of JupyterHub beside the one of that image.
+singleuser_versions=(2.3 3.1 4.1 6.1)
+
+singleuser_image_of() { echo "hubgate-test/singleuser-$1:1"; }
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

@@ -17,6 +17,7 @@ mod keycloak;
 mod parts;
 mod person;
 mod sessions;
+mod singleuser;
 mod systemd;
 mod trouble;
 mod ways;

@@ -59,7 +59,7 @@ impl Person {
     pub(crate) async fn terminal(&self) -> TlsStream<TcpStream> {
         let base = format!("/user/{}", self.name);
         eventually("the workspace", || {
-            let (mut browser, path) = (self.hub.clone(), format!("{base}/api/status"));
+            let (mut browser, path) = (self.hub.clone(), format!("{base}/lab"));
             async move {
                 let answer = browser.open(&path).await;
                 assert!(matches!(answer.status, 200 | 503), "{} {}", answer.status, answer.text());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -24,6 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Client {
     address: SocketAddr,
+    from: IpAddr,
     host: String,
     tls: Arc<ClientConfig>,
     cookies: BTreeMap<String, String>,
@@ -77,12 +78,18 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, host: host.to_owned(), tls: Arc::new(tls), cookies: BTreeMap::new() }
+        let from = Ipv4Addr::UNSPECIFIED.into();
+        Self { address, from, host: host.to_owned(), tls: Arc::new(tls), cookies: BTreeMap::new() }
     }
 
     /// The same browser without cookies.
     pub fn fresh(&self) -> Self {
         Self { cookies: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// The same browser, which has moved to another of this machine's addresses.
+    pub fn moved_to(&self, from: IpAddr) -> Self {
+        Self { from, ..self.clone() }
     }
 
     /// The host it speaks to.
@@ -115,7 +122,9 @@ impl Client {
     pub async fn connect(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
         let mut config = (*self.tls).clone();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(self.from, 0)).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let name = self.host.split(':').next().unwrap_or_default().to_owned();
         let name = ServerName::try_from(name).unwrap();
@@ -206,7 +215,8 @@ impl Client {
             if name.len() + value.len() > 4096 {
                 continue;
             }
-            if cookie.contains("Max-Age=0") {
+            // Tornado takes a cookie back by emptying it, with an end in the past.
+            if cookie.contains("Max-Age=0") || value == "\"\"" {
                 self.cookies.remove(name);
             } else {
                 self.cookies.insert(name.to_owned(), value.to_owned());
