@@ -7,7 +7,7 @@ mod workers;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::clock::Clock;
@@ -178,6 +178,20 @@ impl Base {
     }
 }
 
+/// Before anybody is looked for by the name that their provider has now.
+async fn rename_issuers(store: &Store, providers: &[config::Provider]) -> Result<(), AppError> {
+    for provider in providers {
+        let Some(issuer) = &provider.issuer else { continue };
+        for former in &provider.former_issuers {
+            let people = store.rename_issuer(former, issuer).await?;
+            if people > 0 {
+                info!(people, former, issuer, "people of a provider that has another name now");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
 async fn build(config: Config, workers: usize) -> Result<App, AppError> {
@@ -186,6 +200,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let certificates = Certificates::load(&config.certificate)?;
     tell_validity(&certificates, &clock, &metrics);
     let store = Store::open(&config.store.folder).await?;
+    rename_issuers(&store, &config.provider).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
     let providers = providers(&config, &clock)?;
     let origins = hosts(&config);

@@ -20,6 +20,9 @@ pub struct Provider {
     pub host: Option<String>,
     /// Everything else is found from it (OpenID Connect Discovery 1.0).
     pub issuer: Option<String>,
+    /// What it called itself before: whoever was known by that name of its is the same person now.
+    #[serde(default)]
+    pub former_issuers: Vec<String>,
     /// Where the issuer's description is read, when not below the issuer: an address inside, of a provider that calls
     /// itself by its public one.
     pub discovery_url: Option<Url>,
@@ -105,6 +108,7 @@ impl Provider {
             title: None,
             host: None,
             issuer: Some(issuer.into()),
+            former_issuers: Vec::new(),
             discovery_url: None,
             authorize_url: None,
             token_url: None,

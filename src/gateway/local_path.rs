@@ -60,6 +60,7 @@ mod tests {
             "/\t/evil.com",
             "/ /evil.com",
             "/./\\evil.com",
+            "/x\\evil.com",
             "/../\\evil.com",
             "/.//evil.com",
             "/..//evil.com",

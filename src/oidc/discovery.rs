@@ -99,29 +99,39 @@ impl Description {
         }
     }
 
+    /// What it calls itself, as far as that is known without asking it.
+    pub(super) fn issuer(&self) -> &str {
+        match self {
+            Self::Issuer { issuer, .. } => issuer,
+            Self::Explicit { authorize, .. } => realm(authorize).unwrap_or(authorize.as_str()),
+        }
+    }
+
     /// Asks the provider for what the configuration does not say.
     pub(super) async fn resolve(&self, http: &Http) -> Result<Known, OidcError> {
         match self {
             Self::Issuer { issuer, document, algorithms } => {
                 discover(issuer, document, algorithms.clone(), http).await
             }
-            Self::Explicit { authorize, token, userinfo } => {
-                let realm = authorize.as_str().strip_suffix(KEYCLOAK_AUTHORIZE);
-                Ok(Known {
-                    issuer: realm.unwrap_or(authorize.as_str()).to_owned(),
-                    authorize: authorize.clone(),
-                    token: token.clone(),
-                    userinfo: Some(userinfo.clone()),
-                    logout: None,
-                    revocation: None,
-                    pushed: None,
-                    pushed_required: false,
-                    iss: if realm.is_some() { Iss::IfPresent } else { Iss::Unknown },
-                    keys: None,
-                })
-            }
+            Self::Explicit { authorize, token, userinfo } => Ok(Known {
+                issuer: self.issuer().to_owned(),
+                authorize: authorize.clone(),
+                token: token.clone(),
+                userinfo: Some(userinfo.clone()),
+                logout: None,
+                revocation: None,
+                pushed: None,
+                pushed_required: false,
+                iss: if realm(authorize).is_some() { Iss::IfPresent } else { Iss::Unknown },
+                keys: None,
+            }),
         }
     }
+}
+
+/// Keycloak's issuer, from its authorization endpoint.
+fn realm(authorize: &Url) -> Option<&str> {
+    authorize.as_str().strip_suffix(KEYCLOAK_AUTHORIZE)
 }
 
 /// Where the description is read: below the issuer, or where the configuration says.

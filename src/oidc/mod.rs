@@ -228,6 +228,11 @@ impl Provider {
         self.0.description.is_issuer(issuer)
     }
 
+    /// Whether it is still the one that vouched for somebody under this name.
+    pub fn is_still(&self, issuer: &str) -> bool {
+        self.0.description.issuer() == issuer
+    }
+
     /// Our redirect URI there.
     pub fn callback(&self) -> &Url {
         &self.0.client.callback

@@ -180,6 +180,11 @@ impl Sessions {
             None => self.0.providers.first(),
         };
         let provider = provider.ok_or("its provider is configured no more")?;
+        let same =
+            self.0.providers.find(&provider).is_some_and(|known| known.is_still(&kept.identity.issuer));
+        if !same {
+            return Err("its provider is called otherwise now");
+        }
         let user = (self.0.judge)(&provider, &kept.identity, &row.user);
         let user = user.ok_or("the user may not enter any more")?;
         let mut session = self.session(row.id, provider, user, kept.identity, kept.tokens, row.created);

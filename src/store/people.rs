@@ -59,6 +59,18 @@ impl Store {
         rows.iter().map(person).collect::<Result<_, _>>().map_err(failed)
     }
 
+    /// Whoever was known by the issuer `former` is known by `issuer` from now on, with the same `sub`. Answers how many.
+    /// Who has come under both stays two.
+    pub async fn rename_issuer(&self, former: &str, issuer: &str) -> Result<u64, StoreError> {
+        let renamed = sqlx::query("UPDATE OR IGNORE users SET issuer = ? WHERE issuer = ?")
+            .bind(issuer)
+            .bind(former)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("renaming an issuer"))?;
+        Ok(renamed.rows_affected())
+    }
+
     /// The name of the person `(issuer, subject)`, if they have one.
     pub async fn name_of(&self, issuer: &str, subject: &str) -> Result<Option<UserName>, StoreError> {
         let name: Option<String> =

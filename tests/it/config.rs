@@ -381,6 +381,12 @@ const SLIPS: &[(&str, &str, &str)] = &[
         "provider.client_key_algorithm",
     ),
     ("client_id", "discovery_url = \"http://k.example/\"\nclient_id", "provider.discovery_url"),
+    ("client_id", "former_issuers = [\"\"]\nclient_id", "provider.former_issuers[0]"),
+    (
+        "client_id",
+        "former_issuers = [\"https://keycloak.example.org/realms/lab\"]\nclient_id",
+        "provider.former_issuers",
+    ),
     ("client_id", "acr_values = [\"a b\"]\nclient_id", "provider.acr_values[0]"),
     ("client_id", "identity_provider_hints = [\"\"]\nclient_id", "provider.identity_provider_hints[0]"),
     ("client_id", "signing_algorithms = []\nclient_id", "provider.signing_algorithms"),

@@ -411,6 +411,32 @@ async fn a_provider_that_comes_late_is_found_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_provider_that_has_another_name_signs_everybody_in_again_as_who_they_were() {
+    let mut hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    let (old, new) = (hub.provider().issuer(), hub.provider().issuer().replace("/realms", "/auth/realms"));
+    hub.provider().below("/auth");
+    let path = hub.folder().join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap().replace(&old, &new);
+    std::fs::write(&path, &config).unwrap();
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    assert_eq!(alice.open("/hub/home").await.status, 303, "the word of another provider is not taken");
+    let answer = hub.sign_in_at(&mut alice, "alice", "/hub/home").await;
+    assert_eq!(answer.status, 403, "nobody of a provider that is not said to be the same gets a name");
+
+    let known = config.replace("client_id =", &format!("former_issuers = [\"{old}\"]\nclient_id ="));
+    std::fs::write(&path, known).unwrap();
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    let answer = hub.sign_in_at(&mut alice, "alice", "/hub/home").await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/hub/home")), "{}", answer.text());
+    assert!(alice.open("/hub/home").await.text().contains("alice"));
+}
+
+#[tokio::test]
 async fn three_urls_describe_a_provider_as_well_and_the_log_can_be_json() {
     let hub = Hub::with(BINARY, &format!("{THREE_URLS}{JSON_LOG}{EVERYONE}{PROFILE}")).await;
     hub.run_workspace("alice").await;

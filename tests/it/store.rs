@@ -72,6 +72,29 @@ async fn a_person_renamed_at_the_provider_keeps_their_name() {
 }
 
 #[tokio::test]
+async fn people_stay_who_they_are_when_their_provider_has_another_name() {
+    let (old, new) = ("https://kc.example/auth/realms/r", "https://kc.example/realms/r");
+    let store = Store::in_memory().await.unwrap();
+    for (issuer, subject, user) in
+        [(old, "1", "alice"), (old, "2", "bob"), (new, "2", "bob2"), ("x", "1", "eve")]
+    {
+        store.name_user(issuer, subject, &name(user), 1).await.unwrap();
+    }
+    store
+        .insert_session(&SessionRow { issuer: old.to_owned(), subject: "1".to_owned(), ..row(1, "alice") })
+        .await
+        .unwrap();
+    assert_eq!(store.rename_issuer(old, new).await.unwrap(), 1);
+    assert_eq!(store.name_of(new, "1").await.unwrap(), Some(name("alice")));
+    assert_eq!(store.name_of(old, "1").await.unwrap(), None);
+    assert_eq!(store.sessions().await.unwrap()[0].issuer, new);
+    assert_eq!(store.name_of(new, "2").await.unwrap(), Some(name("bob2")), "who came under both stays two");
+    assert_eq!(store.name_of(old, "2").await.unwrap(), Some(name("bob")));
+    assert_eq!(store.name_of("x", "1").await.unwrap(), Some(name("eve")));
+    assert_eq!(store.rename_issuer(old, new).await.unwrap(), 0, "once");
+}
+
+#[tokio::test]
 async fn of_two_first_logins_at_once_one_gets_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).await.unwrap();

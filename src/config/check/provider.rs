@@ -34,6 +34,15 @@ fn names(findings: &mut Findings<'_>, config: &Config) {
             }
             Some(_) | None => {}
         }
+        let today =
+            |former: &&String| config.provider.iter().any(|other| other.issuer.as_ref() == Some(*former));
+        if provider.former_issuers.iter().any(|former| today(&former)) {
+            findings.add(
+                &key("former_issuers"),
+                "the issuer of a provider of today",
+                "take it out: its people are its own",
+            );
+        }
         let Some(host) = &provider.host else { continue };
         let parsed = Host::parse(host).map(|host| host.to_string());
         if !parsed.is_ok_and(|parsed| parsed == *host) {
@@ -132,6 +141,13 @@ fn description(findings: &mut Findings<'_>, provider: &Provider) {
         Some(Err(_)) => {
             findings.add("provider.issuer", "not a URL", "write \"https://keycloak.example.org/realms/lab\"");
         }
+    }
+    if provider.issuer.is_none() && !provider.former_issuers.is_empty() {
+        findings.add(
+            "provider.former_issuers",
+            "given without an issuer",
+            "add `issuer`, as the provider calls itself now",
+        );
     }
     let Some(url) = &provider.discovery_url else { return };
     endpoint(findings, "provider.discovery_url", url, insecure);
@@ -252,6 +268,7 @@ fn answer(findings: &mut Findings<'_>, provider: &Provider) {
         );
     }
     let any = |byte: u8| !byte.is_ascii_control();
+    words(findings, "provider.former_issuers", &provider.former_issuers, any);
     words(findings, "provider.trusted_audiences", &provider.trusted_audiences, any);
     words(findings, "provider.api_clients", &provider.api_clients, any);
 }
