@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod load;
+mod ports;
 mod profile;
 mod provider;
 mod units;
@@ -20,6 +21,7 @@ use url::Url;
 pub use admin::Admin;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
+pub use ports::Ports;
 pub use profile::{Mode, Profile, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
 pub use units::{Cpu, Limit, Size, Span};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::ports::Ports;
 use super::units::{Cpu, Limit, Size, Span};
 
 /// How a workspace and hubgate know each other.
@@ -37,6 +38,9 @@ pub struct Profile {
     /// The port its server listens on.
     #[serde(default = "Profile::default_port")]
     pub port: u16,
+    /// Other ports that its owner reaches at `/user/<name>/proxy/<port>/`: `"any"`, or numbers and ranges. Default: none.
+    #[serde(default)]
+    pub ports: Ports,
     /// Where users land, under their own path: `/lab`.
     #[serde(default = "Profile::default_url")]
     pub default_url: String,

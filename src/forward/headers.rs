@@ -1,13 +1,13 @@
 //! Headers of forwarded requests and responses: pure functions, in place.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderName, ORIGIN, REFERER, SET_COOKIE,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderName, LOCATION, ORIGIN, REFERER,
+    SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::About;
+use super::{About, Authorization};
 use crate::cookies;
 
 /// Makes a client's headers the ones that the workspace gets: without what belongs to one connection (RFC 9110 section
@@ -27,8 +27,17 @@ pub(super) fn for_workspace(headers: &mut HeaderMap, authority: Option<&Authorit
     headers.insert(X_FORWARDED_PROTO, HTTPS);
     headers.insert(X_FORWARDED_PORT, port(about.host));
     headers.insert(X_HUBGATE_USER, about.user.clone());
-    if let Some(authorization) = about.authorization {
-        headers.insert(AUTHORIZATION, authorization.clone());
+    match about.authorization {
+        Authorization::Kept => {}
+        Authorization::Removed => {
+            headers.remove(AUTHORIZATION);
+        }
+        Authorization::Replaced(value) => {
+            headers.insert(AUTHORIZATION, value.clone());
+        }
+    }
+    if let Some(prefix) = about.prefix {
+        headers.insert(X_FORWARDED_PREFIX, prefix.clone());
     }
     if trailers {
         headers.insert(TE, TRAILERS);
@@ -61,6 +70,19 @@ pub(super) fn for_client(headers: &mut HeaderMap) {
         headers.remove(SET_COOKIE);
         for cookie in kept {
             headers.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// A redirect of a program that does not know where it is leads back to it: `/x` is `<prefix>/x` to the client. A program
+/// that knows says the whole path already.
+pub(super) fn lead_back(headers: &mut HeaderMap, prefix: &HeaderValue) {
+    let Entry::Occupied(mut location) = headers.entry(LOCATION) else { return };
+    let (there, prefix) = (location.get().as_bytes(), prefix.as_bytes());
+    let within = there.first() == Some(&b'/') && there.get(1) != Some(&b'/');
+    if within && !there.starts_with(prefix) {
+        if let Ok(whole) = HeaderValue::from_bytes(&[prefix, there].concat()) {
+            location.insert(whole);
         }
     }
 }
@@ -233,6 +255,7 @@ fn expects_body(method: &Method) -> bool {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_HUBGATE_USER: HeaderName = HeaderName::from_static("x-hubgate-user");
 

@@ -67,12 +67,26 @@ pub struct About<'a> {
     pub host: &'a HeaderValue,
     /// The user's name, ready as a value (percent-encoded where it is not visible ASCII).
     pub user: &'a HeaderValue,
-    /// In place of the client's `Authorization`; `None` leaves the client's.
-    pub authorization: Option<&'a HeaderValue>,
+    /// What becomes of the client's `Authorization`.
+    pub authorization: Authorization<'a>,
+    /// How the target begins, up to a slash, where the upstream is to see what follows only. It is told by
+    /// `X-Forwarded-Prefix`, and its redirects within itself lead back there.
+    pub prefix: Option<&'a HeaderValue>,
     /// When it ends, a websocket of this request is closed, and a response that still streams is cut off.
     pub lifeline: &'a Arc<Lifeline>,
     /// Which worker runtime asks: connections stay with the runtime that made them.
     pub worker: usize,
+}
+
+/// What becomes of the client's `Authorization`.
+#[derive(Debug, Clone, Copy)]
+pub enum Authorization<'a> {
+    /// It is the upstream's own.
+    Kept,
+    /// It is not for the upstream.
+    Removed,
+    /// This takes its place.
+    Replaced(&'a HeaderValue),
 }
 
 /// A workspace did not answer.
@@ -253,7 +267,7 @@ impl Forwarder {
         headers::for_workspace(request.headers_mut(), target.authority(), about);
         let (method, length) = (request.method().clone(), request.body().length());
         headers::frame(request.headers_mut(), &method, length);
-        *request.uri_mut() = origin_form(target);
+        *request.uri_mut() = origin_form(target, about.prefix);
         *request.version_mut() = Version::HTTP_11;
         request.extensions_mut().clear();
         Ok(request)
@@ -351,6 +365,9 @@ fn finish(
         return Err(broken(pool, "it switches protocols, which nobody asked for"));
     }
     headers::for_client(response.headers_mut());
+    if let Some(prefix) = about.prefix {
+        headers::lead_back(response.headers_mut(), prefix);
+    }
     *response.version_mut() = Version::HTTP_11;
     Ok(response.map(|body| ForwardedBody::new(body, lease, about.lifeline)))
 }
@@ -375,11 +392,21 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
 }
 
 /// The target as origin servers read it: the path and query as they came, no host before it.
-fn origin_form(target: Uri) -> Uri {
+fn origin_form(target: Uri, prefix: Option<&HeaderValue>) -> Uri {
+    if let Some(rest) = prefix.and_then(|prefix| beyond(&target, prefix)) {
+        return rest.into();
+    }
     if target.scheme().is_none() && target.authority().is_none() {
         return target;
     }
     target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
+}
+
+/// What follows `prefix` in the path, with the query.
+fn beyond(target: &Uri, prefix: &HeaderValue) -> Option<PathAndQuery> {
+    let whole = target.path_and_query()?.as_str();
+    let rest = whole.strip_prefix(prefix.to_str().ok()?).filter(|rest| rest.starts_with('/'))?;
+    PathAndQuery::try_from(rest).ok()
 }
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ mod credential;
 mod device;
 mod elsewhere;
 mod form;
+mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod head;
@@ -22,6 +23,7 @@ mod login;
 mod logout;
 mod one_time;
 mod page;
+mod port;
 mod program;
 mod redirect;
 mod refusal;
@@ -51,7 +53,7 @@ use self::one_time::OneTime;
 use self::page::Pages;
 use self::refusal::Refusal;
 use crate::clock::Clock;
-use crate::forward::{About, ForwardError, Forwarder};
+use crate::forward::Forwarder;
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
 use crate::oidc::{Providers, StepUp};
@@ -59,13 +61,12 @@ use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
 use crate::session::{Renewed, Session, Sessions};
-use crate::spawner::WorkspaceId;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
 use crate::token::device::DeviceLogins;
 use crate::user::UserName;
-use crate::workspace::{State, Workspaces};
+use crate::workspace::Workspaces;
 
 pub use body::Body;
 pub use head::Connection;
@@ -221,13 +222,11 @@ impl Gateway {
                 let Some(caller) = permit.caller() else {
                     return Err(Refusal::LoginRequired { next: None });
                 };
-                let below = head.route.below();
-                let id = self.0.workspaces.at(caller.name(), below);
-                let bare = bare || (!id.server.is_default() && below == id.server.as_str());
-                if bare && *request.method() == Method::GET {
+                let place = self.place(&head, caller, bare);
+                if place.bare && *request.method() == Method::GET {
                     return Ok(slash(&request));
                 }
-                self.forward(connection, at, request, caller, &id, navigation).await
+                self.forward(connection, request, caller, place, navigation).await
             }
         }
     }
@@ -283,44 +282,6 @@ impl Gateway {
             Endpoint::ApiUsers(rest) => self.api_users(request, permit, rest).await,
             Endpoint::Admin => self.admin(request, permit).await,
             Endpoint::ApiSessions(id) => self.api_sessions(request, permit, id).await,
-        }
-    }
-
-    async fn forward(
-        &self,
-        connection: &Connection,
-        at: &Origin,
-        request: Request<Incoming>,
-        caller: &Caller,
-        id: &WorkspaceId,
-        navigation: bool,
-    ) -> Result<Response<Body>, Refusal> {
-        let ready = match self.0.workspaces.state(id) {
-            Some(State::Ready(ready)) => ready,
-            other => return self.not_ready(&request, caller, id, other, navigation),
-        };
-        let rights = caller.rights();
-        if !rights.grants(&ready.profile) {
-            return Err(Refusal::NotGranted);
-        }
-        // Whatever a program is known by here never reaches the container.
-        let pass = self.pass(caller, &ready);
-        let about = About {
-            client: &connection.client_value,
-            host: &at.host_value,
-            user: &ready.user,
-            authorization: pass.as_ref().or(ready.authorization.as_ref()),
-            lifeline: &rights.lifeline,
-            worker: connection.worker,
-        };
-        match self.0.forwarder.send(request, &ready.pool, about).await {
-            Ok(response) => Ok(response.map(Body::Forwarded)),
-            Err(error) => {
-                if matches!(error, ForwardError::Connect { .. }) {
-                    self.0.workspaces.suspect(&ready);
-                }
-                Err(error.into())
-            }
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) enum Refusal {
     NotRunning,
     #[error("the workspace did not start")]
     Failing { failure: std::sync::Arc<Failure>, image: String },
+    #[error("nothing answers at port {0} of the workspace")]
+    NothingAtPort(u16),
     #[error("the workspace did not answer")]
     Forward(#[from] ForwardError),
 }
@@ -153,6 +155,7 @@ impl Refusal {
             Self::NotRunning => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
             // Logged once, when it happened.
             Self::Failing { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "failing", HOME),
+            Self::NothingAtPort(_) => Row::quiet(S::BAD_GATEWAY, "port", HOME),
             Self::Forward(error @ ForwardError::Client { .. }) => Row::quiet(S::BAD_REQUEST, error.kind(), HOME),
             Self::Forward(error @ ForwardError::Timeout { .. }) => {
                 Row::quiet(S::GATEWAY_TIMEOUT, error.kind(), HOME).warn(None)
@@ -283,6 +286,13 @@ impl Refusal {
                 title: "Your server did not start",
                 what: failure_words(failure, image),
                 remedy: "Try again; if it stays, tell the administrators the request number below.",
+            },
+            Self::NothingAtPort(port) => Words {
+                title: "Nothing answers at this port",
+                what: format!(
+                    "No program in your server listens on port {port}, or it listens on 127.0.0.1 only."
+                ),
+                remedy: "Start it, and let it listen on 0.0.0.0; then reload.",
             },
             Self::Forward(ForwardError::Timeout { .. }) => words(
                 "Your server is too slow",

@@ -249,6 +249,8 @@ pub trait Spawner: fmt::Debug + Send + Sync {
     async fn list(&self) -> Result<Vec<Running>, SpawnError>;
     /// What changed on its own, as it happens; ends when the runtime goes away.
     fn events(&self) -> BoxStream<'static, Event>;
+    /// Whether a workspace has an address of its own, at which nothing but its own programs listens.
+    fn isolates(&self) -> bool;
     /// Whether the runtime answers.
     async fn ping(&self) -> Result<(), SpawnError>;
 }

@@ -218,6 +218,10 @@ impl Spawner for Process {
         stream::unfold(self.children.events.subscribe(), next).boxed()
     }
 
+    fn isolates(&self) -> bool {
+        false
+    }
+
     async fn ping(&self) -> Result<(), SpawnError> {
         Ok(())
     }

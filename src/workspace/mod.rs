@@ -1,6 +1,7 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
 mod access_token;
+mod doors;
 mod named;
 mod plan;
 mod reconcile;
@@ -21,7 +22,7 @@ use url::Url;
 
 use crate::clock::Timestamp;
 use crate::config::{self, Mode};
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, Pool};
 use crate::logging::cause;
 use crate::metrics::{Metrics, State as StateLabel};
 use crate::seal::{Sealer, random_text};
@@ -34,6 +35,7 @@ use crate::upstream::Upstream;
 use crate::user::{User, UserName};
 
 use self::access_token::AccessTokens;
+use self::doors::Doors;
 
 pub use named::{NamedServers, ServerError};
 pub use plan::{Place, mounts};
@@ -225,6 +227,11 @@ impl Workspaces {
         }
     }
 
+    /// Connections to another port of a workspace, if its owner may reach it.
+    pub fn door(&self, ready: &Ready, port: u16) -> Option<Arc<Pool>> {
+        ready.doors.open(port, ready.pool.upstream(), &self.0.forwarder)
+    }
+
     /// The secret that a container of this instance shares with hubgate.
     pub fn token(&self, instance: &str) -> Secret {
         self.0.sealer.derive("workspace", instance)
@@ -328,7 +335,11 @@ impl Workspaces {
             Mode::Token => header(&format!("token {}", self.token(&running.instance).expose()), true),
             Mode::Hub => None,
         };
+        // Where a workspace has no address of its own, its ports are everybody's on this machine.
+        let profile = self.profile(&running.profile).filter(|_| self.0.spawner.isolates());
+        let doors = Doors::new(profile.map(|profile| profile.ports.clone()).unwrap_or_default());
         Ready {
+            doors,
             pool: self.0.forwarder.pool(upstream),
             authorization,
             user: header(&running.id.user.path_segment(), false).unwrap_or(HeaderValue::from_static("-")),

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::doors::Doors;
 use crate::config::Mode;
 use crate::forward::Pool;
 use crate::spawner::{Phase, SpawnError, WorkspaceId};
@@ -49,6 +50,8 @@ pub struct Ready {
     pub mode: Mode,
     /// Connections to it.
     pub pool: Arc<Pool>,
+    /// Its other ports that its owner may reach.
+    pub doors: Doors,
     /// What hubgate puts in place of the client's `Authorization`.
     pub authorization: Option<HeaderValue>,
     /// The owner's name as a header value.

@@ -486,6 +486,12 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ),
     ("image = ", "access_token_owner = \"1:1\"\nimage = ", "profile[0].access_token_owner"),
     ("[[profile]]", "[spawner]\ndocker.network = \"\"\n[[profile]]", "spawner.docker.network"),
+    ("[[profile]]", "[spawner]\ndocker.network = \"host\"\n[[profile]]\nports = [8050]", "profile[0].ports"),
+    (
+        "[[profile]]",
+        "[spawner]\nkind = \"insecure_process\"\n[[profile]]\ncommand = [\"x\"]\nports = \"any\"",
+        "profile[0].ports",
+    ),
     ("[[profile]]", "[spawner]\ndocker.prefix = \"a b\"\n[[profile]]", "spawner.docker.prefix"),
     (
         "[[profile]]",

@@ -28,6 +28,7 @@ mod limits;
 mod login;
 mod logout;
 mod oidc;
+mod ports;
 mod providers;
 mod reload;
 mod renewals;

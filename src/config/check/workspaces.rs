@@ -123,6 +123,16 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
             }
         }
     }
+    let network = config.spawner.docker.network.as_str();
+    let shared =
+        config.spawner.kind == SpawnerKind::InsecureProcess || network == "host" || network.contains(':');
+    if shared && !profile.ports.is_empty() {
+        findings.add(
+            &format!("{key}.ports"),
+            "would be ports of this machine: the servers have no addresses of their own",
+            "leave the key out, or give containers a network of their own (spawner.docker.network)",
+        );
+    }
     if profile.command.as_ref().is_some_and(|command| command.first().is_none_or(String::is_empty)) {
         findings.add(
             &format!("{key}.command"),

@@ -18,7 +18,8 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
         client: &HeaderValue::from_static("2001:db8::1"),
         host: &HeaderValue::from_static(host),
         user: &HeaderValue::from_static("j%C3%BCrgen"),
-        authorization: None,
+        authorization: Authorization::Kept,
+        prefix: None,
         lifeline: &Lifeline::new(CancellationToken::new()),
         worker: 0,
     };

@@ -321,6 +321,11 @@ impl Spawner for Docker {
             .boxed()
     }
 
+    fn isolates(&self) -> bool {
+        // "host" and "container:…" are networks of something else.
+        self.network != "host" && !self.network.contains(':')
+    }
+
     async fn ping(&self) -> Result<(), SpawnError> {
         let result = async {
             let engine = self.engine.connect().await?;

@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hubgate::config::{self, Span};
-use hubgate::forward::{About, ForwardedBody, Forwarder, Lifeline, Pool};
+use hubgate::forward::{About, Authorization, ForwardedBody, Forwarder, Lifeline, Pool};
 use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
 use hubgate::upstream::Upstream as Address;
@@ -148,7 +148,8 @@ impl Service {
             client: &HeaderValue::from_static("192.0.2.7"),
             host: &HeaderValue::from_static("hub.example"),
             user: &HeaderValue::from_static("alice"),
-            authorization: self.authorization.as_ref(),
+            authorization: self.authorization.as_ref().map_or(Authorization::Kept, Authorization::Replaced),
+            prefix: None,
             lifeline: &self.lifeline,
             worker: 0,
         };

@@ -1,0 +1,95 @@
+//! From a permit to a workspace: which of its owner's, at which of its ports, and what it is told.
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::caller::Caller;
+use super::head::{Connection, Head};
+use super::hosts::Origin;
+use super::port::PortPath;
+use super::refusal::Refusal;
+use super::{Body, Gateway, slash};
+use crate::forward::{About, Authorization, ForwardError};
+use crate::spawner::WorkspaceId;
+use crate::workspace::State;
+
+/// Where a path below a user's leads.
+#[derive(Debug)]
+pub(super) struct Place<'h> {
+    at: &'h Origin,
+    id: WorkspaceId,
+    port: Option<PortPath>,
+    /// It lacks the slash at its end that relative links depend on.
+    pub(super) bare: bool,
+}
+
+impl Gateway {
+    /// Reads the path of a request for one of the caller's own workspaces.
+    pub(super) fn place<'h>(&self, head: &Head<'_, 'h>, caller: &Caller, bare: bool) -> Place<'h> {
+        let below = head.route.below();
+        let id = self.0.workspaces.at(caller.name(), below);
+        let server = id.server.as_str();
+        let bare = bare || (!id.server.is_default() && below == server);
+        let below = if server.is_empty() { below } else { below.get(server.len() + 1..).unwrap_or_default() };
+        let path = head.target.split('?').next().unwrap_or_default();
+        Place { at: head.at, id, port: PortPath::find(path, below), bare }
+    }
+
+    pub(super) async fn forward(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+        caller: &Caller,
+        place: Place<'_>,
+        navigation: bool,
+    ) -> Result<Response<Body>, Refusal> {
+        let ready = match self.0.workspaces.state(&place.id) {
+            Some(State::Ready(ready)) => ready,
+            other => return self.not_ready(&request, caller, &place.id, other, navigation),
+        };
+        let rights = caller.rights();
+        if !rights.grants(&ready.profile) {
+            return Err(Refusal::NotGranted);
+        }
+        // Whatever a program is known by here never reaches the container.
+        let pass = self.pass(caller, &ready);
+        let said = pass.as_ref().or(ready.authorization.as_ref());
+        let about = About {
+            client: &connection.client_value,
+            host: &place.at.host_value,
+            user: &ready.user,
+            authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
+            prefix: None,
+            lifeline: &rights.lifeline,
+            worker: connection.worker,
+        };
+        if let Some((path, pool)) =
+            place.port.as_ref().and_then(|path| Some((path, self.0.workspaces.door(&ready, path.port)?)))
+        {
+            if path.bare && *request.method() == Method::GET {
+                return Ok(slash(&request));
+            }
+            // What the server is told is not for whatever else listens in the container.
+            let own = if caller.session().is_some() { Authorization::Kept } else { Authorization::Removed };
+            let prefix = path.prefix.as_deref().map(HeaderValue::from_str).transpose();
+            let prefix = prefix.map_err(|_no_value| Refusal::BadPath)?;
+            let about = About { authorization: own, prefix: prefix.as_ref(), ..about };
+            // Boxed, so that what few requests need takes no room in all.
+            let sent: BoxFuture<'_, _> = Box::pin(self.0.forwarder.send(request, &pool, about));
+            return match sent.await {
+                Err(ForwardError::Connect { .. }) => Err(Refusal::NothingAtPort(path.port)),
+                other => Ok(other?.map(Body::Forwarded)),
+            };
+        }
+        match self.0.forwarder.send(request, &ready.pool, about).await {
+            Ok(response) => Ok(response.map(Body::Forwarded)),
+            Err(error) => {
+                if matches!(error, ForwardError::Connect { .. }) {
+                    self.0.workspaces.suspect(&ready);
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
