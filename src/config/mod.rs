@@ -22,7 +22,7 @@ pub use admin::Admin;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
 pub use ports::Ports;
-pub use profile::{Mode, Profile, Volume};
+pub use profile::{HubLogin, Mode, Profile, StoppedStatus, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
 pub use units::{Cpu, Limit, Size, Span};
 

@@ -17,6 +17,40 @@ pub enum Mode {
     Hub,
 }
 
+/// How a workspace in mode `hub` learns who opens it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HubLogin {
+    /// As at a JupyterHub: it sends the browser to hubgate and gets it back with a code.
+    #[default]
+    OAuth,
+    /// hubgate says so in each request's `Authorization`, and the workspace asks it once whether that is true.
+    Header,
+}
+
+/// What a page that is still open is told when its server does not run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u16")]
+pub enum StoppedStatus {
+    /// 424: JupyterLab 3.2 and later offer to start it again.
+    #[default]
+    FailedDependency,
+    /// 503: all that older ones understand.
+    Unavailable,
+}
+
+impl TryFrom<u16> for StoppedStatus {
+    type Error = &'static str;
+
+    fn try_from(status: u16) -> Result<Self, Self::Error> {
+        match status {
+            424 => Ok(Self::FailedDependency),
+            503 => Ok(Self::Unavailable),
+            _ => Err("write 424, or 503 for images with a JupyterLab before 3.2"),
+        }
+    }
+}
+
 /// `[[profile]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +69,12 @@ pub struct Profile {
     pub environment: BTreeMap<String, String>,
     /// Found from the image when not said.
     pub mode: Option<Mode>,
+    /// How a workspace in mode `hub` learns who opens it.
+    #[serde(default)]
+    pub hub_login: HubLogin,
+    /// The status of an answer to a page or a program whose server does not run.
+    #[serde(default)]
+    pub stopped_status: StoppedStatus,
     /// The port its server listens on.
     #[serde(default = "Profile::default_port")]
     pub port: u16,

@@ -96,11 +96,12 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// The container takes hubgate's word for the user and asks no further: that no other site is behind a request is
-/// for hubgate to see. Browsers send `Origin` with every websocket; one without is none of theirs, but a program's.
+/// for hubgate to see. Browsers send `Origin` with every websocket and whatever may change something; a request without
+/// is none of theirs, and a program has a token.
 fn check_site(head: &Head<'_, '_>, caller: &Caller) -> Result<(), Refusal> {
     let proven = head.same_origin || caller.session().is_none();
-    let refused =
-        if head.upgrade { head.cross_site || !proven } else { !is_safe(head.method) && head.cross_site };
+    let free = is_safe(head.method) && !head.upgrade;
+    let refused = !free && (head.cross_site || !proven);
     if refused { Err(Refusal::CrossSite) } else { Ok(()) }
 }
 

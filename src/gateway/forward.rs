@@ -46,7 +46,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let ready = match self.0.workspaces.state(&place.id) {
             Some(State::Ready(ready)) => ready,
-            other => return self.not_ready(&request, caller, &place.id, other, navigation),
+            other => return self.not_ready(place.at, &request, caller, &place.id, other, navigation),
         };
         let rights = caller.rights();
         if !rights.grants(&ready.profile) {

@@ -12,7 +12,8 @@ use super::form::Form;
 use super::local_path::LocalPath;
 use super::page::{Action, Input, Page, Row};
 use super::refusal::Refusal;
-use super::{Body, Gateway, head, see_other, with_query};
+use super::stopped::is_api;
+use super::{Body, Gateway, Origin, head, see_other, with_query};
 use crate::config;
 use crate::routes::Route;
 use crate::server_name::ServerName;
@@ -283,13 +284,14 @@ impl Gateway {
     /// A request to a workspace that is not ready. A person who opens its page starts it; a program is told how it is.
     pub(super) fn not_ready(
         &self,
+        at: &Origin,
         request: &Request<Incoming>,
         caller: &Caller,
         id: &WorkspaceId,
         state: Option<State>,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let navigation = navigation && caller.session().is_some();
+        let navigation = navigation && !is_api(request) && caller.session().is_some();
         match state {
             Some(State::Starting(starting)) => {
                 let phase = starting.phase.borrow().clone();
@@ -300,7 +302,9 @@ impl Gateway {
                 Err(Refusal::Failing { failure, image: image.unwrap_or_default() })
             }
             Some(State::Stopping) => Err(Refusal::Stopping),
-            Some(State::Ready(_)) | None if !navigation => Err(Refusal::NotRunning),
+            Some(State::Ready(_)) | None if !navigation => {
+                Err(Refusal::Stopped(self.stopped(at, request, caller, id)))
+            }
             Some(State::Ready(_)) | None => {
                 let user = caller.user();
                 let Some(profile) = self.only_profile(&user) else {

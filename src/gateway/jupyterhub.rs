@@ -18,7 +18,7 @@ use super::page::json;
 use super::refusal::Refusal;
 use super::{Body, Gateway, empty, see_other};
 use crate::clock::Timestamp;
-use crate::config::Mode;
+use crate::config::{HubLogin, Mode};
 use crate::routes::{Endpoint, Route};
 use crate::seal::{hex, random_text, sha256};
 use crate::server_name::ServerName;
@@ -147,17 +147,19 @@ impl Gateway {
             .find(|workspace| workspace.client_id() == id && self.0.workspaces.holds_token(workspace, secret))
     }
 
-    /// What a container in hub mode is given in place of a program's own token: it asks whose it is, as it does with
-    /// those of its browsers. It is made of what is known anyway, so a container sees the same one as long as it runs.
+    /// What a container in hub mode is given in place of a program's own token, and of a browser's session where its
+    /// profile says so: it asks whose it is, as it does with those that it got by a code. It is made of what is known
+    /// anyway, so a container sees the same one as long as it runs.
     pub(super) fn pass(&self, caller: &Caller, ready: &Ready) -> Option<HeaderValue> {
+        if ready.mode != Mode::Hub {
+            return None;
+        }
         let (kind, hash) = match caller {
+            Caller::Session(session) if self.says_who_comes(ready) => ("s", &session.id),
             Caller::Session(_) => return None,
             Caller::Token(token) => ("t", &token.hash),
             Caller::Bearer(bearer) => ("b", &bearer.hash),
         };
-        if ready.mode != Mode::Hub {
-            return None;
-        }
         let named = format!("{kind}.{}.{}", ready.id.server, hex(hash));
         let proof = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
         let mut value = HeaderValue::from_str(&format!("token {named}.{}", proof.expose())).ok()?;
@@ -165,12 +167,18 @@ impl Gateway {
         Some(value)
     }
 
-    /// The program that a pass stands for, as long as its own token is good and the same container runs.
+    fn says_who_comes(&self, ready: &Ready) -> bool {
+        let profile = self.0.workspaces.profile(&ready.profile);
+        profile.is_some_and(|profile| profile.hub_login == HubLogin::Header)
+    }
+
+    /// Whom a pass stands for, as long as their session or token is good and the same container runs.
     fn passed(&self, pass: &str) -> Option<(Caller, WorkspaceId)> {
         let (named, proof) = pass.rsplit_once('.')?;
         let mut parts = named.split('.');
         let (kind, server, hash) = (parts.next()?, parts.next()?, unhex(parts.next()?)?);
         let caller = match kind {
+            "s" => Caller::Session(self.0.sessions.by_id(&hash)?),
             "t" => Caller::Token(self.0.api_tokens.by_hash(&hash)?),
             "b" => Caller::Bearer(self.known_bearer(&hash)?),
             _ => return None,
@@ -187,28 +195,13 @@ impl Gateway {
         let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         let Some(token) = token(headers) else { return unknown() };
         if let Some((caller, id)) = self.passed(token) {
-            let name = caller.name().as_str();
-            return Ok(json(
-                StatusCode::OK,
-                &json!({
-                    "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(&id),
-                    "session_id": null, "user_info": { "name": name, "display_name": name },
-                }),
-            ));
+            return Ok(user_answer(&caller, &id));
         }
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
         let mut theirs = self.0.workspaces.of(&session.name).into_iter();
         let Some(id) = theirs.find(|id| self.is_of(&grant, id)) else { return unknown() };
-        let name = session.name.as_str();
-        Ok(json(
-            StatusCode::OK,
-            &json!({
-                "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(&id),
-                "session_id": session.jupyterhub_id.expose(),
-                "user_info": { "name": name, "display_name": display_name(&session.standing().identity.claims, name) },
-            }),
-        ))
+        Ok(user_answer(&Caller::Session(session), &id))
     }
 
     /// A container says when it was last used.
@@ -224,6 +217,13 @@ impl Gateway {
             .map_err(|_not_json| Refusal::BadRequest("not JSON"))?;
         if body.get("last_activity").and_then(Value::as_str).is_none() {
             return Err(Refusal::BadRequest("no last_activity"));
+        }
+        let servers = body.get("servers").and_then(Value::as_object);
+        if let Some(other) =
+            servers.and_then(|servers| servers.keys().find(|name| **name != *id.server.as_str()))
+        {
+            let message = format!("No such server '{other}' for user {name}");
+            return Ok(json(StatusCode::BAD_REQUEST, &json!({ "status": 400, "message": message })));
         }
         self.0.workspaces.note_activity(&id, self.0.clock.now());
         debug!(workspace = %id, "activity reported");
@@ -273,6 +273,22 @@ fn proves(grant: &Grant, verifier: Option<&str>) -> bool {
         }
         (Some(_), None) => false,
     }
+}
+
+/// Who it is, and that they may enter the workspace of this id.
+fn user_answer(caller: &Caller, id: &WorkspaceId) -> Response<Body> {
+    let name = caller.name().as_str();
+    let session = caller.session();
+    let display_name = session
+        .map_or_else(|| name.to_owned(), |session| display_name(&session.standing().identity.claims, name));
+    json(
+        StatusCode::OK,
+        &json!({
+            "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(id),
+            "session_id": session.map(|session| session.jupyterhub_id.expose()),
+            "user_info": { "name": name, "display_name": display_name },
+        }),
+    )
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

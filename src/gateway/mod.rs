@@ -29,6 +29,7 @@ mod redirect;
 mod refusal;
 mod rounds;
 mod step_up;
+mod stopped;
 mod tokens;
 
 use std::fmt;
@@ -334,7 +335,7 @@ impl Gateway {
         let status = refusal.status();
         let mut response = if let Refusal::LoginRequired { next: Some(next) } = refusal {
             to_login(next)
-        } else if seen.html {
+        } else if seen.html && refusal.has_page() {
             self.1.pages.refusal(seen.id, status, refusal)
         } else {
             page::json(status, &refusal.answer())

@@ -8,6 +8,7 @@ use tracing::Level;
 
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
+use super::stopped::Stopped;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::{BearerError, OidcError};
@@ -65,6 +66,8 @@ pub(super) enum Refusal {
     Stopping,
     #[error("the workspace does not run")]
     NotRunning,
+    #[error("the workspace does not run")]
+    Stopped(Stopped),
     #[error("the workspace did not start")]
     Failing { failure: std::sync::Arc<Failure>, image: String },
     #[error("nothing answers at port {0} of the workspace")]
@@ -84,6 +87,11 @@ pub(super) struct Words {
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         self.row().status
+    }
+
+    /// Whether whoever asks for a page gets one.
+    pub(super) fn has_page(&self) -> bool {
+        !matches!(self, Self::Stopped(Stopped { api: true, .. }))
     }
 
     /// A label for metrics.
@@ -115,6 +123,9 @@ impl Refusal {
                 "status": status, "message": description,
                 "error": refusal.error(), "error_description": description,
             });
+        }
+        if let Self::Stopped(stopped) = self {
+            return stopped.answer();
         }
         json!({ "status": status, "message": self.words().title })
     }
@@ -153,12 +164,18 @@ impl Refusal {
             Self::Stopping => Row::quiet(S::SERVICE_UNAVAILABLE, "stopping", None),
             // As JupyterHub since 2.0: JupyterLab offers to start the server again.
             Self::NotRunning => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
+            Self::Stopped(stopped) => Row::quiet(stopped.status, "not_running", HOME),
             // Logged once, when it happened.
             Self::Failing { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "failing", HOME),
             Self::NothingAtPort(_) => Row::quiet(S::BAD_GATEWAY, "port", HOME),
             Self::Forward(error @ ForwardError::Client { .. }) => Row::quiet(S::BAD_REQUEST, error.kind(), HOME),
             Self::Forward(error @ ForwardError::Timeout { .. }) => {
                 Row::quiet(S::GATEWAY_TIMEOUT, error.kind(), HOME).warn(None)
+            }
+            // As JupyterHub's proxy: JupyterLab takes 502 for an error of what it asked for, and 503 for a server that
+            // is away.
+            Self::Forward(error @ ForwardError::Connect { .. }) => {
+                Row::quiet(S::SERVICE_UNAVAILABLE, error.kind(), HOME).warn(None)
             }
             Self::Forward(error) => Row::quiet(S::BAD_GATEWAY, error.kind(), HOME).warn(None),
         }
@@ -277,7 +294,7 @@ impl Refusal {
                 "It is being shut down.",
                 "Wait a moment, then start it again.",
             ),
-            Self::NotRunning => words(
+            Self::NotRunning | Self::Stopped(_) => words(
                 "Your server is not running",
                 "It was stopped, or it ended.",
                 "Start it again from your home page.",

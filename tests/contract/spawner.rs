@@ -61,7 +61,7 @@ const TOKEN: &str = "0123456789abcdef";
 
 /// Passes if the spawner is one.
 pub(crate) async fn contract(runtime: &dyn Runtime) {
-    let ids = [id("anna@epfl.ch", ""), id("anna@epfl.ch", "gpu 1"), id("jan.müller", ""), id("bob", "")];
+    let ids = [id("anna@epfl.ch", ""), id("anna@epfl.ch", "gpu-1"), id("jan.müller", ""), id("bob", "")];
     for id in &ids {
         runtime.remove(&name(runtime, id)).await;
     }

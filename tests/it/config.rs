@@ -203,6 +203,7 @@ fn no_value_is_repeated_wherever_it_stands() {
         ("everyone = true", "everyone = \"4711\""),
         ("image = \"jupyter\"", "image = \"jupyter\"\nenvironment = { TOKEN = 4711 }"),
         ("image = \"jupyter\"", "image = \"jupyter\"\nmode = \"4711\""),
+        ("image = \"jupyter\"", "image = \"jupyter\"\nstopped_status = 4711"),
         ("image = \"jupyter\"", "image = \"jupyter\"\nmemory = \"4711\""),
         ("image = \"jupyter\"", "image = \"jupyter\"\nport = 4711.5"),
         ("image = \"jupyter\"", "image = \"jupyter\"\nport = \"4711"),
@@ -432,6 +433,7 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("image = ", "stop_timeout = \"0s\"\nimage = ", "profile[0].stop_timeout"),
     ("image = ", "environment = { \"A=B\" = \"c\" }\nimage = ", "profile[0].environment"),
     ("image = ", "mode = \"hub\"\nimage = ", "hub_api.listen"),
+    ("image = ", "mode = \"token\"\nhub_login = \"header\"\nimage = ", "profile[0].hub_login"),
     ("image = ", "volume = [{ source = \"a\", target = \"home\" }]\nimage = ", "profile[0].volume[0].target"),
     ("image = ", "volume = [{ source = \"a\", target = \"/\" }]\nimage = ", "profile[0].volume[0].target"),
     (

@@ -24,6 +24,7 @@ mod door;
 mod explain;
 mod floods;
 mod forwarding;
+mod jupyterhub;
 mod limits;
 mod login;
 mod logout;

@@ -31,12 +31,17 @@ pub(crate) fn profile(mode: &str, port: u16) -> String {
 ///
 /// `port` keeps the hub APIs and container names of hubs apart.
 pub(crate) async fn start(binary: &str, profiles: &str, port: u16) -> Process {
+    start_with(binary, &format!("[[rule]]\nrealm_roles = [\"hub-user\"]\n\n{profiles}"), port).await
+}
+
+/// The same with rules of its own.
+pub(crate) async fn start_with(binary: &str, rules_and_profiles: &str, port: u16) -> Process {
     make_network().await;
     // JupyterLab opens what was open last: a home that an earlier run left shows no launcher.
     clear(port).await;
     let mut keycloak = Keycloak::connect().await;
     let sections = format!(
-        "{}[[rule]]\nrealm_roles = [\"hub-user\"]\n\n[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{profiles}",
+        "{}[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{rules_and_profiles}",
         parts(&keycloak, "", port),
     );
     let process = Process::start(binary, &sections, CLIENT_SECRET).await;

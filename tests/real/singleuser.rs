@@ -37,7 +37,10 @@ struct Version {
 /// How the container learns who opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
+    /// It sends the browser to hubgate, as it would to a JupyterHub.
     OAuth,
+    /// hubgate says so in each request.
+    Header,
 }
 
 const LAB: (&str, &str) = ("/lab", "jupyter-config-data");
@@ -80,9 +83,9 @@ async fn version_6_1_with_jupyterlab_4_6() {
 
 async fn serves(version: Version) {
     let port = version.port;
-    let hub = hub::start(BINARY, &profiles(&version), port).await;
+    let hub = hub::start_with(BINARY, &profiles(&version), port).await;
     let keycloak = Keycloak::connect().await;
-    for (user, way) in [("alice", Way::OAuth)] {
+    for (user, way) in [("alice", Way::OAuth), ("bob", Way::Header)] {
         let person = Person::sign_in(&hub, &keycloak, user).await;
         Day { hub: &hub, version: &version, way, base: format!("/user/{user}"), browser: person.hub }
             .pass()
@@ -91,7 +94,7 @@ async fn serves(version: Version) {
     hub::clear(port).await;
 }
 
-/// One profile for each way.
+/// One profile for each way, and one person for each profile.
 fn profiles(version: &Version) -> String {
     let of = |name: &str, keys: &str| {
         format!(
@@ -105,7 +108,9 @@ fn profiles(version: &Version) -> String {
             port = version.port,
         )
     };
-    of("oauth", "")
+    let rules = "[[rule]]\nusers = [\"alice\"]\nprofiles = [\"oauth\"]\n\
+                 [[rule]]\nusers = [\"bob\"]\nprofiles = [\"header\"]\n";
+    [rules, &of("oauth", ""), &of("header", "hub_login = \"header\"\n")].concat()
 }
 
 /// One person's day with their server.
@@ -165,6 +170,7 @@ impl Day<'_> {
         let callback = format!("{}/oauth_callback", self.base);
         let expected = match self.way {
             Way::OAuth => vec!["/hub/api/oauth2/authorize".to_owned(), callback, self.page()],
+            Way::Header => vec![],
         };
         assert_eq!(hops, expected, "{}", answer.text());
         self.is_the_page(&answer);
@@ -182,7 +188,7 @@ impl Day<'_> {
         url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
-    /// A script's request with what the page adds.
+    /// A script's request with what the page adds: where the hub's word does, it needs none.
     async fn fetch(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let xsrf = self.browser.cookie("_xsrf").unwrap_or_default().to_owned();
         fetch(&mut self.browser, method, path, &xsrf, body).await
@@ -197,9 +203,13 @@ impl Day<'_> {
                 "cells": [{"cell_type": "markdown", "metadata": {}, "source": "kept"}],
             },
         });
-        if self.way == Way::OAuth {
-            let answer = fetch(&mut self.browser, "PUT", &path, "", &notebook).await;
-            assert_eq!(answer.status, 403, "without the page's proof: {}", answer.text());
+        match self.way {
+            Way::OAuth => {
+                let answer = fetch(&mut self.browser, "PUT", &path, "", &notebook).await;
+                assert_eq!(answer.status, 403, "without the page's proof: {}", answer.text());
+            }
+            // The image would take anything: it is hubgate that looks where it comes from.
+            Way::Header => self.browser.forget_cookie("_xsrf"),
         }
         let answer = self.fetch("PUT", &path, &notebook).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
@@ -280,11 +290,24 @@ impl Day<'_> {
         let api = Url::parse(&format!("http://{GATEWAY}:{}/hub/api/user", self.version.port)).unwrap();
         let (status, answer) = plain_get(&api, "token nobody's").await;
         assert_eq!((status, &answer["status"]), (403, &json!(403)));
-        let mut stranger = self.browser.fresh();
-        let target = self.api("contents");
-        let headers = [("Authorization", "token nobody's")];
-        let answer = stranger.send("GET", &target, &headers, b"").await;
+        let (target, headers) = (self.api("contents"), [("Authorization", "token nobody's")]);
+        let answer = self.browser.fresh().send("GET", &target, &headers, b"").await;
         assert_eq!(answer.status, 401, "hubgate itself lets nobody through: {}", answer.text());
+        // With nothing of the container's own.
+        let mut bare = self.browser.fresh();
+        for name in ["__Host-hubgate", "jupyterhub-session-id"] {
+            bare.set_cookie(name, self.browser.cookie(name).unwrap());
+        }
+        let answer = bare.send("GET", &target, &headers, b"").await;
+        match self.way {
+            Way::OAuth => assert_eq!(answer.status, 403, "{}", answer.text()),
+            Way::Header => assert_eq!(answer.status, 200, "not what the page says counts: {}", answer.text()),
+        }
+        if self.way == Way::Header {
+            let evil = [("Origin", "https://evil.example"), ("Content-Type", "text/plain")];
+            let answer = self.browser.send("POST", &target, &evil, b"{}").await;
+            assert_eq!(answer.status, 403, "another site's: {}", answer.text());
+        }
     }
 
     /// What "Hub Control Panel" and "Restart Server" open.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::config::units::{Cpu, Limit, Size};
-use crate::config::{Config, Mode, Profile, Rule, SpawnerKind, Volume};
+use crate::config::{Config, HubLogin, Mode, Profile, Rule, SpawnerKind, Volume};
 use crate::user::UserName;
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
@@ -158,6 +158,13 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
     findings.positive(&format!("{key}.stop_timeout"), profile.stop_timeout);
     volumes(findings, key, &profile.volume);
     access_token(findings, key, profile);
+    if profile.mode == Some(Mode::Token) && profile.hub_login == HubLogin::Header {
+        findings.add(
+            &format!("{key}.hub_login"),
+            "of no use: in mode \"token\" there is no hub to sign in at",
+            "take it out, or write mode = \"hub\"",
+        );
+    }
     if profile.mode == Some(Mode::Hub) && config.hub_api.listen.is_none() {
         findings.add(
             "hub_api.listen",

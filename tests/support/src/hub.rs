@@ -238,6 +238,11 @@ impl Hub {
         *workspaces[user].answer.lock().unwrap() = Some(Bytes::from(bytes.to_owned()));
     }
 
+    /// Ends what `user`'s workspace listens with, of which the engine knows nothing.
+    pub fn close_workspace(&self, user: &str) {
+        self.workspaces.lock().unwrap().remove(user);
+    }
+
     /// The upstream of `user`'s workspace.
     pub fn upstream(&self, user: &str) -> Arc<Upstream> {
         Arc::clone(&self.workspaces.lock().unwrap()[user].upstream)
