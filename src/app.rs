@@ -131,8 +131,13 @@ struct Base {
 }
 
 impl Base {
-    fn workspaces(&self, config: &Config, spawner: &Arc<dyn Spawner>, forwarder: &Forwarder) -> Workspaces {
-        Workspaces::new(workspace::Parts {
+    async fn workspaces(
+        &self,
+        config: &Config,
+        spawner: &Arc<dyn Spawner>,
+        forwarder: &Forwarder,
+    ) -> Result<Workspaces, StoreError> {
+        let workspaces = Workspaces::new(workspace::Parts {
             place: place(config),
             profiles: config.profile.clone(),
             spawner: Arc::clone(spawner),
@@ -142,7 +147,9 @@ impl Base {
             named: NamedServers::new(self.store.clone(), config.spawner.named_servers),
             metrics: self.metrics.clone(),
             tasks: self.tasks.clone(),
-        })
+        });
+        workspaces.restore().await?;
+        Ok(workspaces)
     }
 
     fn sessions(&self, config: &config::Session, providers: &Providers, hooks: Hooks) -> Sessions {
@@ -214,8 +221,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     restore(&api_tokens, &people, &mapping).await?;
     let base = Base { tasks, metrics, clock, store, sealer };
-    let workspaces = base.workspaces(&config, &spawner, &forwarder);
-    workspaces.restore().await?;
+    let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
     let hooks = Hooks {
         mapping: mapping.clone(),
         people: people.clone(),

@@ -80,10 +80,11 @@ pub(super) fn lead_back(headers: &mut HeaderMap, prefix: &HeaderValue) {
     let Entry::Occupied(mut location) = headers.entry(LOCATION) else { return };
     let (there, prefix) = (location.get().as_bytes(), prefix.as_bytes());
     let within = there.first() == Some(&b'/') && there.get(1) != Some(&b'/');
-    if within && !there.starts_with(prefix) {
-        if let Ok(whole) = HeaderValue::from_bytes(&[prefix, there].concat()) {
-            location.insert(whole);
-        }
+    if within
+        && !there.starts_with(prefix)
+        && let Ok(whole) = HeaderValue::from_bytes(&[prefix, there].concat())
+    {
+        location.insert(whole);
     }
 }
 
