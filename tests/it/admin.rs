@@ -362,6 +362,19 @@ async fn a_login_of_long_ago_does_not_administer() {
 }
 
 #[tokio::test]
+async fn a_proof_whose_page_had_expired_is_asked_for_again_and_no_less_of_it() {
+    let hub = hub("[admin]\nacr_values = [\"gold\"]\nmax_age = \"15min\"\n").await;
+    let mut ada = hub.signed_in("ada").await;
+    hub.provider().refuse("temporarily_unavailable", "authentication_expired", 1);
+    let answer = ada.open("/hub/admin").await;
+    let again = go_through(&hub, &mut ada, &answer, "ada").await;
+    assert_eq!(
+        (asked(&again, "acr_values"), asked(&again, "max_age")),
+        (Some("gold".into()), Some("900".into()))
+    );
+}
+
+#[tokio::test]
 async fn whoever_comes_back_from_the_proof_is_signed_in_as_themselves() {
     let hub = hub("[admin]\nacr_values = [\"gold\"]\n").await;
     let mut ada = hub.signed_in("ada").await;

@@ -260,6 +260,9 @@ async fn roles_of_an_access_token_for_others_are_ignored() {
         Lie::AccessTokenOtherAzp,
         Lie::AccessTokenOtherIssuer,
         Lie::AccessTokenOtherSubject,
+        Lie::AccessTokenOtherKind,
+        Lie::AccessTokenExpired,
+        Lie::AccessTokenOld,
         Lie::AccessTokenBadSignature,
     ] {
         pair.fake.be_honest();

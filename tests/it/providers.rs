@@ -4,7 +4,7 @@ use serde_json::json;
 use support::client::Client;
 use support::hub::{Hub, path_and_query};
 use support::process::{OTHER_NAME, PORT};
-use support::provider::Provider;
+use support::provider::{Lie, Provider};
 use url::Url;
 
 use crate::BINARY;
@@ -46,14 +46,12 @@ async fn people_choose_where_they_have_their_account() {
     assert_eq!(hub.client().open("/hub/login?provider=none").await.status, 404);
 }
 
-#[tokio::test]
-async fn a_code_of_one_provider_is_never_sent_to_another() {
-    let (hub, other) = Hub::of_two(BINARY, "name = \"main\"", "name = \"eth\"").await;
+/// The provider "eth" is evil: it sends the browser on to the other one, with the state of its own login.
+async fn mixed_up(hub: &Hub, evil: &Provider) {
     let mut client = hub.client();
     let begun = client.open("/hub/login?provider=eth").await;
     let to_eth = Url::parse(begun.header("location").unwrap()).unwrap();
     let value = |name: &str| to_eth.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
-    // The provider "eth" is evil: it sends the browser on to the other one, with the state of its own login.
     let mut to_main = hub.provider().endpoint("auth");
     to_main.query_pairs_mut().extend_pairs([
         ("client_id", Provider::CLIENT_ID),
@@ -69,7 +67,41 @@ async fn a_code_of_one_provider_is_never_sent_to_another() {
     let back = hub.provider().visit(&to_main).await.unwrap();
     let answer = client.open(&path_and_query(back.as_str())).await;
     assert_eq!(answer.status, 400, "{}", answer.text());
-    assert_eq!((hub.provider().count("token"), other.count("token")), (0, 0), "the code went nowhere");
+    assert_eq!((hub.provider().count("token"), evil.count("token")), (0, 0), "the code went nowhere");
+    assert!(client.cookie("__Host-hubgate").is_none());
+}
+
+#[tokio::test]
+async fn a_code_of_one_provider_is_never_sent_to_another() {
+    let (mut hub, other) = Hub::of_two(BINARY, "name = \"main\"", "name = \"eth\"").await;
+    mixed_up(&hub, &other).await;
+    // Where neither says who answers, it is told by where the answer comes (RFC 9700 section 4.4.2.2).
+    other.lie(Lie::DiscoveryNoIssPromise);
+    hub.provider().lie(Lie::DiscoveryNoIssPromise);
+    hub.provider().lie(Lie::AnswerNoIss);
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    mixed_up(&hub, &other).await;
+}
+
+#[tokio::test]
+async fn an_answer_in_the_way_of_another_provider_is_refused() {
+    let host = format!("name = \"eth\"\nhost = \"{OTHER_NAME}\"\nresponse_mode = \"form_post\"");
+    let (hub, _other) = Hub::of_two(BINARY, "name = \"main\"", &host).await;
+    hub.provider().register(&format!("{}/hub/oauth_callback", hub.origin()));
+    let mut client = hub.client();
+    let begun = client.open("/hub/login").await;
+    let back = hub.answer_of_provider(begun.header("location").unwrap(), "alice").await;
+    let (path, fields) = back.split_once('?').unwrap();
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ];
+    let answer = client.send("POST", path, &headers, fields.as_bytes()).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(hub.provider().count("token"), 0, "the code goes nowhere");
     assert!(client.cookie("__Host-hubgate").is_none());
 }
 

@@ -17,7 +17,7 @@ use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
 use serde_json::json;
 use support::eventually::eventually;
-use support::provider::{Lie, Provider as Fake};
+use support::provider::{ClientProof, Lie, Provider as Fake};
 
 const NOW: u64 = 1_700_000_000;
 const INTERVAL: u64 = 300;
@@ -179,6 +179,14 @@ async fn roles_after_a_refresh_are_those_of_the_refresh_and_no_others() {
     assert!(!session.standing().user.admin);
     assert_eq!(session.standing().identity.strings(&["realm_access", "roles"]), ["other"]);
     assert!(is_cut(&session, &open), "what was opened with more is closed");
+    hub.fake.user("alice", json!({"groups": ["/lab"], "realm_access": null}));
+    hub.wait(INTERVAL);
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
+    assert_eq!(
+        session.standing().identity.claims.get("realm_access"),
+        None,
+        "what is not said again is gone"
+    );
     // More is no reason to close anything.
     let open = Arc::clone(&session.standing().lifeline);
     hub.fake.user("alice", json!({"groups": ["/lab"], "realm_access": {"roles": ["admin"]}}));
@@ -218,6 +226,12 @@ async fn only_the_providers_own_word_ends_a_session() {
         let expected = if ends { Renewed::Ended } else { Renewed::Waits { until: NOW + INTERVAL + GRACE } };
         assert_eq!(outcome, expected, "{lie:?}");
     }
+    // A refusal of the client is none of the person.
+    let hub = Hub::start().await;
+    let session = hub.log_in().await;
+    hub.fake.take_client_by(ClientProof::Post);
+    hub.wait(INTERVAL);
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Waits { until: NOW + INTERVAL + GRACE });
     let hub = Hub::start().await;
     let session = hub.log_in().await;
     hub.fake.disable("alice");

@@ -132,6 +132,9 @@ async fn roles_of_an_access_token_that_is_not_ours_are_not_taken_at_a_refresh() 
         Lie::AccessTokenOtherAzp,
         Lie::AccessTokenOtherIssuer,
         Lie::AccessTokenOtherSubject,
+        Lie::AccessTokenOtherKind,
+        Lie::AccessTokenExpired,
+        Lie::AccessTokenOld,
         Lie::AccessTokenOpaque,
         Lie::AccessTokenLightweight,
     ] {
@@ -332,6 +335,15 @@ async fn a_new_id_token_must_be_in_order() {
     ] {
         session.refuses(lie, "untrusted", words).await;
     }
+    session.refresh().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_id_token_is_about_the_same_person_whether_there_is_userinfo_or_not() {
+    let pair = Pair::start().await;
+    pair.fake.lie(Lie::DiscoveryNoUserinfo);
+    let mut session = Session::of(pair).await;
+    session.refuses(Lie::IdTokenOtherSubject, "untrusted", "its new ID token is about somebody else").await;
     session.refresh().await.unwrap();
 }
 

@@ -117,6 +117,10 @@ pub enum Lie {
     AccessTokenOtherAzp,
     AccessTokenOtherIssuer,
     AccessTokenOtherSubject,
+    AccessTokenOtherKind,
+    AccessTokenExpired,
+    /// Issued ten minutes ago.
+    AccessTokenOld,
     AccessTokenNoSubject,
     AccessTokenBadSignature,
     /// With no claim about the person.

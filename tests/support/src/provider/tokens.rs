@@ -99,6 +99,9 @@ impl Provider {
             (Lie::AccessTokenOtherAzp, "azp", json!("other")),
             (Lie::AccessTokenOtherIssuer, "iss", json!("https://other.example/realms/test")),
             (Lie::AccessTokenOtherSubject, "sub", json!("other")),
+            (Lie::AccessTokenOtherKind, "typ", json!("Action")),
+            (Lie::AccessTokenExpired, "exp", json!(self.now() - 60)),
+            (Lie::AccessTokenOld, "iat", json!(self.now() - 600)),
         ] {
             if self.lies(lie) {
                 claims.insert(name.to_owned(), value);
