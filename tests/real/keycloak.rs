@@ -237,6 +237,45 @@ impl Keycloak {
         self.done("PUT", &path, Some(key)).await;
     }
 
+    /// Lets browsers sign in with a second step where a level above the first is asked for: the password once more.
+    pub(crate) async fn ask_in_two_steps(&mut self) {
+        let flow = |alias: &str| json!({ "alias": alias, "type": "basic-flow", "description": "" });
+        let top = json!({ "alias": "steps", "providerId": "basic-flow", "topLevel": true, "builtIn": false });
+        self.done("POST", "/authentication/flows", Some(top)).await;
+        let part = |provider: &str| json!({ "provider": provider });
+        self.add_execution("steps", "execution", part("auth-cookie"), "ALTERNATIVE").await;
+        self.add_execution("steps", "flow", flow("forms"), "ALTERNATIVE").await;
+        for (level, lasts, form) in
+            [("1", "36000", "auth-username-password-form"), ("2", "0", "auth-password-form")]
+        {
+            let step = format!("step-{level}");
+            self.add_execution("forms", "flow", flow(&step), "CONDITIONAL").await;
+            let condition = part("conditional-level-of-authentication");
+            let condition = self.add_execution(&step, "execution", condition, "REQUIRED").await;
+            let config = json!({ "loa-condition-level": level, "loa-max-age": lasts });
+            let config = json!({ "alias": step, "config": config });
+            let path = format!("/authentication/executions/{condition}/config");
+            self.done("POST", &path, Some(config)).await;
+            self.add_execution(&step, "execution", part(form), "REQUIRED").await;
+        }
+        self.change_realm(json!({ "browserFlow": "steps" })).await;
+    }
+
+    /// Adds a step to a flow: its id.
+    async fn add_execution(&mut self, flow: &str, kind: &str, what: Value, requirement: &str) -> String {
+        let path = format!("/authentication/flows/{flow}/executions");
+        self.done("POST", &format!("{path}/{kind}"), Some(what)).await;
+        let found = self.call("GET", &path, None).await;
+        let mut all: Vec<Value> = serde_json::from_slice(&found.body).unwrap();
+        // Those of flows below are listed, too.
+        let mut added = all.iter_mut().rfind(|execution| execution["level"] == 0).unwrap().take();
+        added["requirement"] = json!(requirement);
+        let id = added["id"].as_str().unwrap().to_owned();
+        let answer = self.call("PUT", &path, Some(added)).await;
+        assert!(matches!(answer.status, 202 | 204), "{}: {}", answer.status, answer.text());
+        id
+    }
+
     async fn id_of(&mut self, user: &str) -> String {
         let found = self.call("GET", &format!("/users?exact=true&username={user}"), None).await;
         let users: Value = serde_json::from_slice(&found.body).unwrap();

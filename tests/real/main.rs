@@ -18,6 +18,7 @@ mod parts;
 mod person;
 mod sessions;
 mod singleuser;
+mod step_up;
 mod systemd;
 mod trouble;
 mod ways;
