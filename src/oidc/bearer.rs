@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::claims::{Expected, audience, session, subject, time};
 use super::jwt::Jwt;
+use super::keys::Source;
 use super::{OidcError, Provider};
 use crate::identity::Identity;
 
@@ -70,7 +71,7 @@ impl Provider {
                 source: None,
             })
         })?;
-        let claims = match keys.verify(&jwt, &self.0.http, &self.0.clock).await {
+        let claims = match keys.verify(&jwt, Source::Anybody, &self.0.http, &self.0.clock).await {
             Ok(verified) => verified.claims,
             Err(error @ OidcError::Untrusted { .. }) => return Err(BearerError::Invalid(error)),
             Err(error) => return Err(BearerError::Unavailable(error)),

@@ -15,6 +15,22 @@ use super::{Detail, OidcError, get};
 use crate::clock::{Clock, Timestamp};
 use crate::logging::cause;
 
+/// Who has brought a token: whoever makes up names of keys must not use up the searches of those who do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The provider, as its answer to a call of ours.
+    Provider,
+    /// Whoever can reach us.
+    Anybody,
+}
+
+/// So many searches at once, and then one in a while (the virtual scheduling of a leaky bucket).
+#[derive(Debug, Clone, Copy, Default)]
+struct Searches {
+    /// When there would be none to spare, had nobody saved any.
+    due: Timestamp,
+}
+
 /// The keys in use, and where they come from.
 pub(super) struct Keys {
     url: Url,
@@ -24,8 +40,10 @@ pub(super) struct Keys {
     set: ArcSwap<Vec<CoreJsonWebKey>>,
     /// Held by whoever fetches.
     turn: Semaphore,
-    /// Before when no token's unknown key is looked for.
-    next: Mutex<Timestamp>,
+    /// How often keys may be looked for that tokens name, by who has brought them.
+    searches: Mutex<[Searches; 2]>,
+    /// Before when nobody looks again, because the last fetch failed.
+    pause: Mutex<Timestamp>,
     /// When the set is old. `None`: it has not been used yet.
     due: Mutex<Option<Timestamp>>,
 }
@@ -43,7 +61,8 @@ impl Keys {
             algorithms,
             set: ArcSwap::from_pointee(set),
             turn: Semaphore::new(1),
-            next: Mutex::new(0),
+            searches: Mutex::default(),
+            pause: Mutex::new(0),
             due: Mutex::new(None),
         }
     }
@@ -52,17 +71,19 @@ impl Keys {
     pub(super) async fn verify(
         &self,
         jwt: &Jwt<'_>,
+        by: Source,
         http: &Http,
         clock: &Clock,
     ) -> Result<Verified, OidcError> {
         jwt.check_algorithm(&self.algorithms)?;
         self.renew(http, clock).await;
-        match jwt.verify(&self.set.load()) {
+        let known = self.set.load_full();
+        match jwt.verify(&known) {
             Ok(verified) => return Ok(verified),
             Err(Unverified::Forged(error)) => return Err(forged(error)),
             Err(Unverified::NoKey) => {}
         }
-        match jwt.verify(&self.newer(http, clock).await?) {
+        match jwt.verify(&self.newer(&known, by, http, clock).await?) {
             Ok(verified) => Ok(verified),
             Err(Unverified::Forged(error)) => Err(forged(error)),
             Err(Unverified::NoKey) => Err(OidcError::untrusted("no key of its signs its token", None)),
@@ -92,22 +113,41 @@ impl Keys {
         *self.due() = Some(now.saturating_add(LIFETIME));
     }
 
-    /// The keys that are fetched now, or that another login has just fetched. Tokens with made-up keys cause one fetch
-    /// in [`PAUSE`].
-    async fn newer(&self, http: &Http, clock: &Clock) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
+    /// The keys that are fetched now, or that somebody else has fetched since `known`.
+    async fn newer(
+        &self,
+        known: &Arc<Vec<CoreJsonWebKey>>,
+        by: Source,
+        http: &Http,
+        clock: &Clock,
+    ) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
         let _turn = self.turn.acquire().await;
-        if clock.now() < self.next() {
-            return Ok(self.set.load_full());
+        let current = self.set.load_full();
+        if !Arc::ptr_eq(&current, known) || !self.may_search(by, clock.now()) {
+            return Ok(current);
         }
         let fetched = fetch(&self.url, &self.algorithms, http).await;
-        let pause = if fetched.is_ok() { PAUSE } else { PAUSE_AFTER_FAILURE };
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = clock.now().saturating_add(pause);
+        if fetched.is_err() {
+            *self.pause() = clock.now().saturating_add(PAUSE_AFTER_FAILURE);
+        }
         self.replace(fetched?, clock.now());
         Ok(self.set.load_full())
     }
 
-    fn next(&self) -> Timestamp {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn may_search(&self, by: Source, now: Timestamp) -> bool {
+        if now < *self.pause() {
+            return false;
+        }
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        let [providers, anybodys] = &mut *searches;
+        match by {
+            Source::Provider => providers.take(now),
+            Source::Anybody => anybodys.take(now),
+        }
+    }
+
+    fn pause(&self) -> MutexGuard<'_, Timestamp> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn due(&self) -> MutexGuard<'_, Option<Timestamp>> {
@@ -115,11 +155,21 @@ impl Keys {
     }
 }
 
+impl Searches {
+    fn take(&mut self, now: Timestamp) -> bool {
+        let may = self.due <= now.saturating_add(EVERY * (AT_ONCE - 1));
+        if may {
+            self.due = self.due.max(now).saturating_add(EVERY);
+        }
+        may
+    }
+}
+
 #[cfg(any(test, fuzzing))]
 impl Keys {
     /// These and no others, whatever tokens name.
     pub(super) fn fixed(url: Url, algorithms: Vec<Algorithm>, set: Vec<CoreJsonWebKey>) -> Self {
-        Self { next: Mutex::new(Timestamp::MAX), ..Self::new(url, algorithms, set) }
+        Self { pause: Mutex::new(Timestamp::MAX), ..Self::new(url, algorithms, set) }
     }
 }
 
@@ -149,7 +199,26 @@ fn forged(error: openidconnect::SignatureVerificationError) -> OidcError {
 
 /// Seconds after which a set is old, whatever its headers say: Keycloak's say nothing of use (`no-cache`).
 const LIFETIME: u64 = 600;
-/// Seconds from one fetch of the keys to the next.
+/// Seconds from one attempt to renew an old set to the next.
 const PAUSE: u64 = 60;
-/// The same after a fetch that failed: a new key is then still unknown, and everybody is locked out.
+/// Searches for keys that tokens name: so many at once, for keys that change several times in a row …
+const AT_ONCE: u64 = 4;
+/// … and then one in so many seconds: whoever floods us with names of keys makes us no flood for the provider.
+const EVERY: u64 = 15;
+/// Seconds without a search after one that failed: a new key is then still unknown, and everybody is locked out.
 const PAUSE_AFTER_FAILURE: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_looked_for_a_few_times_at_once_and_then_once_in_a_while() {
+        let mut searches = Searches::default();
+        let mut count = |now| (0..100).filter(|_| searches.take(now)).count();
+        assert_eq!(count(1000), 4);
+        assert_eq!((count(1014), count(1015), count(1016)), (0, 1, 0));
+        assert_eq!(count(1047), 2);
+        assert_eq!(count(10_000), 4, "no more are saved");
+    }
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::claims::time;
 use super::jwt::Jwt;
+use super::keys::Source;
 use super::{OidcError, Provider};
 use crate::clock::Timestamp;
 
@@ -45,7 +46,8 @@ impl Provider {
         if !matches!(jwt.media_type().as_deref(), None | Some("jwt" | "logout+jwt")) {
             return Err(OidcError::untrusted(OTHER_KIND, jwt.media_type()));
         }
-        let claims = with_expiry(keys.verify(&jwt, &self.0.http, &self.0.clock).await?.claims)?;
+        let claims =
+            with_expiry(keys.verify(&jwt, Source::Anybody, &self.0.http, &self.0.clock).await?.claims)?;
         let expected = self.expected(&known);
         expected.check_issuer(&claims)?;
         expected.check_audience(&claims)?;

@@ -6,7 +6,7 @@ use tracing::debug;
 use super::claims::{Expected, Occasion, check_access_token, merge, session, subject};
 use super::discovery::Known;
 use super::jwt::Jwt;
-use super::keys::Keys;
+use super::keys::{Keys, Source};
 use super::{OidcError, Provider};
 use crate::identity::Identity;
 
@@ -25,7 +25,7 @@ impl Provider {
         if !matches!(jwt.media_type().as_deref(), None | Some("jwt")) {
             return Err(OidcError::untrusted("its ID token is a token of another kind", jwt.media_type()));
         }
-        let verified = keys.verify(&jwt, &self.0.http, &self.0.clock).await?;
+        let verified = keys.verify(&jwt, Source::Provider, &self.0.http, &self.0.clock).await?;
         self.expected(known).check(&verified.claims)?;
         occasion.check(&verified.claims)?;
         check_access_token(&verified, access_token)?;
@@ -81,7 +81,7 @@ impl Provider {
         // Keys are not looked for in the name of a token that is for others.
         let jwt = Jwt::parse(access_token).ok().filter(|jwt| ours(jwt.unverified()));
         let verified = match &jwt {
-            Some(jwt) => keys.verify(jwt, &self.0.http, &self.0.clock).await,
+            Some(jwt) => keys.verify(jwt, Source::Provider, &self.0.http, &self.0.clock).await,
             None => Err(OidcError::untrusted("its access token is for others", None)),
         };
         match verified {

@@ -8,6 +8,7 @@ use super::discovery::Known;
 use super::exchange::refusal;
 use super::http::{media_type, place};
 use super::jwt::Jwt;
+use super::keys::Source;
 use super::{OidcError, Provider, get};
 
 impl Provider {
@@ -74,7 +75,7 @@ impl Provider {
         let token = std::str::from_utf8(body)
             .map_err(|_private| OidcError::untrusted("its userinfo is not a token", None))?;
         let jwt = Jwt::parse(token.trim_end())?;
-        let verified = keys.verify(&jwt, &self.0.http, &self.0.clock).await?;
+        let verified = keys.verify(&jwt, Source::Provider, &self.0.http, &self.0.clock).await?;
         let claims = verified.claims;
         // All that the provider signs is signed by the same keys; other kinds say which they are.
         let other_kind = claims.contains_key("typ") || claims.contains_key("events");

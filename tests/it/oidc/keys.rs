@@ -1,5 +1,7 @@
 //! The provider's keys.
 
+use support::provider::Signed;
+
 use super::*;
 
 #[tokio::test]
@@ -12,22 +14,68 @@ async fn a_new_key_is_fetched_at_once() {
     assert_eq!(pair.fake.count("certs"), 2);
 }
 
+/// Searches for unknown keys at once, and the seconds from one to the next after that: `docs/openid-connect.md` says so.
+const AT_ONCE: usize = 4;
+const EVERY: u64 = 15;
+
 #[tokio::test]
-async fn unknown_keys_are_asked_for_once_a_minute() {
+async fn keys_that_change_twice_in_a_minute_are_found_each_time() {
+    let pair = Pair::start().await;
+    pair.log_in().await.unwrap();
+    for changes in 1..=3 {
+        pair.fake.rotate_keys();
+        pair.log_in().await.unwrap();
+        assert_eq!(pair.fake.count("certs"), 1 + changes);
+        let token = pair.fake.logout_token(Some("s")).token();
+        pair.provider.logout_token(&token).await.unwrap();
+    }
+    assert_eq!(pair.fake.count("certs"), 4, "each once");
+}
+
+#[tokio::test]
+async fn unknown_keys_are_asked_for_a_few_times_and_then_seldom() {
     let pair = Pair::start().await;
     pair.fake.lie(Lie::IdTokenUnknownKey);
-    for _ in 0..5 {
+    for _ in 0..10 {
         let error = pair.log_in().await.unwrap_err();
         assert!(error.to_string().contains("no key"), "{error}");
     }
-    assert_eq!(pair.fake.count("certs"), 2, "at the start, and for the first unknown key");
-    pair.clock.advance(Duration::from_secs(59));
-    pair.fake.set_time(NOW + 59);
-    pair.log_in().await.unwrap_err();
-    assert_eq!(pair.fake.count("certs"), 2);
-    pair.clock.advance(Duration::from_secs(1));
-    pair.log_in().await.unwrap_err();
-    assert_eq!(pair.fake.count("certs"), 3);
+    assert_eq!(pair.fake.count("certs"), 1 + AT_ONCE);
+    for (second, count) in [(EVERY - 1, 0), (EVERY, 1), (EVERY + 1, 1), (2 * EVERY, 2)] {
+        pair.clock.advance(Duration::from_secs(NOW + second - pair.clock.now()));
+        pair.fake.set_time(NOW + second);
+        pair.log_in().await.unwrap_err();
+        assert_eq!(pair.fake.count("certs"), 1 + AT_ONCE + count, "after {second} seconds");
+    }
+}
+
+#[tokio::test]
+async fn made_up_tokens_of_strangers_keep_nobody_from_signing_in_with_a_new_key() {
+    let pair = Pair::start().await;
+    pair.log_in().await.unwrap();
+    let flood = async || {
+        for _ in 0..10 {
+            let logout = pair.fake.logout_token(Some("s")).signed(Signed::ByAnUnknownKey).token();
+            pair.provider.logout_token(&logout).await.unwrap_err();
+            let access = pair.fake.access_token_for(Fake::CLIENT_ID).signed(Signed::ByAnUnknownKey).token();
+            pair.provider.bearer(&access).await.unwrap_err();
+        }
+    };
+    flood().await;
+    assert_eq!(pair.fake.count("certs"), 1 + AT_ONCE, "strangers make no flood of questions");
+    pair.fake.rotate_keys();
+    // What comes from outside waits a little, however many made-up ones come between.
+    let logout = || pair.fake.logout_token(Some("s")).token();
+    pair.provider.logout_token(&logout()).await.unwrap_err();
+    pair.clock.advance(Duration::from_secs(EVERY));
+    pair.fake.set_time(pair.clock.now());
+    flood().await;
+    pair.provider.logout_token(&logout()).await.unwrap();
+    // What the provider itself hands over does not wait at all.
+    pair.fake.rotate_keys();
+    flood().await;
+    pair.log_in().await.unwrap();
+    pair.provider.logout_token(&logout()).await.unwrap();
 }
 
 #[tokio::test]

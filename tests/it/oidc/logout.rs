@@ -141,16 +141,35 @@ async fn a_logout_token_that_is_refused_spends_no_name() {
 }
 
 #[tokio::test]
-async fn a_logout_token_of_a_new_key_is_fetched_for_once_a_minute() {
+async fn a_logout_token_of_a_new_key_is_taken_at_once() {
     let pair = Pair::start().await;
     pair.provider.ready().await.unwrap();
     pair.fake.rotate_keys();
     pair.provider.logout_token(&pair.fake.logout_token(Some(SID)).token()).await.unwrap();
     assert_eq!(pair.fake.count("certs"), 2);
-    for _ in 0..5 {
-        refused(&pair, &pair.fake.logout_token(Some(SID)).signed(Signed::ByAnUnknownKey), "no key").await;
+}
+
+#[tokio::test]
+async fn a_logout_token_may_be_signed_in_each_way_that_the_configuration_lists() {
+    use hubgate::config::SigningAlgorithm as Algorithm;
+    for (algorithm, configured) in [
+        ("RS512", Algorithm::Rs512),
+        ("PS256", Algorithm::Ps256),
+        ("ES256", Algorithm::Es256),
+        ("ES384", Algorithm::Es384),
+        ("EdDSA", Algorithm::EdDsa),
+    ] {
+        let pair = Pair::with(|config| config.signing_algorithms = vec![configured, Algorithm::Rs256]).await;
+        pair.fake.sign_by(algorithm);
+        let token = pair.provider.logout_token(&pair.fake.logout_token(Some(SID)).token()).await;
+        let token = token.unwrap_or_else(|error| panic!("{algorithm}: {}", chain(&error)));
+        assert_eq!(token.sid.as_deref(), Some(SID), "{algorithm}");
+        refused(&pair, &pair.fake.logout_token(Some(SID)).signed(Signed::ByAnotherKey), "").await;
+        // By another provider's configuration it would not do.
+        let other = Pair::start().await;
+        other.fake.sign_by(algorithm);
+        refused(&other, &other.fake.logout_token(Some(SID)), "signing_algorithms").await;
     }
-    assert_eq!(pair.fake.count("certs"), 2);
 }
 
 #[tokio::test]
