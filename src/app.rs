@@ -110,6 +110,8 @@ struct App {
     clock: Clock,
     certificates: Certificates,
     providers: Providers,
+    /// Where what proves to them who we are is read again.
+    credentials: Vec<config::Provider>,
     sessions: Sessions,
     api_tokens: ApiTokens,
     workspaces: Workspaces,
@@ -152,6 +154,22 @@ impl Base {
         Ok(workspaces)
     }
 
+    fn hooks(
+        &self,
+        mapping: &Mapping,
+        people: &People,
+        api_tokens: &ApiTokens,
+        workspaces: &Workspaces,
+    ) -> Hooks {
+        Hooks {
+            mapping: mapping.clone(),
+            people: people.clone(),
+            api_tokens: api_tokens.clone(),
+            workspaces: workspaces.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
     fn sessions(&self, config: &config::Session, providers: &Providers, hooks: Hooks) -> Sessions {
         Sessions::new(session::Parts {
             judge: hooks.judge(),
@@ -163,24 +181,6 @@ impl Base {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tasks: self.tasks.clone(),
-        })
-    }
-
-    fn control(
-        &self,
-        sessions: &Sessions,
-        api_tokens: &ApiTokens,
-        workspaces: &Workspaces,
-        people: &People,
-        explainer: Explainer,
-    ) -> Control {
-        Control::new(control::Parts {
-            sessions: sessions.clone(),
-            api_tokens: api_tokens.clone(),
-            workspaces: workspaces.clone(),
-            people: people.clone(),
-            explainer,
-            clock: self.clock.clone(),
         })
     }
 }
@@ -210,9 +210,8 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     rename_issuers(&store, &config.provider).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
     let providers = providers(&config, &clock)?;
-    let origins = hosts(&config);
+    let (origins, body_timeout) = (hosts(&config), config.listen.body_timeout.0);
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
-    let body_timeout = config.listen.body_timeout.0;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
     let explainer = Explainer::new(&config);
     let mapping = explainer.mapping().clone();
@@ -222,28 +221,20 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     restore(&api_tokens, &people, &mapping).await?;
     let base = Base { tasks, metrics, clock, store, sealer };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
-    let hooks = Hooks {
-        mapping: mapping.clone(),
-        people: people.clone(),
-        api_tokens: api_tokens.clone(),
-        workspaces: workspaces.clone(),
-        tasks: base.tasks.clone(),
-    };
+    let hooks = base.hooks(&mapping, &people, &api_tokens, &workspaces);
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
-    let control = base.control(&sessions, &api_tokens, &workspaces, &people, explainer);
     let Base { tasks, metrics, clock, store, sealer } = base;
-    let hsts = config.public.hsts.0;
     let redirect = Arc::new(Redirect::new(origins.clone()));
     let gateway = Gateway::new(gateway::Parts {
         hosts: origins,
-        contact: config.public.contact,
+        contact: config.public.contact.clone(),
         login_timeout: config.session.login_timeout.0,
         step_up: step_up(&config.admin),
         providers: providers.clone(),
         mapping,
         sessions: sessions.clone(),
-        people,
+        people: people.clone(),
         api_tokens: api_tokens.clone(),
         store: store.clone(),
         workspaces: workspaces.clone(),
@@ -253,6 +244,15 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     });
+    let control = Control::new(control::Parts {
+        sessions: sessions.clone(),
+        api_tokens: api_tokens.clone(),
+        workspaces: workspaces.clone(),
+        people,
+        gateway: gateway.clone(),
+        explainer,
+        clock: clock.clone(),
+    });
     let admin = Arc::new(Admin {
         providers: providers.clone(),
         spawner: Arc::clone(&spawner),
@@ -260,17 +260,14 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         tasks: tasks.clone(),
         metrics: metrics.clone(),
     });
-    // Its tasks are nobody's to wait for: operators watch the end, too.
-    let listener = |tasks| {
-        Arc::new(Listener::new(&config.listen, certificates.server_config(), hsts, tasks, metrics.clone()))
-    };
-    let (listener, watched) = (listener(tasks.clone()), listener(Tasks::default()));
+    let (listener, watched) = listeners(&config, &certificates, &tasks, &metrics);
     Ok(App {
         tasks,
         metrics,
         clock,
         certificates,
         providers,
+        credentials: config.provider,
         sessions,
         api_tokens,
         workspaces,
@@ -281,6 +278,21 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         listener,
         watched,
     })
+}
+
+/// The listener of the public sockets, and that of the operators'.
+fn listeners(
+    config: &Config,
+    certificates: &Certificates,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> (Arc<Listener>, Arc<Listener>) {
+    let listener = |tasks| {
+        let (tls, hsts) = (certificates.server_config(), config.public.hsts.0);
+        Arc::new(Listener::new(&config.listen, tls, hsts, tasks, metrics.clone()))
+    };
+    // The operators' tasks are nobody's to wait for: they watch the end, too.
+    (listener(tasks.clone()), listener(Tasks::default()))
 }
 
 /// What administrators must prove, if it is more than others.

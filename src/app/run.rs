@@ -109,7 +109,8 @@ async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Certificates and keys are read again. Whatever is wrong with them, the old ones stay.
+/// Certificates and keys are read again, and what proves to the providers who we are. Whatever is wrong with them, the
+/// old ones stay.
 fn reload(app: &App) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
@@ -132,7 +133,34 @@ fn reload(app: &App) {
         }
     };
     app.metrics.certificate_reloads.get_or_create(&Outcome { result }).inc();
+    reload_credentials(app);
     notify(&[NotifyState::Ready]);
+}
+
+fn reload_credentials(app: &App) {
+    for config in &app.credentials {
+        let Some(provider) = app.providers.find(config.name()) else { continue };
+        let renew = || -> Result<(), AppError> {
+            provider.renew_credential(config, config.credential()?)?;
+            Ok(())
+        };
+        let name = config.name();
+        match renew() {
+            Ok(()) => {
+                info!(event = "credential_reloaded", provider = name, "the client's secret was read again");
+            }
+            Err(error) => {
+                let remedy = error.remedy();
+                error!(
+                    event = "credential_kept",
+                    provider = name,
+                    error = cause(&error),
+                    remedy,
+                    "the client's secret cannot be used: the old one stays"
+                );
+            }
+        }
+    }
 }
 
 fn start_timers(app: &App, reconcile: Duration) {

@@ -31,7 +31,10 @@ impl Control {
                 let session = sessions.called(id).ok_or(Unanswered::NoSession(id))?;
                 self.end(vec![session], peer).await
             }
-            Order::EndSessionsOf(name) => self.end(sessions.of(&name), peer).await,
+            Order::EndSessionsOf(name) => {
+                self.0.gateway.end_access_tokens_of(&name);
+                self.end(sessions.of(&name), peer).await
+            }
             Order::ListUsers => self.users().await,
             Order::Explain(name) => self.explain(&name).await,
             Order::ListTokens(None) => Ok(shown(tokens(&self.0.api_tokens.all()))),
@@ -106,6 +109,7 @@ impl Control {
             identity: &known.identity,
             name: Some(name),
             at: Some(known.at),
+            barred: known.barred,
         };
         let mut told = self.0.explainer.person(described);
         let token = |token: &Arc<ApiToken>| TokenSays {

@@ -30,6 +30,7 @@ use self::order::Order;
 use self::unanswered::Unanswered;
 use crate::clock::Clock;
 use crate::explain::Explainer;
+use crate::gateway::Gateway;
 use crate::logging::cause;
 use crate::people::People;
 use crate::session::Sessions;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub workspaces: Workspaces,
     /// Who has been here.
     pub people: People,
+    /// Whose programs call with tokens of the provider.
+    pub gateway: Gateway,
     /// Tells why.
     pub explainer: Explainer,
     /// The time of day.

@@ -39,6 +39,8 @@ pub struct Described<'a> {
     pub name: Option<&'a UserName>,
     /// When it said so.
     pub at: Option<Timestamp>,
+    /// It has disabled their account since.
+    pub barred: bool,
 }
 
 impl Explainer {
@@ -89,6 +91,13 @@ impl Explainer {
             judgement.outcome
         });
         match outcome {
+            Ok(user) if who.barred => {
+                let why = format!(
+                    "the rules would let {} in, but the provider has disabled the account",
+                    user.name
+                );
+                told.refused = Some(Refused { why, hint: BARRED.to_owned() });
+            }
             Ok(user) => told.grants = Some(self.grants(&user)),
             Err(error) => {
                 let why = match std::error::Error::source(&error) {
@@ -210,6 +219,9 @@ fn given(rule: &config::Rule) -> Vec<String> {
     given.extend(rule.cpu.map(|limit| format!("processors {}", words::cpu(limit.value().map(|cpu| cpu.0)))));
     given
 }
+
+/// What helps whoever is barred.
+const BARRED: &str = "enable the account at the provider; from their next login on they may enter, and their API tokens count again";
 
 /// So many are proposed.
 const MOST_NAMES: usize = 5;

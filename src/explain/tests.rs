@@ -64,7 +64,7 @@ fn explain(provider: &str, claims: Value) -> Explanation {
         sid: None,
         claims: claims.as_object().cloned().unwrap(),
     };
-    explainer().person(Described { provider, identity: &identity, name: None, at: None })
+    explainer().person(Described { provider, identity: &identity, name: None, at: None, barred: false })
 }
 
 #[test]
@@ -130,6 +130,7 @@ fn whoever_may_not_enter_is_told_why_and_what_to_do() {
         identity: &only_admin,
         name: Some(&alice),
         at: Some(0),
+        barred: false,
     });
     assert!(told.refused.unwrap().why.contains("grant no profile"));
 }

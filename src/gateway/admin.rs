@@ -69,8 +69,7 @@ impl Gateway {
                 self.end_sessions(ending, &by.name).await?;
             }
             Some("end_all") => {
-                let ending = self.0.sessions.of(&user().ok_or(unknown)?);
-                self.end_sessions(ending, &by.name).await?;
+                self.end_all_of(&user().ok_or(unknown)?, &by.name).await?;
             }
             Some("stop") => {
                 let user = user().ok_or_else(|| Refusal::BadRequest("an action that is not known"))?;
@@ -83,6 +82,12 @@ impl Gateway {
             _ => return Err(unknown),
         }
         Ok(see_other(PAGE))
+    }
+
+    /// Ends all of a user's sessions because `by` says so, and what their programs have of the provider.
+    pub(super) async fn end_all_of(&self, name: &UserName, by: &UserName) -> Result<(), Refusal> {
+        self.end_access_tokens_of(name);
+        self.end_sessions(self.0.sessions.of(name), by).await
     }
 
     /// Ends sessions because `by` says so: their own, or an administrator somebody else's.

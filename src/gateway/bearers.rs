@@ -28,13 +28,18 @@ pub(super) struct Bearer {
     /// Whom the provider vouches for, without the claims.
     identity: Identity,
     issued: Timestamp,
+    /// Until when it is known.
     expires: Timestamp,
+    /// Until when the provider vouches for it.
+    good_until: Timestamp,
 }
 
 /// Those that are known.
 pub(super) struct Bearers {
     // Keys are hashes; whoever could choose collisions would need the provider to sign them.
     known: DashMap<[u8; 32], Arc<Bearer>>,
+    /// Ended before their time, with when that would have been: their signatures are good until then.
+    ended: DashMap<[u8; 32], Timestamp>,
     /// Making room is one at a time.
     room: Mutex<()>,
     clock: Clock,
@@ -58,7 +63,7 @@ impl Bearer {
 
 impl Bearers {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { known: DashMap::new(), room: Mutex::new(()), clock }
+        Self { known: DashMap::new(), ended: DashMap::new(), room: Mutex::new(()), clock }
     }
 
     /// The one of this hash, unless it is over, or was issued before `not_before` says that those count no more.
@@ -75,6 +80,11 @@ impl Bearers {
         counts.then_some(bearer)
     }
 
+    /// Whether the token of this hash was ended before its time.
+    pub(super) fn was_ended(&self, hash: &[u8; 32]) -> bool {
+        self.ended.get(hash).is_some_and(|until| self.clock.now() < *until)
+    }
+
     /// Keeps a token that was just verified. Without a sound expiry it is good for this once.
     pub(super) fn keep(&self, hash: [u8; 32], right: Right, identity: &Identity) -> Arc<Bearer> {
         let time = |claim: &str| identity.claim(&[claim]).and_then(seconds);
@@ -89,6 +99,7 @@ impl Bearers {
             identity: Identity { claims: Map::new(), ..identity.clone() },
             issued: time("iat").unwrap_or_default(),
             expires: time("exp").unwrap_or(now).min(now + LONGEST),
+            good_until: time("exp").unwrap_or(now + LONGEST),
         });
         let _turn = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if self.known.len() >= MOST {
@@ -108,20 +119,27 @@ impl Bearers {
         bearer
     }
 
-    /// Ends every one for which `over` holds, by whom the provider vouched for, and when.
-    pub(super) fn end_where(&self, over: impl Fn(&Identity, Timestamp) -> bool) {
-        self.known.retain(|_, bearer| {
-            let ends = over(&bearer.identity, bearer.issued);
+    /// Ends every one for which `over` holds, for good.
+    pub(super) fn end_where(&self, over: impl Fn(&Bearer) -> bool) {
+        self.known.retain(|hash, bearer| {
+            let ends = over(bearer);
             if ends {
                 bearer.ended.cancel();
+                self.ended.insert(*hash, bearer.good_until);
             }
             !ends
         });
+        while self.ended.len() > MOST {
+            let first = self.ended.iter().min_by_key(|until| **until).map(|until| *until.key());
+            let Some(first) = first else { return };
+            self.ended.remove(&first);
+        }
     }
 
     /// To be called on a timer: what is over takes along what is open for it.
     pub(super) fn sweep(&self) {
         let now = self.clock.now();
+        self.ended.retain(|_, until| now < *until);
         self.known.retain(|_, bearer| {
             let over = bearer.is_over(now);
             if over {
@@ -219,9 +237,38 @@ mod tests {
         let of = |sid: &str| Identity { sid: Some(sid.into()), ..identity(json!(NOW + 60)) };
         let gone = bearers.keep([1; 32], right(false), &of("a"));
         let stays = bearers.keep([2; 32], right(false), &of("b"));
-        bearers.end_where(|identity, issued| identity.sid.as_deref() == Some("a") && issued == NOW - 10);
+        bearers.end_where(|bearer| {
+            let (identity, issued) = bearer.vouched();
+            identity.sid.as_deref() == Some("a") && issued == NOW - 10
+        });
         assert!(gone.ended.is_cancelled() && !stays.ended.is_cancelled());
+        assert!(bearers.was_ended(&[1; 32]) && !bearers.was_ended(&[2; 32]));
         assert!(bearers.find(&[1; 32], never).is_none() && bearers.find(&[2; 32], never).is_some());
+    }
+
+    #[test]
+    fn an_access_token_that_was_ended_is_taken_no_more_as_long_as_it_would_be_good() {
+        let clock = Clock::manual(NOW);
+        let bearers = Bearers::new(clock.clone());
+        let long = NOW + 3 * LONGEST;
+        bearers.keep([1; 32], right(false), &identity(json!(long)));
+        bearers.end_where(|_bearer| true);
+        clock.advance(Duration::from_secs(3 * LONGEST - 1));
+        bearers.sweep();
+        assert!(bearers.was_ended(&[1; 32]), "though it was known for less");
+        clock.advance(Duration::from_secs(1));
+        assert!(!bearers.was_ended(&[1; 32]), "its own time is up");
+        bearers.sweep();
+        assert!(bearers.ended.is_empty());
+        for count in 0..MOST + 10 {
+            let hash = crate::seal::sha256(&count.to_be_bytes());
+            bearers.keep(hash, right(false), &identity(json!(long + LONGEST)));
+            if count % 1000 == 0 {
+                bearers.end_where(|_bearer| true);
+            }
+        }
+        bearers.end_where(|_bearer| true);
+        assert!(bearers.ended.len() <= MOST);
     }
 
     #[test]

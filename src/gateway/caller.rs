@@ -161,6 +161,10 @@ impl Gateway {
         if let Some(bearer) = self.known_bearer(&hash) {
             return Ok(Some(bearer));
         }
+        // Its signature is good still.
+        if self.1.bearers.was_ended(&hash) {
+            return Err(ProgramRefusal::BadToken.into());
+        }
         let Some((name, provider)) = self.0.providers.named_by(text) else { return Ok(None) };
         let identity = provider.bearer(text).await?;
         let user = self.admit_program(name, &identity).await?;
@@ -179,6 +183,11 @@ impl Gateway {
     pub(super) fn known_bearer(&self, hash: &[u8; 32]) -> Option<Arc<Bearer>> {
         let not_before = |name: &str| self.0.providers.find(name).map_or(u64::MAX, Provider::not_before);
         self.1.bearers.find(hash, not_before)
+    }
+
+    /// Ends the access tokens that somebody's programs have called with: they need new ones from the provider.
+    pub fn end_access_tokens_of(&self, name: &UserName) {
+        self.1.bearers.end_where(|bearer| bearer.right.user.name == *name);
     }
 
     /// Which user an access token speaks for. What it says is less than what a login says, so nothing of it is kept.

@@ -13,6 +13,7 @@ use super::form::Form;
 use super::page::json;
 use super::refusal::Refusal;
 use super::{Body, Gateway, empty};
+use crate::identity::Identity;
 use crate::logging::cause;
 use crate::metrics::Outcome;
 use crate::oidc::{LogoutToken, OidcError};
@@ -46,7 +47,10 @@ impl Gateway {
         let LogoutToken { issuer, subject, sid, issued, .. } = token;
         let logout = Logout { issuer, sid, subject, issued };
         let ended = self.0.sessions.end_as_told(logout.clone()).await;
-        self.1.bearers.end_where(|identity, issued| logout.means(identity, issued));
+        self.1.bearers.end_where(|bearer| {
+            let (identity, issued) = bearer.vouched();
+            logout.means(identity, issued)
+        });
         match ended {
             Ok(ended) => info!(event = "provider_logout", ended, "the provider has ended sessions"),
             // They are over all the same; the store is tried again.
@@ -73,10 +77,9 @@ impl Gateway {
             return Err(Refusal::BadRequest("a front-channel logout names iss and sid"));
         };
         let (_, provider) = self.0.providers.of_issuer(issuer).ok_or(Refusal::NotFound)?;
-        let ended = self.0.sessions.end_where(|session| {
-            let standing = session.standing();
-            standing.identity.issuer == issuer && standing.identity.sid.as_deref() == Some(sid)
-        });
+        let is_it = |identity: &Identity| identity.issuer == issuer && identity.sid.as_deref() == Some(sid);
+        self.1.bearers.end_where(|bearer| is_it(bearer.vouched().0));
+        let ended = self.0.sessions.end_where(|session| is_it(&session.standing().identity));
         match ended.await {
             Ok(ended) => info!(event = "provider_logout", ended, "a page of the provider has ended sessions"),
             Err(error) => error!(error = cause(&error), "sessions that are over cannot be deleted yet"),

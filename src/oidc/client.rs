@@ -1,5 +1,8 @@
 //! What we are at the provider, and how we show it there.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -18,7 +21,7 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: String,
-    proof: Proof,
+    proof: ArcSwap<Proof>,
     pub(super) callback: Url,
     pub(super) scopes: Vec<String>,
 }
@@ -38,14 +41,7 @@ impl Client {
         callback: Url,
         credential: Secret,
     ) -> Result<Self, OidcError> {
-        let proof = match config.client_authentication {
-            ClientAuthentication::ClientSecretBasic => Proof::Basic(credential),
-            ClientAuthentication::ClientSecretPost => Proof::Post(credential),
-            ClientAuthentication::PrivateKeyJwt => {
-                let (id, algorithm) = (config.client_key_id.clone(), config.client_key_algorithm);
-                Proof::Key(Signer::new(&credential, id, algorithm)?)
-            }
-        };
+        let proof = ArcSwap::from_pointee(Proof::new(config, credential)?);
         Ok(Self { id: config.client_id.clone(), proof, callback, scopes: config.scopes.clone() })
     }
 
@@ -57,13 +53,14 @@ impl Client {
         now: Timestamp,
         parameters: &[(&str, &str)],
     ) -> Result<Request<Vec<u8>>, OidcError> {
+        let proof = self.proof.load_full();
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(parameters);
         let named = parameters.iter().any(|(name, _)| *name == "client_id");
-        if !named && !matches!(self.proof, Proof::Basic(_)) {
+        if !named && !matches!(*proof, Proof::Basic(_)) {
             body.append_pair("client_id", &self.id);
         }
-        match &self.proof {
+        match &*proof {
             Proof::Basic(_) => {}
             Proof::Post(secret) => {
                 body.append_pair("client_secret", secret.expose());
@@ -81,7 +78,7 @@ impl Client {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             .body(body.finish().into_bytes())
             .map_err(|source| OidcError::settings(format!("{} cannot be asked", place(endpoint)), source))?;
-        if let Proof::Basic(secret) = &self.proof {
+        if let Proof::Basic(secret) = &*proof {
             request.headers_mut().insert(AUTHORIZATION, self.basic(secret)?);
         }
         Ok(request)
@@ -98,7 +95,26 @@ impl Client {
     }
 }
 
+impl Proof {
+    fn new(config: &config::Provider, credential: Secret) -> Result<Self, OidcError> {
+        Ok(match config.client_authentication {
+            ClientAuthentication::ClientSecretBasic => Self::Basic(credential),
+            ClientAuthentication::ClientSecretPost => Self::Post(credential),
+            ClientAuthentication::PrivateKeyJwt => {
+                let (id, algorithm) = (config.client_key_id.clone(), config.client_key_algorithm);
+                Self::Key(Signer::new(&credential, id, algorithm)?)
+            }
+        })
+    }
+}
+
 impl Provider {
+    /// Shows from now on by another secret or key that we are the client. One that cannot be used changes nothing.
+    pub fn renew_credential(&self, config: &config::Provider, credential: Secret) -> Result<(), OidcError> {
+        self.0.client.proof.store(Arc::new(Proof::new(config, credential)?));
+        Ok(())
+    }
+
     /// A call to one of the provider's endpoints that only we may make. Its answer is JSON.
     pub(super) fn authenticated(
         &self,

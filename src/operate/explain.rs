@@ -82,7 +82,7 @@ impl ExplainCommand {
         let claims = read(claims)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let identity = Identity { issuer: text("iss"), subject: text("sub"), sid: None, claims };
-        Ok(explainer.person(Described { provider, identity: &identity, name, at: None }))
+        Ok(explainer.person(Described { provider, identity: &identity, name, at: None, barred: false }))
     }
 }
 
@@ -121,6 +121,7 @@ async fn from_store(config: &Config, name: &UserName) -> Result<Explanation, Ope
         identity: &known.identity,
         name: Some(name),
         at: Some(known.at),
+        barred: known.barred,
     };
     Ok(Explainer::new(config).person(described))
 }

@@ -49,7 +49,7 @@ fn challenge(answer: &Answer) -> &str {
     answer.header("www-authenticate").unwrap_or_default()
 }
 
-async fn websocket(
+pub(crate) async fn websocket(
     hub: &Hub,
     authorization: &str,
     extra: &str,
@@ -384,6 +384,89 @@ async fn a_back_channel_logout_ends_the_access_tokens_of_the_session_too() {
         assert_eq!(call(&hub, "GET", "/user/alice/x", &ended, "").await.status, 401);
     }
     assert_eq!(call(&hub, "GET", "/user/alice/x", &other, "").await.status, 200, "another session's goes on");
+}
+
+#[tokio::test]
+async fn a_front_channel_logout_ends_the_access_tokens_of_the_session_too() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    hub.provider().user("alice", json!({}));
+    let of = |sid: &str| {
+        let draft = hub.provider().access_token_for(Provider::CLIENT_ID).claim("sid", sid);
+        format!("Bearer {}", draft.token())
+    };
+    let (known, other) = (of("s1"), of("s2"));
+    let (status, mut gone) = websocket(&hub, &known, "").await;
+    let (_, mut stays) = websocket(&hub, &other, "").await;
+    assert_eq!(status, 101);
+    let named = |issuer: &str, sid: &str| {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("iss", issuer), ("sid", sid)])
+            .finish();
+        format!("/hub/frontchannel-logout?{query}")
+    };
+    let issuer = hub.provider().issuer();
+    assert_eq!(hub.client().open(&named("https://other.example", "s1")).await.status, 404);
+    assert_eq!(call(&hub, "GET", "/user/alice/x", &known, "").await.status, 200, "nothing has ended yet");
+    assert_eq!(hub.client().open(&named(&issuer, "s1")).await.status, 200);
+    let mut bytes = Vec::new();
+    drop(tokio::time::timeout(PATIENCE, gone.read_to_end(&mut bytes)).await.expect("an end in time"));
+    for _ in 0..2 {
+        let answer = call(&hub, "GET", "/user/alice/x", &known, "").await;
+        assert_eq!(answer.status, 401, "its signature is as good as before");
+        assert!(challenge(&answer).contains("invalid_token"));
+    }
+    stays.write_all(&support::upstream::frame(0x81, b"still here")).await.unwrap();
+    assert!(stays.read_u8().await.is_ok(), "another session's goes on");
+    assert_eq!(call(&hub, "GET", "/user/alice/x", &other, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_signed_out_everywhere_is_so_with_access_tokens_too() {
+    let ada = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n";
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{ada}{PROFILE}")).await;
+    hub.run_workspace("alice").await;
+    let mut ada = hub.signed_in("ada").await;
+    let admin = format!("token {}", make_token(&mut ada, &["admin:sessions"]).await);
+    let form_token = ada.open("/hub/admin").await.field("form_token").unwrap();
+    let bearer = |user: &str| {
+        hub.provider().user(user, json!({}));
+        format!("Bearer {}", hub.provider().access_token_for(Provider::CLIENT_ID).token())
+    };
+    let bobs = bearer("bob");
+    for way in ["page", "api", "command", "herself"] {
+        let token = bearer("alice");
+        let (status, mut gone) = websocket(&hub, &token, "").await;
+        assert_eq!((status, call(&hub, "GET", "/hub/api/user", &bobs, "").await.status), (101, 200), "{way}");
+        let path = "/hub/api/users/alice/sessions";
+        match way {
+            "page" => {
+                let all = [("form_token", form_token.as_str()), ("action", "end_all"), ("user", "alice")];
+                assert_eq!(ada.submit("/hub/admin", &all).await.status, 303);
+            }
+            "api" => assert_eq!(call(&hub, "DELETE", path, &admin, "").await.status, 204),
+            "command" => {
+                let ended = crate::control::operate(&hub, &["session", "end", "--user", "alice"]).await;
+                assert_eq!(ended.code, Some(0), "{}", ended.err);
+            }
+            _ => {
+                let mut alice = hub.signed_in("alice").await;
+                let own = alice.open("/hub/logout").await.field("form_token").unwrap();
+                let headers = [("Origin", hub.origin()), ("X-Form-Token", own)];
+                let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                assert_eq!(alice.send("DELETE", path, &headers, b"").await.status, 204);
+            }
+        }
+        let mut bytes = Vec::new();
+        drop(tokio::time::timeout(PATIENCE, gone.read_to_end(&mut bytes)).await.expect("an end in time"));
+        assert_eq!(call(&hub, "GET", "/hub/api/user", &token, "").await.status, 401, "{way}");
+        assert_eq!(call(&hub, "GET", "/hub/api/user", &bobs, "").await.status, 200, "{way}: nobody else's");
+    }
+    assert_eq!(
+        call(&hub, "GET", "/hub/api/user", &bearer("alice"), "").await.status,
+        200,
+        "a new one is good"
+    );
 }
 
 #[tokio::test]

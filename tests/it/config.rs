@@ -511,6 +511,9 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("[[rule]]", "[forward]\nresponse_timeout = \"0s\"\n[[rule]]", "forward.response_timeout"),
     ("[[rule]]", "[forward]\nidle_timeout = \"0s\"\n[[rule]]", "forward.idle_timeout"),
     ("[[rule]]", "[forward]\ntunnel_timeout = \"0s\"\n[[rule]]", "forward.tunnel_timeout"),
+    ("[[rule]]", "[admin]\nacr_values = [\"gold\", \"a b\"]\n[[rule]]", "admin.acr_values[1]"),
+    ("[[rule]]", "[admin]\nacr_values = [\"\"]\n[[rule]]", "admin.acr_values[0]"),
+    ("[[rule]]", "[admin]\nmax_age = \"0s\"\n[[rule]]", "admin.max_age"),
     ("[[rule]]", "[log]\nfilter = \"hubgate=verbose\"\n[[rule]]", "log.filter"),
 ];
 
@@ -525,6 +528,21 @@ fn every_slip_is_found_and_told_under_its_key() {
         let found = config::check(&loaded);
         let told: Vec<_> = found.iter().map(|finding| finding.key.as_str()).collect();
         assert_eq!(told, [*key], "{to}:\n{}", lines(&found));
+    }
+}
+
+/// Without an ID token there is none.
+#[test]
+fn a_proof_of_administrators_that_no_provider_could_give_is_found() {
+    let urls = "authorize_url = \"https://k.example/a\"\ntoken_url = \"https://k.example/t\"\n\
+                userdata_url = \"https://k.example/u\"";
+    let by_urls = small_but("issuer = \"https://keycloak.example.org/realms/lab\"", urls);
+    for (admin, told) in [
+        ("", &[][..]),
+        ("max_age = \"1h\"", &["admin.max_age"]),
+        ("acr_values = [\"gold\"]\nmax_age = \"1h\"", &["admin.acr_values", "admin.max_age"]),
+    ] {
+        assert_eq!(keys(&format!("{by_urls}\n[admin]\n{admin}\n")), told, "{admin}");
     }
 }
 

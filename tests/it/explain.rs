@@ -78,6 +78,41 @@ async fn whoever_lost_what_let_them_in_is_explained_too() {
 }
 
 #[tokio::test]
+async fn whoever_is_disabled_at_the_provider_is_explained_so_until_their_next_login() {
+    let mut hub =
+        Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}[session]\nrefresh_interval = \"1s\"\n")).await;
+    let mut bob = hub.signed_in("bob").await;
+    assert_eq!(json(&hub, &["explain", "bob"]).await["refused"], Value::Null);
+    hub.provider().disable("bob");
+    support::eventually::eventually("the hub hears of it", || {
+        let mut bob = bob.clone();
+        async move { bob.fetch("GET", "/hub/home", b"").await.status == 401 }
+    })
+    .await;
+    support::eventually::eventually("it is written down", || async {
+        json(&hub, &["explain", "bob"]).await["refused"].is_object()
+    })
+    .await;
+    let running = json(&hub, &["explain", "bob"]).await;
+    assert_eq!(running["grants"], Value::Null);
+    let said = operate(&hub, &["explain", "bob"]).await;
+    assert!(
+        said.out.starts_with(
+            "bob may not enter: the rules would let bob in, but the provider has disabled the account.\n  hint: enable"
+        ),
+        "{}",
+        said.out
+    );
+    hub.process_mut().kill().await;
+    assert_eq!(json(&hub, &["explain", "bob"]).await, running, "the same without the hub");
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    assert_eq!(hub.sign_in_at(&mut bob, "bob", "/hub/login").await.status, 303);
+    let told = json(&hub, &["explain", "bob"]).await;
+    assert!(told["refused"].is_null() && told["grants"].is_object(), "{told}");
+}
+
+#[tokio::test]
 async fn somebody_who_has_not_been_here_is_named_with_those_who_have() {
     let mut hub = Hub::start(BINARY).await;
     for user in ["anna.meier", "bob"] {

@@ -1,6 +1,7 @@
 //! SIGHUP: other certificates, the same connections.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
@@ -66,4 +67,48 @@ async fn sighup_with_a_pair_that_does_not_match_keeps_the_old_one_and_says_so() 
     hub.process().signal(Signal::HUP);
     hub.process().until_logged("certificates_reloaded").await;
     assert_eq!(shown(&hub).await, der(&certificate));
+}
+
+/// What a login that begins now ends with.
+async fn login(hub: &Hub) -> u16 {
+    hub.sign_in_at(&mut hub.client(), "bob", "/hub/login").await.status
+}
+
+#[tokio::test]
+async fn sighup_takes_a_new_client_secret_and_keeps_every_connection() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    let mut socket = Socket::open(&hub, "alice").await;
+    hub.provider().change_secret("n:e%w + ü");
+    write_secret(&hub.folder().join("secret"), "n:e%w + ü\n");
+    assert_eq!(login(&hub).await, 403, "not before it is told");
+    assert!(hub.process().log().contains("compare provider.client_id and provider.client_secret"));
+    hub.process().signal(Signal::HUP);
+    hub.process().until_logged("credential_reloaded").await;
+    assert_eq!(login(&hub).await, 303, "{}", hub.process().log());
+    socket.echo("after").await;
+    let log = hub.process().log();
+    assert!(!log.contains("n:e%w"), "{log}");
+}
+
+#[tokio::test]
+async fn sighup_without_a_secret_that_can_be_used_keeps_the_old_one_and_says_so() {
+    let hub = Hub::start(BINARY).await;
+    let secret = hub.folder().join("secret");
+    let spoils: [fn(&Path); 3] = [
+        |path| fs::write(path, "\n").unwrap(),
+        |path| fs::write(path, [0xff, 0xfe]).unwrap(),
+        |path| fs::remove_file(path).unwrap(),
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        spoil(&secret);
+        hub.process().signal(Signal::HUP);
+        support::eventually::eventually("another look", || async {
+            hub.process().log().matches("credential_kept").count() == index + 1
+        })
+        .await;
+        assert_eq!(login(&hub).await, 303, "{}", hub.process().log());
+    }
+    let log = hub.process().log();
+    assert!(log.contains("see that it exists and that hubgate's user may read it"), "a remedy: {log}");
 }

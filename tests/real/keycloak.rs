@@ -244,12 +244,12 @@ impl Keycloak {
         self.done("POST", "/authentication/flows", Some(top)).await;
         let part = |provider: &str| json!({ "provider": provider });
         self.add_execution("steps", "execution", part("auth-cookie"), "ALTERNATIVE").await;
-        self.add_execution("steps", "flow", flow("forms"), "ALTERNATIVE").await;
+        self.add_execution("steps", "flow", flow("steps-of-forms"), "ALTERNATIVE").await;
         for (level, lasts, form) in
             [("1", "36000", "auth-username-password-form"), ("2", "0", "auth-password-form")]
         {
             let step = format!("step-{level}");
-            self.add_execution("forms", "flow", flow(&step), "CONDITIONAL").await;
+            self.add_execution("steps-of-forms", "flow", flow(&step), "CONDITIONAL").await;
             let condition = part("conditional-level-of-authentication");
             let condition = self.add_execution(&step, "execution", condition, "REQUIRED").await;
             let config = json!({ "loa-condition-level": level, "loa-max-age": lasts });

@@ -68,7 +68,7 @@ impl Gateway {
         match *method {
             Method::GET => Ok(self.listed(self.0.sessions.of(name))),
             Method::DELETE => {
-                self.end_sessions(self.0.sessions.of(name), caller.name()).await?;
+                self.end_all_of(name, caller.name()).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             _ => Err(Refusal::Method),

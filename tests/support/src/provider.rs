@@ -60,6 +60,8 @@ struct State {
     /// What it calls itself, when not by its address.
     name: Option<String>,
     client: ClientProof,
+    /// The client's.
+    secret: String,
     pushed_only: bool,
     /// Requests for logins that were pushed, by reference.
     pushed: BTreeMap<String, Vec<(String, String)>>,
@@ -153,6 +155,7 @@ impl Provider {
             server: None,
             name: None,
             client: ClientProof::default(),
+            secret: Self::CLIENT_SECRET.to_owned(),
             pushed_only: false,
             pushed: BTreeMap::new(),
             assertions: BTreeSet::new(),
@@ -292,6 +295,11 @@ impl Provider {
     /// Signs by a new key from now on; tokens of the old one can still be verified.
     pub fn rotate_keys(&self) {
         self.state().keys.insert(0, SigningKey::generate());
+    }
+
+    /// Gives its client another secret: the one before counts no more.
+    pub fn change_secret(&self, secret: &str) {
+        secret.clone_into(&mut self.state().secret);
     }
 
     /// Disables the keys that it has had, and signs by a new one.

@@ -169,15 +169,16 @@ impl Provider {
 
     /// Whether a request proves that it is the client's, in the way that is registered and in no other.
     pub(super) fn is_client(&self, seen: &Seen) -> bool {
-        let proof = self.state().client.clone();
+        let (proof, own) = {
+            let state = self.state();
+            (state.client.clone(), state.secret.clone())
+        };
         let (basic, post) = (seen.authorization.is_some(), seen.form_value("client_secret"));
         let assertion = seen.form_value("client_assertion");
         match (proof, post, assertion) {
-            (ClientProof::Basic, None, None) => seen.has_basic_credentials(),
+            (ClientProof::Basic, None, None) => seen.has_basic_credentials(&own),
             (ClientProof::Post, Some(secret), None) => {
-                !basic
-                    && secret == Self::CLIENT_SECRET
-                    && seen.form_value("client_id") == Some(Self::CLIENT_ID)
+                !basic && secret == own && seen.form_value("client_id") == Some(Self::CLIENT_ID)
             }
             (ClientProof::Key(key), None, Some(assertion)) => {
                 let kind = seen.form_value("client_assertion_type");
@@ -225,14 +226,13 @@ impl Provider {
 
 impl Seen {
     /// Whether it shows the client's secret in its header: RFC 6749 section 2.3.1.
-    fn has_basic_credentials(&self) -> bool {
+    fn has_basic_credentials(&self, own: &str) -> bool {
         let credentials = self.authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
         let decoded = credentials.and_then(|value| STANDARD.decode(value).ok()).unwrap_or_default();
         let text = String::from_utf8_lossy(&decoded).into_owned();
         let decode = |part: &str| pairs(format!("x={part}").as_bytes()).remove(0).1;
-        text.split_once(':').is_some_and(|(id, secret)| {
-            decode(id) == Provider::CLIENT_ID && decode(secret) == Provider::CLIENT_SECRET
-        })
+        text.split_once(':')
+            .is_some_and(|(id, secret)| decode(id) == Provider::CLIENT_ID && decode(secret) == own)
     }
 }
 
