@@ -106,6 +106,31 @@ async fn an_answer_in_the_way_of_another_provider_is_refused() {
 }
 
 #[tokio::test]
+async fn a_provider_ends_no_session_of_another() {
+    let (hub, other) = Hub::of_two(BINARY, "name = \"main\"", "name = \"eth\"").await;
+    let mut client = hub.client();
+    let begun = client.open("/hub/login?provider=main").await;
+    let back = hub.answer_of_provider(begun.header("location").unwrap(), "alice").await;
+    assert_eq!(client.open(&back).await.status, 303);
+    let url = Url::parse(&format!("{}{back}", hub.origin())).unwrap();
+    let sid = url.query_pairs().find(|(name, _)| name == "session_state").unwrap().1.into_owned();
+    other.user("alice", json!({}));
+    // By its frame, and by a token that it has signed: the name of the session is the one, the provider is not.
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("iss", other.issuer()), ("sid", sid.clone())])
+        .finish();
+    let framed = hub.client().send("GET", &format!("/hub/frontchannel-logout?{query}"), &[], b"").await;
+    assert_eq!(framed.status, 200);
+    for token in [other.logout_token(Some(&sid)), other.logout_token(None)] {
+        assert_eq!(token.post(&client, "/hub/backchannel-logout").await.status, 200);
+    }
+    assert_eq!(client.open("/hub/home").await.status, 200);
+    let right = hub.provider().logout_token(Some(&sid));
+    assert_eq!(right.post(&client, "/hub/backchannel-logout").await.status, 200);
+    assert_eq!(client.open("/hub/home").await.status, 303);
+}
+
+#[tokio::test]
 async fn a_host_of_its_own_leads_to_one_provider_and_knows_no_other() {
     let host = format!("name = \"eth\"\nhost = \"{OTHER_NAME}\"");
     let (hub, other) = Hub::of_two(BINARY, "name = \"main\"", &host).await;
