@@ -82,7 +82,7 @@ async fn sighup_takes_a_new_client_secret_and_keeps_every_connection() {
     hub.provider().change_secret("n:e%w + ü");
     write_secret(&hub.folder().join("secret"), "n:e%w + ü\n");
     assert_eq!(login(&hub).await, 403, "not before it is told");
-    assert!(hub.process().log().contains("compare provider.client_id and provider.client_secret"));
+    hub.process().until_logged("compare provider.client_id and provider.client_secret").await;
     hub.process().signal(Signal::HUP);
     hub.process().until_logged("credential_reloaded").await;
     assert_eq!(login(&hub).await, 303, "{}", hub.process().log());
