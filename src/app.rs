@@ -147,6 +147,7 @@ impl Base {
             sealer: Arc::clone(&self.sealer),
             public: config.public.url.clone(),
             named: NamedServers::new(self.store.clone(), config.spawner.named_servers),
+            clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tasks: self.tasks.clone(),
         });

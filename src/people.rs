@@ -82,6 +82,30 @@ impl People {
         Ok((owner.as_ref() == Some(name)).then_some(known))
     }
 
+    /// What was last said of everybody whom the provider lets in, by name.
+    pub async fn everybody(&self) -> Result<Vec<(UserName, Known)>, StoreError> {
+        let mut everybody = Vec::new();
+        for (at, (row, sealed)) in self.store.identities().await?.into_iter().enumerate() {
+            let known = self.sealer.open(&context(&row.name), &sealed).and_then(|plain| parse(&plain));
+            // Sealed for a name, and the name is this person's.
+            let theirs =
+                |known: &Known| known.identity.issuer == row.issuer && known.identity.subject == row.subject;
+            if let Some(known) = known.filter(|known| !known.barred && theirs(known)) {
+                everybody.push((row.name, known));
+            }
+            // Thousands take long, and others wait for this thread.
+            if at % 64 == 63 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(everybody)
+    }
+
+    /// Whoever has this name here.
+    pub async fn find(&self, name: &UserName) -> Result<Option<PersonRow>, StoreError> {
+        self.store.person(name).await
+    }
+
     /// Everybody who has a name here.
     pub async fn all(&self) -> Result<Vec<PersonRow>, StoreError> {
         self.store.people().await

@@ -4,6 +4,8 @@
 //! refused: whether it decodes once more, merges slashes, takes a backslash for a slash, cuts a segment at `;`, or
 //! looks away from case.
 
+mod api;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
@@ -11,6 +13,8 @@ use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::user::UserName;
+
+pub use self::api::{ADDRESSES, ApiPath, Resource};
 
 /// What answers a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +71,12 @@ pub enum Endpoint<'a> {
     ApiToken,
     /// A program without a browser asks to be let in.
     ApiDevice,
-    /// Who holds this token?
-    ApiUser,
-    /// A user, their server and their tokens; a container reports activity. The rest of the path begins with the name.
-    ApiUsers(&'a str),
+    /// All else of the REST API.
+    Api(ApiPath<'a>),
+    /// Whether it answers.
+    Health,
     /// For administrators: who is signed in, what runs.
     Admin,
-    /// Everybody's sessions; the rest of the path is the id of one.
-    ApiSessions(&'a str),
     /// Browsers report what a policy stopped.
     CspReport,
 }
@@ -142,15 +144,11 @@ impl<'a> Endpoint<'a> {
             "frontchannel-logout" => Self::FrontchannelLogout,
             "spawn" => Self::Spawn(""),
             "logo" => Self::Logo,
-            "api" | "api/" => Self::ApiRoot,
-            "api/oauth2/authorize" => Self::ApiAuthorize,
-            "api/oauth2/token" => Self::ApiToken,
-            "api/oauth2/device_authorization" => Self::ApiDevice,
+            "api/" => Self::ApiRoot,
             "token" => Self::Tokens,
             "admin" => Self::Admin,
-            "api/sessions" => Self::ApiSessions(""),
             "device" => Self::Device,
-            "api/user" => Self::ApiUser,
+            "health" => Self::Health,
             "security/csp-report" => Self::CspReport,
             _ => return Self::find_below(path),
         })
@@ -170,10 +168,17 @@ impl<'a> Endpoint<'a> {
         if let Some(rest) = below("user/") {
             return Some(Self::HubUser(rest));
         }
-        if let Some(id) = below("api/sessions/") {
-            return Some(Self::ApiSessions(id));
+        ApiPath::find(below("api")?).map(Self::of_api)
+    }
+
+    fn of_api(path: ApiPath<'a>) -> Self {
+        match path {
+            ApiPath { resource: Resource::Root, .. } => Self::ApiRoot,
+            ApiPath { resource: Resource::Authorize, .. } => Self::ApiAuthorize,
+            ApiPath { resource: Resource::OauthToken, .. } => Self::ApiToken,
+            ApiPath { resource: Resource::DeviceAuthorization, .. } => Self::ApiDevice,
+            path => Self::Api(path),
         }
-        below("api/users/").map(Self::ApiUsers)
     }
 
     fn label(self) -> &'static str {
@@ -190,13 +195,8 @@ impl<'a> Endpoint<'a> {
             Self::Tokens => "tokens",
             Self::Device => "device",
             Self::Admin => "admin",
-            Self::ApiRoot
-            | Self::ApiAuthorize
-            | Self::ApiToken
-            | Self::ApiDevice
-            | Self::ApiUser
-            | Self::ApiUsers(_)
-            | Self::ApiSessions(_) => "api",
+            Self::ApiRoot | Self::ApiAuthorize | Self::ApiToken | Self::ApiDevice | Self::Api(_) => "api",
+            Self::Health => "health",
             Self::CspReport => "csp-report",
         }
     }
@@ -387,6 +387,10 @@ mod tests {
         }
     }
 
+    fn api(resource: Resource, name: &str) -> Endpoint<'_> {
+        Endpoint::Api(ApiPath { resource, name, item: "" })
+    }
+
     #[test]
     fn our_own_paths_are_exact() {
         for (path, endpoint) in [
@@ -397,10 +401,13 @@ mod tests {
             ("/hub/oauth_callback", Endpoint::Callback("")),
             ("/hub/oauth_callback/eth", Endpoint::Callback("eth")),
             ("/hub/spawn/alice", Endpoint::Spawn("alice")),
-            ("/hub/api/users/alice/activity", Endpoint::ApiUsers("alice/activity")),
+            ("/hub/api", Endpoint::ApiRoot),
+            ("/hub/api/", Endpoint::ApiRoot),
+            ("/hub/api/users/alice/activity", api(Resource::Activity, "alice")),
             ("/hub/admin", Endpoint::Admin),
-            ("/hub/api/sessions", Endpoint::ApiSessions("")),
-            ("/hub/api/sessions/0123456789ab", Endpoint::ApiSessions("0123456789ab")),
+            ("/hub/api/sessions", api(Resource::Sessions, "")),
+            ("/hub/api/sessions/0123456789ab", api(Resource::Session, "0123456789ab")),
+            ("/hub/health", Endpoint::Health),
             ("/hub/token", Endpoint::Tokens),
             ("/hub/device", Endpoint::Device),
             ("/hub/api/oauth2/device_authorization", Endpoint::ApiDevice),

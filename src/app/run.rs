@@ -66,6 +66,7 @@ async fn live(
     let watch = |kind| signal(kind).map_err(AppError::Signals);
     let (mut hangup, mut terminate, mut interrupt) =
         (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    let stopping = app.tasks.stopping();
     start_timers(app, reconcile);
     if let Some(socket) = admin_socket {
         app.tasks.spawn(app.control.clone().serve(socket, app.tasks.clone()));
@@ -76,6 +77,8 @@ async fn live(
         tokio::select! {
             Some(()) = hangup.recv() => reload(app),
             () = end(&mut terminate, &mut interrupt) => break,
+            // An administrator's order by the API.
+            () = stopping.cancelled() => break,
         }
     }
     info!(event = "stopping", open = app.tasks.running(), "hubgate stops");

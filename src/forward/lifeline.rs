@@ -14,7 +14,7 @@ pub struct Lifeline {
 
 /// One thing that is open, counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct Hold(Arc<Lifeline>);
+pub struct Hold(Arc<Lifeline>);
 
 impl Lifeline {
     /// Ends when `ended` is cancelled.
@@ -32,11 +32,13 @@ impl Lifeline {
         self.ended.cancel();
     }
 
-    pub(super) fn ended(&self) -> &CancellationToken {
+    /// Cancelled at the end.
+    pub fn ended(&self) -> &CancellationToken {
         &self.ended
     }
 
-    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+    /// One more thing that is open on it.
+    pub fn hold(self: &Arc<Self>) -> Hold {
         self.open.fetch_add(1, Ordering::Relaxed);
         Hold(Arc::clone(self))
     }

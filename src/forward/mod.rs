@@ -3,6 +3,7 @@
 //!
 //! It knows nothing of who may: whoever calls [`Forwarder::send`] has decided that.
 
+mod activity;
 mod body;
 mod headers;
 mod lifeline;
@@ -32,8 +33,9 @@ use crate::metrics::{Kind, Metrics};
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 
+pub use self::activity::Activity;
 pub use self::body::ForwardedBody;
-pub use self::lifeline::Lifeline;
+pub use self::lifeline::{Hold, Lifeline};
 pub use self::pool::Pool;
 
 /// A boxed cause.
@@ -74,6 +76,8 @@ pub struct About<'a> {
     pub prefix: Option<&'a HeaderValue>,
     /// When it ends, a websocket of this request is closed, and a response that still streams is cut off.
     pub lifeline: &'a Arc<Lifeline>,
+    /// What a websocket of this request notes its use in.
+    pub activity: &'a Arc<Activity>,
     /// Which worker runtime asks: connections stay with the runtime that made them.
     pub worker: usize,
 }
@@ -242,6 +246,7 @@ impl Forwarder {
             workspace: hyper::upgrade::on(&mut response),
             hold: about.lifeline.hold(),
             ended: about.lifeline.ended().clone(),
+            activity: Arc::clone(about.activity),
             stopping: self.0.stopping.clone(),
             idle: self.0.tunnel_timeout,
             open: self.0.metrics.tunnels.clone(),

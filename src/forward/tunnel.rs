@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::activity::{Activity, is_heartbeat};
 use super::lifeline::Hold;
 use super::pool::Open;
 
@@ -25,6 +27,8 @@ pub(super) struct Tunnel {
     pub(super) hold: Hold,
     /// The lifeline's end.
     pub(super) ended: CancellationToken,
+    /// What moves in it is use of the workspace.
+    pub(super) activity: Arc<Activity>,
     /// The process's end.
     pub(super) stopping: CancellationToken,
     /// How long nothing may come from either side.
@@ -36,7 +40,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Copies until the end.
     pub(super) async fn run(self) {
-        let Self { client, workspace, hold: _hold, ended, stopping, idle, open } = self;
+        let Self { client, workspace, hold: _hold, ended, activity, stopping, idle, open } = self;
         let upgraded = async { Ok::<_, hyper::Error>((client.await?, workspace.await?)) };
         let (client, workspace) = match timeout(UPGRADE_TIMEOUT, upgraded).await {
             Ok(Ok(both)) => both,
@@ -46,7 +50,7 @@ impl Tunnel {
         let open = Open::new(&open);
         let (mut client, mut workspace) = (TokioIo::new(client), TokioIo::new(workspace));
         tokio::select! {
-            result = copy(&mut client, &mut workspace, idle) => {
+            result = copy(&mut client, &mut workspace, &activity, idle) => {
                 if let Err(error) = result {
                     debug!(%error, "websocket broke off");
                 }
@@ -65,6 +69,7 @@ impl Tunnel {
 async fn copy(
     client: &mut TokioIo<Upgraded>,
     workspace: &mut TokioIo<Upgraded>,
+    activity: &Activity,
     idle: Option<Duration>,
 ) -> io::Result<()> {
     let (mut up, mut down) = (Half::default(), Half::default());
@@ -82,6 +87,9 @@ async fn copy(
         let moved = std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved);
         if moved {
             last = Instant::now();
+        }
+        if std::mem::take(&mut up.used) | std::mem::take(&mut down.used) {
+            activity.note();
         }
         // A peer that has said its last word waits for the other's, but not for ever.
         let half_closed = upwards.is_ready() || downwards.is_ready();
@@ -112,6 +120,8 @@ struct Half {
     state: State,
     unflushed: bool,
     moved: bool,
+    /// Something moved that is more than a sign of life.
+    used: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +185,7 @@ impl Half {
         let mut buffer = ReadBuf::new(&mut self.buffer);
         ready!(reader.poll_read(context, &mut buffer))?;
         (self.from, self.to) = (0, buffer.filled().len());
+        self.used |= !buffer.filled().is_empty() && !is_heartbeat(buffer.filled());
         self.moved = true;
         if self.to == 0 {
             self.state = State::Ending;

@@ -9,7 +9,7 @@ use super::head::Head;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::refusal::Refusal;
-use crate::routes::{Endpoint, Route};
+use crate::routes::{Endpoint, Resource, Route};
 use crate::session::Session;
 use crate::token::Scope;
 
@@ -147,7 +147,10 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::Device
         | Endpoint::Admin
         | Endpoint::ApiAuthorize => Needs::Person,
-        Endpoint::ApiUser | Endpoint::ApiUsers(_) | Endpoint::ApiSessions(_) => Needs::Anybody,
+        Endpoint::Api(path) => match path.resource {
+            Resource::Health | Resource::OpenApi => Needs::Nobody,
+            _ => Needs::Anybody,
+        },
         Endpoint::Login
         | Endpoint::Callback(_)
         | Endpoint::Logout
@@ -155,6 +158,7 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::FrontchannelLogout
         | Endpoint::Logo
         | Endpoint::ApiRoot
+        | Endpoint::Health
         | Endpoint::ApiToken
         | Endpoint::ApiDevice
         | Endpoint::CspReport => Needs::Nobody,

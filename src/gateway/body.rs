@@ -1,9 +1,12 @@
 //! The body of a response: a page of ours, or the workspace's as it comes.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use hyper::body::{Frame, SizeHint};
 
 use crate::forward::{BoxError, ForwardedBody};
@@ -15,12 +18,22 @@ pub enum Body {
     Full(Option<Bytes>),
     /// Straight from the workspace.
     Forwarded(ForwardedBody),
+    /// What is told as it happens.
+    Events(Events),
 }
+
+/// A body whose end is not there yet.
+pub struct Events(BoxStream<'static, Bytes>);
 
 impl Body {
     /// No bytes.
     pub const fn empty() -> Self {
         Self::Full(None)
+    }
+
+    /// These, as they come.
+    pub fn events(events: BoxStream<'static, Bytes>) -> Self {
+        Self::Events(Events(events))
     }
 
     /// These bytes.
@@ -40,6 +53,9 @@ impl hyper::body::Body for Body {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Forwarded(body) => Pin::new(body).poll_frame(cx),
+            Self::Events(Events(events)) => {
+                events.poll_next_unpin(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -47,6 +63,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Forwarded(body) => body.is_end_stream(),
+            Self::Events(_) => false,
         }
     }
 
@@ -56,6 +73,13 @@ impl hyper::body::Body for Body {
                 bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
             ),
             Self::Forwarded(body) => body.size_hint(),
+            Self::Events(_) => SizeHint::default(),
         }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
     }
 }

@@ -55,6 +55,7 @@ impl Gateway {
         // Whatever a program is known by here never reaches the container.
         let pass = self.pass(caller, &ready);
         let said = pass.as_ref().or(ready.authorization.as_ref());
+        ready.activity.note();
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
@@ -62,6 +63,7 @@ impl Gateway {
             authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
             prefix: None,
             lifeline: &rights.lifeline,
+            activity: &ready.activity,
             worker: connection.worker,
         };
         if let Some((path, pool)) =

@@ -9,17 +9,16 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracing::debug;
 
 use super::authorize::Permit;
 use super::caller::Caller;
 use super::form::{self, Form};
 use super::page::json;
 use super::refusal::Refusal;
-use super::{Body, Gateway, empty, see_other};
+use super::{Body, Gateway, see_other};
 use crate::clock::Timestamp;
 use crate::config::{HubLogin, Mode};
-use crate::routes::{Endpoint, Route};
+use crate::routes::{Endpoint, Resource, Route};
 use crate::seal::{hex, random_text, sha256};
 use crate::server_name::ServerName;
 use crate::session::SessionId;
@@ -30,7 +29,7 @@ use crate::workspace::{Ready, State};
 
 /// Announced to containers. All of JupyterHub 2 to 6 use the same endpoints; an image of another major version warns
 /// in its log and goes on.
-const VERSION: &str = "5.4.6";
+pub(super) const VERSION: &str = "5.4.6";
 
 /// How long a code can be redeemed, in seconds: a container does it at once.
 pub(super) const CODE_LIFETIME: u64 = 60;
@@ -64,10 +63,13 @@ impl Gateway {
             Ok(Route::Own(Endpoint::ApiToken)) if request.method() == Method::POST => {
                 self.api_token(request).await
             }
-            Ok(Route::Own(Endpoint::ApiUser)) => self.api_user(request.headers()),
-            Ok(Route::Own(Endpoint::ApiUsers(rest))) if request.method() == Method::POST => {
-                self.api_activity(rest, request).await
-            }
+            Ok(Route::Own(Endpoint::Api(path))) => match path.resource {
+                Resource::Caller => self.api_user(request.headers()),
+                Resource::Activity if request.method() == Method::POST => {
+                    self.api_activity(path.name, request).await
+                }
+                _ => Err(Refusal::NotFound),
+            },
             Ok(_) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::BadPath),
         }
@@ -205,29 +207,14 @@ impl Gateway {
     }
 
     /// A container says when it was last used.
-    async fn api_activity(&self, rest: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let owner = rest.strip_suffix("/activity").and_then(|name| UserName::from_path_segment(name).ok());
-        let Some(name) = owner else { return Err(Refusal::NotFound) };
+    async fn api_activity(&self, owner: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let name = UserName::from_path_segment(owner).map_err(|_no_name| Refusal::NoSuch("user"))?;
         let token = token(request.headers()).unwrap_or_default();
         let mut theirs = self.0.workspaces.of(&name).into_iter();
         let Some(id) = theirs.find(|id| self.0.workspaces.holds_token(id, token)) else {
             return Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         };
-        let body: Value = serde_json::from_slice(&form::read(request).await?)
-            .map_err(|_not_json| Refusal::BadRequest("not JSON"))?;
-        if body.get("last_activity").and_then(Value::as_str).is_none() {
-            return Err(Refusal::BadRequest("no last_activity"));
-        }
-        let servers = body.get("servers").and_then(Value::as_object);
-        if let Some(other) =
-            servers.and_then(|servers| servers.keys().find(|name| **name != *id.server.as_str()))
-        {
-            let message = format!("No such server '{other}' for user {name}");
-            return Ok(json(StatusCode::BAD_REQUEST, &json!({ "status": 400, "message": message })));
-        }
-        self.0.workspaces.note_activity(&id, self.0.clock.now());
-        debug!(workspace = %id, "activity reported");
-        Ok(empty(StatusCode::OK))
+        self.take_report(&form::read(request).await?, &name, |of| *of == id)
     }
 
     fn seal_grant(

@@ -44,6 +44,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tracing::Level;
 
+use self::api::activity::Reported;
 use self::authorize::{Permit, Target, authorize};
 use self::bearers::Bearers;
 use self::caller::Caller;
@@ -128,6 +129,8 @@ struct Own {
     logouts: Semaphore,
     bearers: Bearers,
     device_logins: DeviceLogins,
+    /// When users were active, as they say.
+    reported: Reported,
     request_base: u64,
     requests: AtomicU64,
 }
@@ -153,6 +156,7 @@ impl Gateway {
             logouts: Semaphore::new(LOGOUTS),
             bearers: Bearers::new(parts.clock.clone()),
             device_logins: DeviceLogins::new(parts.clock.clone()),
+            reported: Reported::default(),
             request_base: u64::from_ne_bytes(random()),
             requests: AtomicU64::new(0),
         };
@@ -279,10 +283,9 @@ impl Gateway {
             Endpoint::Device => self.device(connection, request, permit).await,
             Endpoint::ApiDevice => self.api_device(connection, request, at).await,
             Endpoint::ApiToken => self.api_device_token(request).await,
-            Endpoint::ApiUser => self.api_own(request, permit),
-            Endpoint::ApiUsers(rest) => self.api_users(request, permit, rest).await,
+            Endpoint::Api(path) => self.api(request, permit, at, path).await,
+            Endpoint::Health => Ok(empty(StatusCode::OK)),
             Endpoint::Admin => self.admin(request, permit).await,
-            Endpoint::ApiSessions(id) => self.api_sessions(request, permit, id).await,
         }
     }
 

@@ -1,11 +1,14 @@
 //! Why a request got no answer from a workspace: status, page, log level and label of each. The only place that
 //! knows status codes.
 
+mod start;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::Level;
 
+use self::start::failure_words;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::stopped::Stopped;
@@ -40,6 +43,8 @@ pub(super) enum Refusal {
     NotYours,
     #[error("there is nothing here")]
     NotFound,
+    #[error("no such {0}")]
+    NoSuch(&'static str),
     #[error("the login has expired, or began in another browser")]
     LoginLost,
     #[error("one login follows another, and none lasts")]
@@ -127,7 +132,13 @@ impl Refusal {
         if let Self::Stopped(stopped) = self {
             return stopped.answer();
         }
-        json!({ "status": status, "message": self.words().title })
+        let message = match self {
+            // For programs' makers; people never see them.
+            Self::BadRequest(what) => (*what).to_owned(),
+            Self::NoSuch(what) => format!("No such {what}"),
+            refusal => refusal.words().title.to_owned(),
+        };
+        json!({ "status": status, "message": message })
     }
 
     /// A new refusal needs a row here, and its words below.
@@ -143,7 +154,7 @@ impl Refusal {
             Self::LoginRequired { .. } => Row::quiet(S::UNAUTHORIZED, "login_required", LOGIN),
             Self::CrossSite => Row::quiet(S::FORBIDDEN, "cross_site", FRONT),
             Self::NotYours => Row::quiet(S::FORBIDDEN, "not_yours", FRONT),
-            Self::NotFound => Row::quiet(S::NOT_FOUND, "not_found", FRONT),
+            Self::NotFound | Self::NoSuch(_) => Row::quiet(S::NOT_FOUND, "not_found", FRONT),
             Self::LoginLost => Row::quiet(S::BAD_REQUEST, "login_lost", LOGIN),
             Self::LoginLoop { .. } => Row::quiet(S::BAD_REQUEST, "login_loop", LOGIN).warn(None),
             Self::Outage => Row::quiet(S::SERVICE_UNAVAILABLE, "outage", FRONT),
@@ -219,7 +230,7 @@ impl Refusal {
                 "You are signed in, but this address belongs to somebody else.",
                 "Go to your own server from the front page.",
             ),
-            Self::NotFound => words(
+            Self::NotFound | Self::NoSuch(_) => words(
                 "There is nothing here",
                 "This hub has no page at this address.",
                 "Start again from the front page.",
@@ -447,27 +458,6 @@ fn server_words(error: &ServerError) -> Words {
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
-}
-
-fn failure_words(failure: &Failure, image: &str) -> String {
-    use crate::spawner::SpawnError;
-    use crate::workspace::StartError;
-    match &failure.error {
-        StartError::Spawn(SpawnError::Unreachable { .. }) => {
-            "The container service of this hub does not answer. You stay signed in.".to_owned()
-        }
-        StartError::Spawn(SpawnError::Pull { .. }) => {
-            format!("The image {image} is not on this hub, and could not be fetched.")
-        }
-        StartError::Spawn(SpawnError::Ended { out_of_memory: true, .. }) => {
-            "It used more memory than it is allowed, and was ended.".to_owned()
-        }
-        StartError::Spawn(SpawnError::Ended { .. }) => "It ended while it was starting.".to_owned(),
-        StartError::Timeout { after } => format!("It did not answer within {} seconds.", after.as_secs()),
-        StartError::Spawn(_) | StartError::NoHubApi { .. } | StartError::NoCommand { .. } => {
-            "This hub could not make it as it is configured.".to_owned()
-        }
-    }
 }
 
 impl From<BearerError> for Refusal {

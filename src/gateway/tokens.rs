@@ -131,7 +131,7 @@ impl Gateway {
             value: String::new(),
             length: Note::MAX_CHARACTERS,
         }];
-        inputs.extend(self.grantable(session).iter().map(choice));
+        inputs.extend(self.grantable(session).iter().filter(|scope| !scope.is_part()).map(choice));
         inputs.push(Input::Select { name: "lifetime", label: "It lives for", options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)
     }

@@ -74,6 +74,11 @@ pub(super) struct Fresh {
 }
 
 impl Session {
+    /// When it was last used.
+    pub fn last_seen(&self) -> Timestamp {
+        self.last_seen.load(Ordering::Relaxed)
+    }
+
     pub(super) fn new(fresh: Fresh) -> Self {
         let ended = CancellationToken::new();
         let Fresh { user, identity, tokens, .. } = fresh;

@@ -1,6 +1,7 @@
 //! What the provider last said of each person.
 
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, decode, failed, timestamp};
 use crate::clock::Timestamp;
@@ -42,20 +43,29 @@ impl Store {
         Ok(sealed.flatten())
     }
 
+    /// Whoever has this name here.
+    pub async fn person(&self, name: &UserName) -> Result<Option<PersonRow>, StoreError> {
+        let failed = failed("looking a user up");
+        let query = sqlx::query("SELECT name, issuer, subject, created FROM users WHERE name = ?");
+        let row = query.bind(name.as_str()).fetch_optional(&self.pool).await.map_err(failed)?;
+        row.as_ref().map(person).transpose().map_err(failed)
+    }
+
+    /// What was kept of everybody, by name; a row that cannot be read is left out.
+    pub async fn identities(&self) -> Result<Vec<(PersonRow, String)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT name, issuer, subject, created, identity FROM users WHERE identity IS NOT NULL ORDER BY name",
+        );
+        let rows = query.fetch_all(&self.pool).await.map_err(failed("listing users"))?;
+        let read = |row: &SqliteRow| Ok::<_, sqlx::Error>((person(row)?, row.try_get("identity")?));
+        Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
+    }
+
     /// Everybody who has a name here, by name.
     pub async fn people(&self) -> Result<Vec<PersonRow>, StoreError> {
         let failed = failed("listing users");
         let query = sqlx::query("SELECT name, issuer, subject, created FROM users ORDER BY name");
         let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        let person = |row: &sqlx::sqlite::SqliteRow| {
-            let name: String = row.try_get("name")?;
-            Ok(PersonRow {
-                name: UserName::parse(&name).map_err(decode)?,
-                issuer: row.try_get("issuer")?,
-                subject: row.try_get("subject")?,
-                created: timestamp(row, "created")?,
-            })
-        };
         rows.iter().map(person).collect::<Result<_, _>>().map_err(failed)
     }
 
@@ -84,4 +94,14 @@ impl Store {
         let unreadable = |error| failed("reading a user's name")(decode(error));
         name.map(parse).transpose().map_err(unreadable)
     }
+}
+
+fn person(row: &SqliteRow) -> Result<PersonRow, sqlx::Error> {
+    let name: String = row.try_get("name")?;
+    Ok(PersonRow {
+        name: UserName::parse(&name).map_err(decode)?,
+        issuer: row.try_get("issuer")?,
+        subject: row.try_get("subject")?,
+        created: timestamp(row, "created")?,
+    })
 }

@@ -7,27 +7,58 @@ use thiserror::Error;
 use crate::user::{User, UserName};
 
 /// One thing that a token may do.
+///
+/// JupyterHub's scopes reach everybody unless a filter narrows them. Here four do not, because most tokens are for their
+/// owner's own things: `access:servers`, `servers`, `read:users` and `tokens`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Reach the owner's workspace.
+    /// Reach the owner's workspaces.
     AccessServers,
-    /// Start and stop it.
+    /// Start and stop them, and see how they are.
     Servers,
     /// Read what the hub knows of the owner.
     ReadUsers,
     /// List, make and revoke the owner's tokens.
     Tokens,
+    /// See how the owner's workspaces are: a part of `servers` and of `read:users`, as the next two are of `servers`.
+    ReadOwnServers,
+    /// Start the owner's workspaces.
+    StartOwnServers,
+    /// Stop the owner's workspaces.
+    DeleteOwnServers,
+    /// Say when the owner was active.
+    OwnActivity,
     /// See everybody. Of administrators only, as all that follow.
     ListUsers,
     /// Manage everybody.
     AdminUsers,
     /// End everybody's sessions.
     AdminSessions,
+    /// Start and stop everybody's workspaces.
+    AdminServers,
+    /// See how everybody's workspaces are.
+    ReadServers,
+    /// Start everybody's workspaces.
+    StartServers,
+    /// Stop everybody's workspaces.
+    DeleteServers,
+    /// See when everybody was active.
+    ReadActivity,
+    /// Say when somebody was active.
+    Activity,
+    /// See who is in which group.
+    ReadGroups,
+    /// Read what the hub is made of.
+    ReadHub,
+    /// See where requests go.
+    Proxy,
+    /// Stop the hub.
+    Shutdown,
 }
 
 /// A set of scopes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scopes(u8);
+pub struct Scopes(u32);
 
 /// A text that names no scope.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -36,14 +67,28 @@ pub struct UnknownScope;
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 21] = [
         Self::AccessServers,
         Self::Servers,
         Self::ReadUsers,
         Self::Tokens,
+        Self::ReadOwnServers,
+        Self::StartOwnServers,
+        Self::DeleteOwnServers,
+        Self::OwnActivity,
         Self::ListUsers,
         Self::AdminUsers,
         Self::AdminSessions,
+        Self::AdminServers,
+        Self::ReadServers,
+        Self::StartServers,
+        Self::DeleteServers,
+        Self::ReadActivity,
+        Self::Activity,
+        Self::ReadGroups,
+        Self::ReadHub,
+        Self::Proxy,
+        Self::Shutdown,
     ];
 
     /// As it is written.
@@ -53,9 +98,23 @@ impl Scope {
             Self::Servers => "servers",
             Self::ReadUsers => "read:users",
             Self::Tokens => "tokens",
+            Self::ReadOwnServers => "read:servers!user",
+            Self::StartOwnServers => "start:servers!user",
+            Self::DeleteOwnServers => "delete:servers!user",
+            Self::OwnActivity => "users:activity!user",
             Self::ListUsers => "list:users",
             Self::AdminUsers => "admin:users",
             Self::AdminSessions => "admin:sessions",
+            Self::AdminServers => "admin:servers",
+            Self::ReadServers => "read:servers",
+            Self::StartServers => "start:servers",
+            Self::DeleteServers => "delete:servers",
+            Self::ReadActivity => "read:users:activity",
+            Self::Activity => "users:activity",
+            Self::ReadGroups => "read:groups",
+            Self::ReadHub => "read:hub",
+            Self::Proxy => "proxy",
+            Self::Shutdown => "shutdown",
         }
     }
 
@@ -66,44 +125,80 @@ impl Scope {
             Self::Servers => "start and stop your server",
             Self::ReadUsers => "read what this hub knows of you",
             Self::Tokens => "list, make and revoke your tokens",
+            Self::ReadOwnServers => "see how your server is",
+            Self::StartOwnServers => "start your server",
+            Self::DeleteOwnServers => "stop your server",
+            Self::OwnActivity => "say when you were active",
             Self::ListUsers => "see all users",
-            Self::AdminUsers => "manage other users and their servers",
+            Self::AdminUsers => "manage other users: what is known of them, their tokens",
             Self::AdminSessions => "end other users' sessions",
+            Self::AdminServers => "start and stop other users' servers",
+            Self::ReadServers => "see how other users' servers are",
+            Self::StartServers => "start other users' servers",
+            Self::DeleteServers => "stop other users' servers",
+            Self::ReadActivity => "see when other users were active",
+            Self::Activity => "say when other users were active",
+            Self::ReadGroups => "see who is in which group",
+            Self::ReadHub => "read what this hub is made of",
+            Self::Proxy => "see where requests go",
+            Self::Shutdown => "stop this hub",
         }
     }
 
     /// Whether it reaches beyond the owner: it holds only while they are an administrator.
     pub fn is_admin(self) -> bool {
-        match self {
-            Self::AccessServers | Self::Servers | Self::ReadUsers | Self::Tokens => false,
-            Self::ListUsers | Self::AdminUsers | Self::AdminSessions => true,
-        }
+        self.bit() > Scopes::OWN.0
     }
 
-    /// Reads one scope of `owner`. JupyterHub's filters `!user` and `!user=<owner>` say what is so anyway.
+    /// Whether another scope of the owner's holds it: people choose the whole.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::ReadOwnServers | Self::StartOwnServers | Self::DeleteOwnServers)
+    }
+
+    /// Reads one scope of `owner`. JupyterHub's filters `!user` and `!user=<owner>` make a scope that reaches everybody
+    /// one of the owner's; of the others they say what is so anyway.
     fn parse(text: &str, owner: Option<&UserName>) -> Result<Self, UnknownScope> {
-        let (name, filter) = text.split_once('!').map_or((text, None), |(name, filter)| (name, Some(filter)));
-        let scope = Self::ALL.into_iter().find(|scope| scope.name() == name).ok_or(UnknownScope)?;
-        let own = match filter {
-            None => true,
-            Some("user") => !scope.is_admin(),
-            Some(filter) => {
+        let (name, own) = match text.split_once('!') {
+            None => (text, false),
+            Some((name, "user")) => (name, true),
+            Some((name, filter)) => {
                 let whose = filter.strip_prefix("user=");
-                !scope.is_admin() && whose.is_some() && whose == owner.map(UserName::as_str)
+                let own = whose.is_some() && whose == owner.map(UserName::as_str);
+                (name, if own { true } else { return Err(UnknownScope) })
             }
         };
-        if own { Ok(scope) } else { Err(UnknownScope) }
+        let is_it = |scope: &Self| {
+            let (written, narrow) =
+                scope.name().split_once('!').map_or((scope.name(), false), |(n, _)| (n, true));
+            written == name && if own { !scope.is_admin() } else { !narrow }
+        };
+        Self::ALL.into_iter().find(is_it).ok_or(UnknownScope)
     }
 
-    fn bit(self) -> u8 {
+    /// Those of everybody are below those of administrators.
+    const fn bit(self) -> u32 {
         match self {
             Self::AccessServers => 1,
             Self::Servers => 1 << 1,
             Self::ReadUsers => 1 << 2,
             Self::Tokens => 1 << 3,
-            Self::ListUsers => 1 << 4,
-            Self::AdminUsers => 1 << 5,
-            Self::AdminSessions => 1 << 6,
+            Self::ReadOwnServers => 1 << 4,
+            Self::StartOwnServers => 1 << 5,
+            Self::DeleteOwnServers => 1 << 6,
+            Self::OwnActivity => 1 << 7,
+            Self::ListUsers => 1 << 8,
+            Self::AdminUsers => 1 << 9,
+            Self::AdminSessions => 1 << 10,
+            Self::AdminServers => 1 << 11,
+            Self::ReadServers => 1 << 12,
+            Self::StartServers => 1 << 13,
+            Self::DeleteServers => 1 << 14,
+            Self::ReadActivity => 1 << 15,
+            Self::Activity => 1 << 16,
+            Self::ReadGroups => 1 << 17,
+            Self::ReadHub => 1 << 18,
+            Self::Proxy => 1 << 19,
+            Self::Shutdown => 1 << 20,
         }
     }
 }
@@ -112,6 +207,12 @@ impl Scopes {
     /// None.
     pub const NONE: Self = Self(0);
 
+    /// Those of everybody, about what is their own.
+    const OWN: Self = Self((Scope::OwnActivity.bit() << 1) - 1);
+
+    /// Those, and those of administrators.
+    const ALL: Self = Self((Scope::Shutdown.bit() << 1) - 1);
+
     /// What whoever does not choose gets: to work with their own server. Not to make tokens.
     pub fn ordinary() -> Self {
         [Scope::AccessServers, Scope::Servers, Scope::ReadUsers].into_iter().collect()
@@ -119,7 +220,7 @@ impl Scopes {
 
     /// All that `user` could give away now.
     pub fn of(user: &User) -> Self {
-        Scope::ALL.into_iter().filter(|scope| user.admin || !scope.is_admin()).collect()
+        if user.admin { Self::ALL } else { Self::OWN }
     }
 
     /// Reads the scopes of `owner`; one that is not known is refused, not left out.
@@ -133,6 +234,16 @@ impl Scopes {
     /// Whether `scope` is among them.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
+    }
+
+    /// Whether one of `scopes` is among them.
+    pub fn contains_any(self, scopes: &[Scope]) -> bool {
+        scopes.iter().any(|scope| self.contains(*scope))
+    }
+
+    /// Whether it may do anything to what is not its owner's.
+    pub fn reaches_others(self) -> bool {
+        self.0 > Self::OWN.0
     }
 
     /// Whether there is none.
@@ -188,8 +299,15 @@ mod tests {
         for scope in Scope::ALL {
             assert_eq!(parse(scope.name()), Ok([scope].into_iter().collect()));
         }
-        for own in ["access:servers!user", "access:servers!user=alice"] {
-            assert_eq!(parse(own), Ok([Scope::AccessServers].into_iter().collect()), "{own}");
+        for (own, scope) in [
+            ("access:servers!user", Scope::AccessServers),
+            ("access:servers!user=alice", Scope::AccessServers),
+            ("start:servers", Scope::StartServers),
+            ("start:servers!user", Scope::StartOwnServers),
+            ("start:servers!user=alice", Scope::StartOwnServers),
+            ("users:activity!user", Scope::OwnActivity),
+        ] {
+            assert_eq!(parse(own), Ok([scope].into_iter().collect()), "{own}");
         }
         for unknown in [
             "",
@@ -204,6 +322,9 @@ mod tests {
             "access:servers!user!user",
             "admin:users!user",
             "list:users!user=alice",
+            "start:servers!user=bob",
+            "start:servers!server=alice/",
+            "shutdown!user",
             "read:users,servers",
         ] {
             assert_eq!(parse(unknown), Err(UnknownScope), "{unknown}");
@@ -221,7 +342,10 @@ mod tests {
             cpu: None,
         };
         assert!(Scopes::of(&user(false)).iter().all(|scope| !scope.is_admin()));
-        assert!(Scope::ALL.into_iter().all(|scope| Scopes::of(&user(true)).contains(scope)));
+        assert_eq!(Scopes::of(&user(true)), Scope::ALL.into_iter().collect());
+        let own = Scope::ALL.into_iter().filter(|scope| !scope.is_admin()).collect();
+        assert_eq!(Scopes::of(&user(false)), own);
+        assert!(!Scopes::of(&user(false)).reaches_others() && Scope::Shutdown.is_admin());
         assert!(Scopes::ordinary().within(Scopes::of(&user(false))));
         assert!(!Scopes::of(&user(true)).within(Scopes::of(&user(false))));
         assert!(!Scopes::ordinary().contains(Scope::Tokens));

@@ -9,20 +9,19 @@ mod state;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::{DashMap, DashSet};
 use foldhash::fast::RandomState;
 use http::HeaderValue;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Mode};
-use crate::forward::{Forwarder, Pool};
+use crate::forward::{Activity, Forwarder, Pool};
 use crate::logging::cause;
 use crate::metrics::{Metrics, State as StateLabel};
 use crate::seal::{Sealer, random_text};
@@ -58,6 +57,9 @@ struct Shared {
     starting: Mutex<HashMap<WorkspaceId, Arc<str>>>,
     access_tokens: AccessTokens,
     named: NamedServers,
+    /// Named ones that are to be taken away from their owners when they have stopped.
+    leaving: DashSet<WorkspaceId>,
+    clock: Clock,
 }
 
 /// What a [`Workspaces`] is made of.
@@ -77,6 +79,8 @@ pub struct Parts {
     pub public: Url,
     /// Which have names.
     pub named: NamedServers,
+    /// Says when they are used.
+    pub clock: Clock,
     /// Counts them.
     pub metrics: Metrics,
     /// Runs starts.
@@ -101,6 +105,8 @@ impl Workspaces {
             starting: Mutex::default(),
             access_tokens: AccessTokens::new(),
             named: parts.named,
+            leaving: DashSet::new(),
+            clock: parts.clock,
         }))
     }
 
@@ -211,7 +217,30 @@ impl Workspaces {
             }
             workspaces.0.states.remove(&id);
             workspaces.count();
+            if workspaces.0.leaving.remove(&id).is_some() {
+                workspaces.leave(&id).await;
+            }
         });
+    }
+
+    /// Stops a named workspace, if it runs, and takes it away from its owner when it has stopped. Answers whether that
+    /// has happened.
+    pub async fn stop_and_remove(&self, id: &WorkspaceId) -> Result<bool, ServerError> {
+        self.0.leaving.insert(id.clone());
+        self.stop(id);
+        match self.state(id) {
+            Some(State::Stopping) => return Ok(false),
+            Some(State::Starting(_) | State::Ready(_) | State::Failing(_)) | None => {}
+        }
+        self.0.leaving.remove(id);
+        self.remove_server(id).await.map(|()| true)
+    }
+
+    async fn leave(&self, id: &WorkspaceId) {
+        match self.remove_server(id).await {
+            Ok(()) => info!(event = "server_removed", workspace = %id, "a named server was removed"),
+            Err(error) => warn!(workspace = %id, error = cause(&error), "cannot remove a named server"),
+        }
     }
 
     /// A connection to a ready workspace failed: find out whether it still runs.
@@ -220,10 +249,10 @@ impl Workspaces {
         self.0.tasks.spawn(async move { workspaces.verify(&ready.id, &ready.instance).await });
     }
 
-    /// A workspace said that it was used.
-    pub fn note_activity(&self, id: &WorkspaceId, now: Timestamp) {
+    /// Somebody says that a workspace was used at that time.
+    pub fn note_activity(&self, id: &WorkspaceId, when: Timestamp) {
         if let Some(State::Ready(ready)) = self.state(id) {
-            ready.last_activity.fetch_max(now, Ordering::Relaxed);
+            ready.activity.note_at(when);
         }
     }
 
@@ -348,7 +377,8 @@ impl Workspaces {
             profile: running.profile,
             mode: running.mode,
             since: Instant::now(),
-            last_activity: AtomicU64::new(0),
+            started: self.0.clock.now(),
+            activity: Activity::new(self.0.clock.clone()),
         }
     }
 

@@ -1,7 +1,6 @@
 //! How a workspace is, and why it could not be started.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -9,8 +8,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::doors::Doors;
+use crate::clock::Timestamp;
 use crate::config::Mode;
-use crate::forward::Pool;
+use crate::forward::{Activity, Pool};
 use crate::spawner::{Phase, SpawnError, WorkspaceId};
 
 /// How a workspace is. None at all: it does not run.
@@ -58,8 +58,10 @@ pub struct Ready {
     pub user: HeaderValue,
     /// When hubgate came to know it.
     pub since: Instant,
-    /// When it last said that it was used; 0: never.
-    pub last_activity: AtomicU64,
+    /// The same in wall time.
+    pub started: Timestamp,
+    /// When it was last used: what went through hubgate, and what it said itself.
+    pub activity: Arc<Activity>,
 }
 
 /// A start that failed.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hubgate::clock::Clock;
 use hubgate::config::{self, Escape};
 use hubgate::forward::Forwarder;
 use hubgate::metrics::Metrics;
@@ -100,6 +101,7 @@ async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metric
         sealer: Arc::new(Sealer::new(&[7; 32])),
         public: "https://hub.example".parse().unwrap(),
         named: NamedServers::new(Store::in_memory().await.unwrap(), 0),
+        clock: Clock::system(),
         metrics: metrics.clone(),
         tasks,
     })

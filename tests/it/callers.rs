@@ -168,7 +168,7 @@ async fn a_token_opens_what_its_scopes_name_and_nothing_else() {
     let mut alice = hub.signed_in("alice").await;
     let asks = [
         ("GET", "/user/alice/x", "access:servers"),
-        ("GET", "/hub/api/users/alice", "read:users"),
+        ("GET", "/hub/api/users/alice/sessions", "read:users"),
         ("POST", "/hub/api/users/alice/server", "servers"),
         ("GET", "/hub/api/users/alice/tokens", "tokens"),
         ("POST", "/hub/api/users/alice/tokens", "tokens"),
@@ -482,7 +482,7 @@ async fn a_program_starts_and_stops_its_owners_server() {
         "a program that only looks starts nothing"
     );
     let bad = call(&hub, "POST", "/hub/api/users/alice/server", &token, "{\"profile\": \"evil\"}").await;
-    assert_eq!(bad.status, 400, "{}", bad.text());
+    assert_eq!(bad.status, 403, "{}", bad.text());
     assert_eq!(call(&hub, "POST", "/hub/api/users/alice/server", &token, "not json").await.status, 400);
     assert_eq!(call(&hub, "POST", "/hub/api/users/bob/server", &token, "").await.status, 404);
     hub.run_workspace("alice").await;

@@ -33,6 +33,7 @@ mod ports;
 mod providers;
 mod reload;
 mod renewals;
+mod rest;
 mod servers;
 mod service;
 mod session;

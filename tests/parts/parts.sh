@@ -9,6 +9,10 @@ keycloak_version=26.7.4
 keycloak_sha256=04823c336b797a7e18889a44262a7a64e6bf624cbbcc518c85e2622176ff2eee
 keycloak_home=$cache/keycloak-$keycloak_version
 
+# Clients of the REST API, with all that they need, in exact versions.
+clients=$parts/clients.txt
+clients_home=$cache/clients-$(sha256sum "$clients" | cut -c1-12)
+
 lab_image=hubgate-test/lab:1
 singleuser_image=hubgate-test/singleuser:1
 systemd_image=hubgate-test/systemd:1

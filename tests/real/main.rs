@@ -9,6 +9,7 @@
 )]
 
 mod browser;
+mod clients;
 mod connect;
 mod docker;
 mod hub;

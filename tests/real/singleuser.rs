@@ -34,8 +34,6 @@ struct Version {
     port: u16,
 }
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
-
 /// How the container learns who opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -229,18 +227,14 @@ impl Day<'_> {
     }
 
     async fn uses_a_terminal(&mut self) {
-        let mut socket = self.opens_a_terminal().await;
-        socket.send(Message::text(json!(["stdin", "echo $((6*7))-echo\r"]).to_string())).await.unwrap();
-        until_said(&mut socket, "42-echo").await;
-    }
-
-    async fn opens_a_terminal(&mut self) -> Socket {
         let terminals = self.api("terminals");
         let made = self.fetch("POST", &terminals, &Value::Null).await;
         assert_eq!(made.status, 200, "{}", made.text());
         let made: Value = serde_json::from_slice(&made.body).unwrap();
         let path = format!("{}/terminals/websocket/{}", self.base, made["name"].as_str().unwrap());
-        self.socket(&path, &self.hub.origin()).await.unwrap()
+        let mut socket = self.socket(&path, &self.hub.origin()).await.unwrap();
+        socket.send(Message::text(json!(["stdin", "echo $((6*7))-echo\r"]).to_string())).await.unwrap();
+        until_said(&mut socket, "42-echo").await;
     }
 
     async fn runs_a_kernel(&mut self) {
@@ -271,7 +265,7 @@ impl Day<'_> {
     }
 
     /// Opens a websocket as a page of this origin does; or the status that refuses it.
-    async fn socket(&self, path: &str, origin: &str) -> Result<Socket, u16> {
+    async fn socket(&self, path: &str, origin: &str) -> Result<WebSocketStream<TlsStream<TcpStream>>, u16> {
         use tokio_tungstenite::tungstenite::Error;
         let host = self.browser.host();
         let mut request = format!("wss://{host}{path}").into_client_request().unwrap();
@@ -346,7 +340,6 @@ impl Day<'_> {
     }
 
     async fn signs_out(&mut self) {
-        let mut socket = self.opens_a_terminal().await;
         let before = self.browser.clone();
         let logout = format!("{}/logout", self.base);
         let answer = self.browser.open(&logout).await;
@@ -360,8 +353,6 @@ impl Day<'_> {
         let mut before = before;
         let answer = before.fetch("GET", &contents, b"").await;
         assert_eq!(answer.status, 401, "with all cookies that there were: {}", answer.text());
-        let end = async { while let Some(Ok(_)) = socket.next().await {} };
-        tokio::time::timeout(PATIENCE, end).await.expect("the terminal's websocket ends, too");
     }
 }
 
@@ -382,7 +373,7 @@ async fn fetch(browser: &mut Client, method: &str, path: &str, xsrf: &str, body:
     browser.send(method, path, headers, body.as_bytes()).await
 }
 
-async fn until_said(socket: &mut Socket, wanted: &str) {
+async fn until_said(socket: &mut WebSocketStream<TlsStream<TcpStream>>, wanted: &str) {
     let mut said = String::new();
     let whole = async {
         while let Some(message) = socket.next().await {

@@ -2,7 +2,8 @@ use http::header::EXPECT;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::forward::Lifeline;
+use crate::clock::Clock;
+use crate::forward::{Activity, Lifeline};
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let field = |(name, value): &(&'static str, &str)| {
@@ -21,6 +22,7 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
         authorization: Authorization::Kept,
         prefix: None,
         lifeline: &Lifeline::new(CancellationToken::new()),
+        activity: &Activity::new(Clock::manual(0)),
         worker: 0,
     };
     let authority = authority.map(|authority| authority.parse().unwrap());

@@ -1,185 +1,113 @@
-//! The REST API of the public listeners, for programs in a user's name, in JupyterHub's forms and status codes: the
-//! user, their server, their tokens. What containers ask is in `jupyterhub`.
+//! The REST API of the public listeners, in JupyterHub's forms and status codes: users, their servers and tokens, and
+//! what administrators see of the hub. What containers ask is in `jupyterhub`.
 
+mod access;
+pub(in crate::gateway) mod activity;
+mod groups;
+mod hub;
+mod model;
+mod page;
+mod progress;
+mod servers;
 mod sessions;
 mod tokens;
+mod users;
 
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
-
+use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use self::access::known;
 use super::authorize::Permit;
-use super::caller::Caller;
+use super::hosts::Origin;
 use super::page::json;
-use super::program::ProgramRefusal;
 use super::refusal::Refusal;
 use super::{Body, Gateway, empty, form};
-use crate::clock::Timestamp;
-use crate::token::Scope;
+use crate::clock::{Timestamp, utc};
+use crate::routes::{ApiPath, Resource};
+use crate::server_name::ServerName;
+use crate::spawner::WorkspaceId;
 use crate::user::UserName;
-use crate::workspace::State;
-
-/// What may be said about a start.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct StartOptions {
-    profile: Option<String>,
-}
 
 impl Gateway {
-    /// `/hub/api/user`: who calls. Everybody who is known may ask that much.
-    pub(super) fn api_own(
+    /// Whatever is below `/hub/api` on the public listeners, but logins.
+    pub(super) async fn api(
         &self,
         request: Request<Incoming>,
         permit: &Permit,
+        at: &Origin,
+        path: ApiPath<'_>,
     ) -> Result<Response<Body>, Refusal> {
+        if !path.methods().contains(request.method()) {
+            return Ok(wrong_method(path));
+        }
+        match path.resource {
+            Resource::Health => return Ok(empty(StatusCode::OK)),
+            Resource::OpenApi => return Ok(hub::openapi()),
+            _ => {}
+        }
         let caller = known(permit)?;
-        if *request.method() != Method::GET {
-            return Err(Refusal::Method);
-        }
-        let name = caller.name();
-        let mut answer = json!({
-            "kind": "user", "name": name.as_str(), "scopes": scopes(caller),
-            "token_id": match caller {
-                Caller::Token(token) => Some(token.id.to_string()),
-                Caller::Session(_) | Caller::Bearer(_) => None,
-            },
-        });
-        if caller.scopes().contains(Scope::ReadUsers) {
-            merge(&mut answer, self.user_model(caller));
-        }
-        Ok(json(StatusCode::OK, &answer))
-    }
-
-    /// `/hub/api/users/<name>` and what is below it. Of somebody else there is nothing, whether they exist or not.
-    pub(super) async fn api_users(
-        &self,
-        request: Request<Incoming>,
-        permit: &Permit,
-        rest: &str,
-    ) -> Result<Response<Body>, Refusal> {
-        let caller = known(permit)?;
-        let (name, below) = rest.split_once('/').unwrap_or((rest, ""));
-        if let (Ok(name), "sessions") = (UserName::from_path_segment(name), below) {
-            return self.api_sessions_of(request, caller, &name).await;
-        }
-        if UserName::from_path_segment(name).ok().as_ref() != Some(caller.name()) {
-            return Ok(problem(StatusCode::NOT_FOUND, "No such user"));
-        }
-        match (below, request.method().clone()) {
-            ("", Method::GET) => {
-                need(caller, Scope::ReadUsers)?;
-                Ok(json(StatusCode::OK, &self.user_model(caller)))
+        match path.resource {
+            Resource::Caller => self.api_own(caller, at).await,
+            Resource::Users => self.api_users(&request, caller, at).await,
+            Resource::User => self.api_user_of(&request, caller, at, &owner(path)?).await,
+            Resource::Server | Resource::NamedServer => {
+                self.api_server(request, caller, at, named(path)?).await
             }
-            ("server", Method::POST) => {
-                need(caller, Scope::Servers)?;
-                self.api_start(request, caller).await
+            Resource::Progress | Resource::NamedProgress => {
+                self.api_progress(&request, caller, &named(path)?).await
             }
-            ("server", Method::DELETE) => {
-                need(caller, Scope::Servers)?;
-                Ok(self.api_stop(caller))
-            }
-            ("" | "server", _) => Err(Refusal::Method),
-            ("tokens", _) => self.api_tokens(request, caller).await,
-            (below, _) => match below.strip_prefix("tokens/") {
-                Some(id) => self.api_token_of(request, caller, id).await,
-                None => Err(Refusal::NotFound),
-            },
+            Resource::Activity => self.api_report(request, caller, &owner(path)?).await,
+            Resource::Tokens => self.api_tokens(request, caller, &owner(path)?).await,
+            Resource::Token => self.api_token_of(&request, caller, &owner(path)?, path.item).await,
+            Resource::UserSessions => self.api_sessions_of(&request, caller, &owner(path)?).await,
+            Resource::Sessions => self.api_sessions(&request, caller),
+            Resource::Session => self.api_end_session(&request, caller, path.name).await,
+            Resource::Groups => self.api_groups(&request, caller, at).await,
+            Resource::Group => self.api_group(&request, caller, path.name).await,
+            Resource::Services => self.api_services(&request, caller),
+            Resource::Info => self.api_info(&request, caller),
+            Resource::Proxy => self.api_proxy(&request, caller, at).await,
+            Resource::Shutdown => self.api_shutdown(request, caller).await,
+            Resource::Health
+            | Resource::OpenApi
+            | Resource::Root
+            | Resource::Authorize
+            | Resource::OauthToken
+            | Resource::DeviceAuthorization => Err(Refusal::NotFound),
         }
-    }
-
-    /// 201: it runs. 202: it starts, and will go on. 400: it cannot.
-    async fn api_start(
-        &self,
-        request: Request<Incoming>,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal> {
-        let options: StartOptions = body(request).await?;
-        let user = caller.user();
-        let id = self.0.workspaces.id(&user.name);
-        match self.0.workspaces.state(&id) {
-            Some(State::Ready(_)) => {
-                return Ok(problem(StatusCode::BAD_REQUEST, "The server is already running"));
-            }
-            Some(State::Starting(_)) => return Ok(empty(StatusCode::ACCEPTED)),
-            Some(State::Stopping) => return Err(Refusal::Stopping),
-            Some(State::Failing(_)) | None => {}
-        }
-        let profile = match &options.profile {
-            Some(name) => {
-                let granted = user.profiles.iter().any(|granted| **granted == **name);
-                self.0.workspaces.profile(name).filter(|_| granted)
-            }
-            None => self.only_profile(&user),
-        };
-        let Some(profile) = profile else {
-            let profiles = user.profiles.join(", ");
-            let message = format!("Choose a profile: {{\"profile\": …}}, one of {profiles}");
-            return Ok(problem(StatusCode::BAD_REQUEST, &message));
-        };
-        self.0.workspaces.start(&id, &user, &Arc::clone(profile));
-        Ok(empty(StatusCode::ACCEPTED))
-    }
-
-    /// 204: it does not run. 202: it stops.
-    fn api_stop(&self, caller: &Caller) -> Response<Body> {
-        let id = self.0.workspaces.id(caller.name());
-        self.0.workspaces.stop(&id);
-        let gone = matches!(self.0.workspaces.state(&id), None | Some(State::Failing(_)));
-        empty(if gone { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
-    }
-
-    fn user_model(&self, caller: &Caller) -> Value {
-        let user = caller.user();
-        let state = self.0.workspaces.state(&self.0.workspaces.id(&user.name));
-        let url = self.0.workspaces.id(&user.name).path();
-        let (ready, pending) = match &state {
-            Some(State::Ready(_)) => (true, None),
-            Some(State::Starting(_)) => (false, Some("spawn")),
-            Some(State::Stopping) => (false, Some("stop")),
-            Some(State::Failing(_)) | None => (false, None),
-        };
-        let profile = match &state {
-            Some(State::Ready(ready)) => Some(&ready.profile),
-            Some(State::Starting(starting)) => Some(&starting.profile),
-            Some(State::Failing(_) | State::Stopping) | None => None,
-        };
-        let mut servers = json!({});
-        if ready || pending.is_some() {
-            servers = json!({ "": {
-                "name": "", "ready": ready, "pending": pending, "stopped": false, "url": url,
-                "user_options": { "profile": profile },
-            } });
-        }
-        json!({
-            "kind": "user", "name": user.name.as_str(), "admin": user.admin, "groups": [], "roles": [],
-            "server": ready.then_some(&url), "pending": pending, "servers": servers,
-            "profiles": user.profiles,
-        })
     }
 }
 
-fn known(permit: &Permit) -> Result<&Caller, Refusal> {
-    permit.caller().ok_or(Refusal::LoginRequired { next: None })
+/// The user whom an address names.
+fn owner(path: ApiPath<'_>) -> Result<UserName, Refusal> {
+    UserName::from_path_segment(path.name).map_err(|_no_name| Refusal::NoSuch("user"))
 }
 
-fn need(caller: &Caller, scope: Scope) -> Result<(), Refusal> {
-    if caller.scopes().contains(scope) { Ok(()) } else { Err(ProgramRefusal::Scope(scope).into()) }
+/// The server that an address names, whether it is there or not.
+fn named(path: ApiPath<'_>) -> Result<WorkspaceId, Refusal> {
+    let user = owner(path)?;
+    let server = ServerName::parse(path.item).map_err(|_no_name| Refusal::NoSuch("server"))?;
+    Ok(WorkspaceId { user, server })
 }
 
-/// As JupyterHub writes them: what is about the owner says so.
-fn scopes(caller: &Caller) -> Vec<String> {
-    let name = caller.name();
-    let written = |scope: Scope| {
-        let own = if scope.is_admin() { String::new() } else { format!("!user={name}") };
-        format!("{}{own}", scope.name())
+/// JupyterHub keeps users and groups itself; whoever asks hubgate to must hear who does.
+fn wrong_method(path: ApiPath<'_>) -> Response<Body> {
+    let message = match path.resource {
+        Resource::Users | Resource::User => {
+            "Users are the login service's: make, change and remove them there. To put somebody out, end their sessions and revoke their tokens"
+        }
+        Resource::Groups | Resource::Group => "Groups are the login service's: change them there",
+        _ => "This address has no such method",
     };
-    caller.scopes().iter().map(written).collect()
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, message);
+    let methods: Vec<_> = path.methods().iter().map(Method::as_str).collect();
+    if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
 }
 
 /// The JSON object in a body; nothing at all is an empty one.
@@ -200,7 +128,7 @@ fn problem(status: StatusCode, message: &str) -> Response<Body> {
 
 /// RFC 3339.
 fn time(timestamp: Timestamp) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(timestamp)).to_string()
+    utc(timestamp)
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -1,16 +1,19 @@
-//! The user's tokens, for programs: list, make, look at, revoke.
+//! Tokens, for programs: list, make, look at, revoke.
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing::info;
 
-use super::{body, need, problem, time};
+use super::access::TOKENS;
+use super::{body, problem, time};
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty};
 use crate::token::{ApiToken, NewToken, Note, Scope, Scopes, TokenError, TokenId};
+use crate::user::UserName;
 
 /// JupyterHub's form of asking for a token.
 #[derive(Debug, Default, Deserialize)]
@@ -24,38 +27,53 @@ struct Asked {
 }
 
 impl Gateway {
+    /// `/users/<name>/tokens`.
     pub(super) async fn api_tokens(
         &self,
         request: Request<Incoming>,
         caller: &Caller,
+        owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        need(caller, Scope::Tokens)?;
+        self.allow(caller, owner, &TOKENS, &request)?;
+        if caller.name() != owner {
+            self.created(owner).await?;
+        }
         match *request.method() {
             Method::GET => {
-                let tokens: Vec<_> =
-                    self.0.api_tokens.of(caller.name()).iter().map(|token| model(token)).collect();
+                let tokens: Vec<_> = self.0.api_tokens.of(owner).iter().map(|token| model(token)).collect();
                 Ok(json(StatusCode::OK, &json!({ "api_tokens": tokens })))
+            }
+            // Whoever has an administrator's token must not become anybody by it.
+            Method::POST if caller.name() != owner => {
+                let message = "Nobody makes tokens in somebody else's name but the machine's operator, with hubgate token";
+                Ok(problem(StatusCode::FORBIDDEN, message))
             }
             Method::POST => self.make_token(request, caller).await,
             _ => Err(Refusal::Method),
         }
     }
 
-    pub(super) async fn api_token_of(
+    /// `/users/<name>/tokens/<id>`.
+    pub(super) async fn api_token_of<B: Sync>(
         &self,
-        request: Request<Incoming>,
+        request: &Request<B>,
         caller: &Caller,
+        owner: &UserName,
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
-        need(caller, Scope::Tokens)?;
-        let theirs = self.0.api_tokens.of(caller.name());
-        let Some(token) = TokenId::parse(id).and_then(|id| theirs.into_iter().find(|token| token.id == id))
-        else {
-            return Ok(problem(StatusCode::NOT_FOUND, "No such token"));
-        };
+        self.allow(caller, owner, &TOKENS, request)?;
+        if caller.name() != owner {
+            self.created(owner).await?;
+        }
+        let theirs = self.0.api_tokens.of(owner);
+        let token = TokenId::parse(id).and_then(|id| theirs.into_iter().find(|token| token.id == id));
+        let token = token.ok_or(Refusal::NoSuch("token"))?;
         match *request.method() {
             Method::GET => Ok(json(StatusCode::OK, &model(&token))),
             Method::DELETE => {
+                if caller.name() != owner {
+                    info!(event = "api_token_end_ordered", user = %owner, token = %token.id, by = %caller.name(), "an administrator revokes a token");
+                }
                 self.0.api_tokens.revoke(&token).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
@@ -123,6 +141,6 @@ fn model(token: &ApiToken) -> Value {
     json!({
         "kind": "api_token", "id": token.id.to_string(), "user": name.as_str(), "roles": [], "scopes": scopes,
         "note": token.note.as_str(), "created": time(token.created), "expires_at": time(token.expires),
-        "last_activity": token.last_used().map(time),
+        "last_activity": token.last_used().map(time), "session_id": null, "oauth_client": "JupyterHub",
     })
 }

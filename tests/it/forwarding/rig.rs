@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
+use hubgate::clock::Clock;
 use hubgate::config::{self, Span};
-use hubgate::forward::{About, Authorization, ForwardedBody, Forwarder, Lifeline, Pool};
+use hubgate::forward::{About, Activity, Authorization, ForwardedBody, Forwarder, Lifeline, Pool};
 use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
 use hubgate::upstream::Upstream as Address;
@@ -28,6 +29,8 @@ pub(super) struct Gate {
     pub(super) tasks: Tasks,
     pub(super) pool: Arc<Pool>,
     pub(super) lifeline: Arc<Lifeline>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) clock: Clock,
     pub(super) address: SocketAddr,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -81,15 +84,18 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (lifeline, errors) = (Lifeline::new(CancellationToken::new()), Arc::default());
+        let clock = Clock::manual(1_000_000);
+        let activity = Activity::new(clock.clone());
         let service = Service {
             forwarder: forwarder.clone(),
             pool: Arc::downgrade(&pool),
             lifeline: Arc::clone(&lifeline),
+            activity: Arc::clone(&activity),
             authorization: options.authorization.map(HeaderValue::from_static),
             errors: Arc::clone(&errors),
         };
         tasks.spawn(serve(listener, service, tasks.clone(), options.http2));
-        Self { forwarder, metrics, tasks, pool, lifeline, address, errors }
+        Self { forwarder, metrics, tasks, pool, lifeline, activity, clock, address, errors }
     }
 
     pub(super) async fn client(&self) -> Client {
@@ -138,6 +144,7 @@ struct Service {
     // The test's is the only handle.
     pool: std::sync::Weak<Pool>,
     lifeline: Arc<Lifeline>,
+    activity: Arc<Activity>,
     authorization: Option<HeaderValue>,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -151,6 +158,7 @@ impl Service {
             authorization: self.authorization.as_ref().map_or(Authorization::Kept, Authorization::Replaced),
             prefix: None,
             lifeline: &self.lifeline,
+            activity: &self.activity,
             worker: 0,
         };
         let pool = self.pool.upgrade().unwrap();

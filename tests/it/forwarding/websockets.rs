@@ -142,6 +142,23 @@ async fn the_end_of_one_side_leaves_the_other_open() {
 }
 
 #[tokio::test]
+async fn what_goes_through_a_websocket_is_use_and_a_heartbeat_is_none() {
+    let upstream = Upstream::start().await;
+    let gate = Gate::before(&upstream).await;
+    let (mut client, _) = open(&gate, "").await;
+    let before = gate.activity.last();
+    gate.clock.advance(Duration::from_secs(60));
+    // A pong, which the upstream answers as it answers all frames.
+    let pong = masked(0x8a, b"");
+    client.write(pong).await;
+    client.read_exact(2).await;
+    assert_eq!(gate.activity.last(), before);
+    client.write(masked(0x81, b"x")).await;
+    client.read_exact(3).await;
+    assert_eq!(gate.activity.last(), before + 60);
+}
+
+#[tokio::test]
 async fn a_websocket_ends_with_its_session() {
     let upstream = Upstream::start().await;
     let gate = Gate::before(&upstream).await;

@@ -1,0 +1,195 @@
+//! When users and servers were active, as containers and programs report it.
+
+use std::collections::HashMap;
+use std::time::UNIX_EPOCH;
+
+use dashmap::DashMap;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use tracing::debug;
+
+use super::access::REPORT;
+use super::problem;
+use crate::clock::Timestamp;
+use crate::gateway::caller::Caller;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::{Body, Gateway, empty, form};
+use crate::spawner::WorkspaceId;
+use crate::user::UserName;
+
+/// What was reported of users; of servers, the workspaces know it.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Reported(DashMap<UserName, Timestamp>);
+
+/// A report, with times that are none of the future.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct Report {
+    /// Of the user.
+    pub(in crate::gateway) user: Option<Timestamp>,
+    /// Of their servers, by name.
+    pub(in crate::gateway) servers: HashMap<String, Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    last_activity: Option<String>,
+    #[serde(default)]
+    servers: HashMap<String, WrittenServer>,
+}
+
+#[derive(Deserialize)]
+struct WrittenServer {
+    last_activity: String,
+}
+
+impl Reported {
+    fn note(&self, name: &UserName, when: Timestamp) {
+        let mut last = self.0.entry(name.clone()).or_default();
+        *last = when.max(*last);
+    }
+
+    pub(super) fn each(&self, mut note: impl FnMut(&UserName, Timestamp)) {
+        self.0.iter().for_each(|entry| note(entry.key(), *entry.value()));
+    }
+}
+
+impl Report {
+    /// The report in a body that came at `now`.
+    pub(in crate::gateway) fn read(bytes: &[u8], now: Timestamp) -> Result<Self, &'static str> {
+        let written: Written = serde_json::from_slice(bytes).map_err(|_error| "not a report of activity")?;
+        if written.last_activity.is_none() && written.servers.is_empty() {
+            return Err("body must contain at least one of last_activity or servers");
+        }
+        let time = |text: &str| {
+            let when = parse(text).ok_or("last_activity must be a time")?;
+            // Time zones are mistaken by whole hours; what is off by less is a clock.
+            if when > now + LEAD { Err("last_activity is in the future") } else { Ok(when.min(now)) }
+        };
+        let user = written.last_activity.as_deref().map(time).transpose()?;
+        let server = |(name, server): (String, WrittenServer)| Ok((name, time(&server.last_activity)?));
+        let servers = written.servers.into_iter().map(server).collect::<Result<_, &'static str>>()?;
+        Ok(Self { user, servers })
+    }
+}
+
+impl Gateway {
+    /// `/users/<name>/activity`.
+    pub(super) async fn api_report(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        name: &UserName,
+    ) -> Result<Response<Body>, Refusal> {
+        self.allow(caller, name, &REPORT, &request)?;
+        if caller.name() != name {
+            self.created(name).await?;
+        }
+        self.take_report(&form::read(request).await?, name, |_id| true)
+    }
+
+    /// Takes a report of `name`, and of those of their servers that whoever reports may speak of.
+    pub(in crate::gateway) fn take_report(
+        &self,
+        bytes: &[u8],
+        name: &UserName,
+        speaks_of: impl Fn(&WorkspaceId) -> bool,
+    ) -> Result<Response<Body>, Refusal> {
+        let report = match Report::read(bytes, self.0.clock.now()) {
+            Ok(report) => report,
+            Err(wrong) => return Ok(problem(StatusCode::BAD_REQUEST, wrong)),
+        };
+        let theirs = self.0.workspaces.of(name);
+        let mut moved = Vec::new();
+        for (server, when) in report.servers {
+            let Some(id) = theirs.iter().find(|id| id.server.as_str() == server && speaks_of(id)) else {
+                let server: String = server.chars().take(40).collect();
+                let message = format!("No such server '{server}' for user {name}");
+                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+            };
+            moved.push((id, when));
+        }
+        for (id, when) in moved {
+            self.0.workspaces.note_activity(id, when);
+        }
+        if let Some(when) = report.user {
+            self.1.reported.note(name, when);
+        }
+        debug!(user = %name, "activity reported");
+        Ok(empty(StatusCode::OK))
+    }
+}
+
+/// ISO 8601 as Python and JavaScript write it: with `Z`, an offset, or neither, which is UTC.
+fn parse(text: &str) -> Option<Timestamp> {
+    let (time, offset) = match text.len().checked_sub(6).and_then(|at| text.split_at_checked(at)) {
+        Some((time, zone)) if zone.starts_with(['+', '-']) => (time, offset(zone)?),
+        Some(_) | None => (text, 0),
+    };
+    let since = humantime::parse_rfc3339_weak(time).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    since.as_secs().checked_add_signed(-offset)
+}
+
+/// Seconds that a zone `+hh:mm` is before UTC.
+fn offset(zone: &str) -> Option<i64> {
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let seconds = 3600 * i64::from(hours) + 60 * i64::from(minutes);
+    (hours < 24 && minutes < 60).then_some(if zone.starts_with('-') { -seconds } else { seconds })
+}
+
+/// How far ahead of ours a clock may be, in seconds: JupyterHub's measure.
+const LEAD: u64 = 59 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = 1_750_000_000;
+
+    #[test]
+    fn times_are_read_as_programs_write_them() {
+        for text in [
+            "2025-06-15T15:06:40Z",
+            "2025-06-15T15:06:40.285851Z",
+            "2025-06-15T15:06:40",
+            "2025-06-15 15:06:40.5",
+            "2025-06-15T17:06:40+02:00",
+            "2025-06-15T09:36:40.123-05:30",
+        ] {
+            assert_eq!(parse(text), Some(NOW), "{text}");
+        }
+        for wrong in [
+            "",
+            "now",
+            "2025-06-15",
+            "2025-06-15T15:06:40+0200",
+            "2025-06-15T15:06:40+99:00",
+            "ü+00:00",
+            "1960-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_report_says_something_and_nothing_of_the_future() {
+        let read = |text: &str| Report::read(text.as_bytes(), NOW);
+        let of_user = read(r#"{"last_activity": "2025-06-15T15:06:30Z"}"#).unwrap();
+        assert_eq!(of_user, Report { user: Some(NOW - 10), servers: HashMap::new() });
+        let ahead = read(r#"{"servers": {"": {"last_activity": "2025-06-15T16:05:40Z"}}}"#).unwrap();
+        assert_eq!(ahead.servers[""], NOW, "a clock may be ahead, and counts as now");
+        for wrong in [
+            "",
+            "[]",
+            "{}",
+            r#"{"servers": {}}"#,
+            r#"{"last_activity": 7}"#,
+            r#"{"last_activity": "2025-06-15T16:05:41Z"}"#,
+            r#"{"servers": {"": {"last_activity": "2125-06-15T16:05:40Z"}}}"#,
+            r#"{"servers": {"": {}}}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

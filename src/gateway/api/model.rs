@@ -1,0 +1,177 @@
+//! Users and servers as JupyterHub describes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::access::View;
+use super::time;
+use crate::clock::Timestamp;
+use crate::gateway::Gateway;
+use crate::gateway::hosts::Origin;
+use crate::gateway::refusal::Refusal;
+use crate::people::Known;
+use crate::spawner::WorkspaceId;
+use crate::user::{User, UserName};
+use crate::workspace::State;
+
+/// Somebody, as they are described.
+pub(super) struct Person {
+    pub(super) name: UserName,
+    /// Their first login.
+    pub(super) created: Option<Timestamp>,
+    /// What the rules grant them, if they may enter.
+    pub(super) user: Option<User>,
+    pub(super) groups: Vec<String>,
+}
+
+/// How a description is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner<'a> {
+    pub(super) view: View,
+    /// With servers that do not run.
+    pub(super) stopped: bool,
+    /// Where addresses begin.
+    pub(super) at: &'a Origin,
+}
+
+impl Gateway {
+    /// What is known of the person of this name.
+    pub(super) async fn recalled(
+        &self,
+        name: UserName,
+        created: Option<Timestamp>,
+    ) -> Result<Person, Refusal> {
+        let known = self.0.people.recall(&name).await?;
+        let groups = known.as_ref().map(|known| self.groups_of(known)).unwrap_or_default();
+        let user = known.and_then(|known| self.granted(&name, &known));
+        Ok(Person { name, created, user, groups })
+    }
+
+    /// What the rules grant somebody now, by what the provider last said of them.
+    pub(super) fn granted(&self, name: &UserName, known: &Known) -> Option<User> {
+        let judge = || self.0.mapping.user(&known.provider, &known.identity, name.clone()).ok();
+        (!known.barred).then(judge).flatten()
+    }
+
+    pub(super) fn groups_of(&self, known: &Known) -> Vec<String> {
+        let claim = self.0.mapping.claims_of(&known.provider).map(|(_, groups)| groups);
+        let groups = claim.map(|claim| known.identity.strings(&[claim])).unwrap_or_default();
+        let mut groups: Vec<_> = groups.into_iter().map(ToOwned::to_owned).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// When each user was last active: everybody, or one.
+    pub(super) fn activity(&self, only: Option<&UserName>) -> HashMap<UserName, Timestamp> {
+        let mut latest: HashMap<UserName, Timestamp> = HashMap::new();
+        let mut note = |name: &UserName, when: Timestamp| {
+            let last = latest.entry(name.clone()).or_default();
+            *last = when.max(*last);
+        };
+        let sessions = only.map_or_else(|| self.0.sessions.all(), |name| self.0.sessions.of(name));
+        sessions.iter().for_each(|session| note(&session.name, session.last_seen()));
+        let tokens = only.map_or_else(|| self.0.api_tokens.all(), |name| self.0.api_tokens.of(name));
+        for token in tokens {
+            token.last_used().into_iter().for_each(|when| note(&token.owner.name, when));
+        }
+        for (id, state) in self.0.workspaces.all() {
+            if let State::Ready(ready) = state {
+                note(&id.user, ready.activity.last());
+            }
+        }
+        self.1.reported.each(note);
+        latest
+    }
+
+    /// A user as JupyterHub describes them, as far as the view goes.
+    pub(super) fn user_model(&self, person: &Person, last: Option<Timestamp>, manner: Manner<'_>) -> Value {
+        let View { person: all, groups, activity, servers } = manner.view;
+        let admin = person.user.as_ref().is_some_and(|user| user.admin);
+        let mut model = json!({ "kind": "user", "name": person.name.as_str(), "admin": admin });
+        let mut add = |shown: bool, keys: Value| {
+            if shown {
+                super::merge(&mut model, keys);
+            }
+        };
+        let profiles = person.user.as_ref().map(|user| Arc::clone(&user.profiles)).unwrap_or_default();
+        add(all, json!({ "roles": [], "created": person.created.map(time), "profiles": profiles }));
+        add(groups, json!({ "groups": person.groups }));
+        add(activity, json!({ "last_activity": last.map(time) }));
+        if servers {
+            let id = self.0.workspaces.id(&person.name);
+            let state = self.0.workspaces.state(&id);
+            let ready = matches!(state, Some(State::Ready(_)));
+            let server = ready.then(|| id.path());
+            let servers = self.server_models(&person.name, manner);
+            add(true, json!({ "server": server, "pending": pending(state.as_ref()), "servers": servers }));
+        }
+        model
+    }
+
+    fn server_models(&self, user: &UserName, manner: Manner<'_>) -> Map<String, Value> {
+        let all = self.0.workspaces.of(user).into_iter();
+        let models = all.filter_map(|id| {
+            let state = self.0.workspaces.state(&id);
+            let shown = manner.stopped || is_active(state.as_ref());
+            let model = || (id.server.to_string(), Self::server_model(&id, state.as_ref(), manner.at));
+            shown.then(model)
+        });
+        models.collect()
+    }
+
+    /// A server as JupyterHub describes it.
+    pub(super) fn server_model(id: &WorkspaceId, state: Option<&State>, at: &Origin) -> Value {
+        let ready = match state {
+            Some(State::Ready(ready)) => Some(ready),
+            Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => None,
+        };
+        let profile = state.and_then(State::profile);
+        let options = profile.map(|profile| json!({ "profile": profile })).unwrap_or(json!({}));
+        let (url, progress) = (id.path(), progress_path(id));
+        json!({
+            "name": id.server.as_str(),
+            "display_name": id.server.as_str(),
+            "full_name": format!("{}/{}", id.user, id.server),
+            "ready": ready.is_some(),
+            "pending": pending(state),
+            "stopped": !is_active(state),
+            "started": ready.map(|ready| time(ready.started)),
+            "last_activity": ready.map(|ready| time(ready.activity.last())),
+            "user_options": options,
+            "full_url": format!("{}{url}", at.origin),
+            "full_progress_url": format!("{}{progress}", at.origin),
+            "url": url,
+            "progress_url": progress,
+        })
+    }
+}
+
+/// Where the progress of a start is told.
+fn progress_path(id: &WorkspaceId) -> String {
+    let user = id.user.path_segment();
+    if id.server.is_default() {
+        format!("/hub/api/users/{user}/server/progress")
+    } else {
+        format!("/hub/api/users/{user}/servers/{}/progress", id.server)
+    }
+}
+
+/// JupyterHub's word for what is under way.
+pub(super) fn pending(state: Option<&State>) -> Option<&'static str> {
+    match state? {
+        State::Starting(_) => Some("spawn"),
+        State::Stopping => Some("stop"),
+        State::Ready(_) | State::Failing(_) => None,
+    }
+}
+
+/// Whether it runs, or is about to, or does so still.
+pub(super) fn is_active(state: Option<&State>) -> bool {
+    match state {
+        Some(State::Starting(_) | State::Ready(_) | State::Stopping) => true,
+        Some(State::Failing(_)) | None => false,
+    }
+}

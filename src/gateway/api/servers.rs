@@ -1,0 +1,273 @@
+//! Servers: how they are, start, stop, and those with names.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tracing::info;
+
+use super::access::{START, STOP, WATCH};
+use super::{body, problem};
+use crate::config;
+use crate::gateway::caller::Caller;
+use crate::gateway::hosts::Origin;
+use crate::gateway::page::json;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::{Body, Gateway, empty};
+use crate::spawner::WorkspaceId;
+use crate::user::User;
+use crate::workspace::{ServerError, State};
+
+/// What may be said about a start.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct StartOptions {
+    profile: Option<String>,
+    image: Option<String>,
+}
+
+/// What may be said about a stop.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StopOptions {
+    /// Takes a named server away from its owner.
+    remove: bool,
+}
+
+/// Why a start is not what it could be.
+enum NoStart {
+    /// A choice that nobody offered.
+    NotOffered(String),
+    /// There are several.
+    Choose,
+}
+
+impl Gateway {
+    /// `/users/<name>/server`, and `/users/<name>/servers/<server>`.
+    pub(super) async fn api_server(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        at: &Origin,
+        id: WorkspaceId,
+    ) -> Result<Response<Body>, Refusal> {
+        match *request.method() {
+            Method::GET => {
+                self.allow(caller, &id.user, &WATCH, &request)?;
+                self.check_there(caller, &id).await?;
+                let state = self.0.workspaces.state(&id);
+                Ok(json(StatusCode::OK, &Self::server_model(&id, state.as_ref(), at)))
+            }
+            Method::POST => {
+                self.allow(caller, &id.user, &START, &request)?;
+                self.api_start(request, caller, &id).await
+            }
+            Method::DELETE => {
+                self.allow(caller, &id.user, &STOP, &request)?;
+                self.api_stop(request, caller, &id).await
+            }
+            _ => Err(Refusal::Method),
+        }
+    }
+
+    /// A server is there if its owner is, and it is their default one, or was made.
+    pub(super) async fn check_there(&self, caller: &Caller, id: &WorkspaceId) -> Result<(), Refusal> {
+        if caller.name() != &id.user {
+            self.created(&id.user).await?;
+        }
+        if self.0.workspaces.of(&id.user).contains(id) { Ok(()) } else { Err(Refusal::NoSuch("server")) }
+    }
+
+    /// 202: it starts, and will go on. 400: it cannot. 403: what nobody offered, or to whom nothing is.
+    async fn api_start(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        id: &WorkspaceId,
+    ) -> Result<Response<Body>, Refusal> {
+        let options = match StartOptions::read(body(request).await?) {
+            Ok(options) => options,
+            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+        };
+        let user = if caller.name() == &id.user {
+            caller.user()
+        } else {
+            let created = self.created(&id.user).await?;
+            let person = self.recalled(id.user.clone(), created).await?;
+            let Some(user) = person.user else {
+                let message = format!("No rule lets {} in, by what the login service last said", id.user);
+                return Ok(problem(StatusCode::FORBIDDEN, &message));
+            };
+            user
+        };
+        match self.0.workspaces.state(id) {
+            Some(State::Ready(_)) => {
+                let message = format!("{} is already running", log_name(id));
+                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+            }
+            Some(State::Starting(_)) => return Ok(empty(StatusCode::ACCEPTED)),
+            Some(State::Stopping) => {
+                let message = format!("{} is pending stop", log_name(id));
+                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+            }
+            Some(State::Failing(_)) | None => {}
+        }
+        let profile = match self.chosen(&user, &options) {
+            Ok(profile) => profile,
+            Err(NoStart::NotOffered(what)) => {
+                return Err(Refusal::NotOffered(what.chars().take(100).collect()));
+            }
+            Err(NoStart::Choose) => {
+                let message =
+                    format!("Choose a profile: {{\"profile\": …}}, one of {}", user.profiles.join(", "));
+                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+            }
+        };
+        if let Err(error) = self.make_room(id).await {
+            return refused_server(error);
+        }
+        if caller.name() != &id.user {
+            info!(event = "workspace_start_ordered", workspace = %id, by = %caller.name(), "an administrator starts a workspace");
+        }
+        self.0.workspaces.start(id, &user, &profile);
+        Ok(empty(StatusCode::ACCEPTED))
+    }
+
+    /// The profile that is to be started: whatever a program names, nobody starts what no rule grants the owner.
+    fn chosen(&self, user: &User, options: &StartOptions) -> Result<Arc<config::Profile>, NoStart> {
+        let granted = || user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
+        let found = match (&options.profile, &options.image) {
+            (None, None) => return self.only_profile(user).cloned().ok_or(NoStart::Choose),
+            (Some(name), image) => granted().find(|profile| {
+                profile.name == *name && image.as_ref().is_none_or(|image| profile.image == *image)
+            }),
+            (None, Some(image)) => granted().find(|profile| profile.image == *image),
+        };
+        let named = || options.image.iter().chain(&options.profile).next().cloned().unwrap_or_default();
+        found.cloned().ok_or_else(|| NoStart::NotOffered(named()))
+    }
+
+    async fn make_room(&self, id: &WorkspaceId) -> Result<(), ServerError> {
+        if self.0.workspaces.of(&id.user).contains(id) {
+            return Ok(());
+        }
+        self.0.workspaces.add_server(id, self.0.clock.now()).await
+    }
+
+    /// 204: it does not run. 202: it stops.
+    async fn api_stop(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        id: &WorkspaceId,
+    ) -> Result<Response<Body>, Refusal> {
+        let StopOptions { remove } = body(request).await?;
+        self.check_there(caller, id).await?;
+        if remove && id.server.is_default() {
+            return Ok(problem(StatusCode::BAD_REQUEST, "Cannot delete the default server"));
+        }
+        if matches!(self.0.workspaces.state(id), Some(State::Starting(_))) {
+            let message = format!("{} is pending spawn, please wait", log_name(id));
+            return Ok(problem(StatusCode::BAD_REQUEST, &message));
+        }
+        if caller.name() != &id.user {
+            info!(event = "workspace_stop_ordered", workspace = %id, by = %caller.name(), "an administrator stops a workspace");
+        }
+        let gone = if remove {
+            match self.0.workspaces.stop_and_remove(id).await {
+                Ok(gone) => gone,
+                Err(error) => return refused_server(error),
+            }
+        } else {
+            self.0.workspaces.stop(id);
+            matches!(self.0.workspaces.state(id), None | Some(State::Failing(_)))
+        };
+        Ok(empty(if gone { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }))
+    }
+}
+
+impl StartOptions {
+    /// JupyterHub's two forms: the options themselves, or, since version 6, beside a `display_name`. An option that is
+    /// not known is refused: whoever asks for so much memory must hear that it was not heard.
+    fn read(mut asked: Map<String, Value>) -> Result<Self, String> {
+        let mut options = match asked.remove("user_options") {
+            Some(Value::Object(options)) => options,
+            Some(Value::Null) => Map::new(),
+            Some(_) => return Err("user_options must be an object or null".to_owned()),
+            None => {
+                asked.remove("display_name");
+                std::mem::take(&mut asked)
+            }
+        };
+        asked.remove("display_name");
+        let mut text = |key: &str| match options.remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{key} must be a string")),
+        };
+        let read = Self { profile: text("profile")?, image: text("image")? };
+        match asked.keys().chain(options.keys()).next() {
+            None => Ok(read),
+            Some(unknown) => {
+                let unknown: String = unknown.chars().take(40).collect();
+                Err(format!("There is no option {unknown:?}, only profile and image"))
+            }
+        }
+    }
+}
+
+/// As JupyterHub calls it in messages.
+fn log_name(id: &WorkspaceId) -> String {
+    let named = if id.server.is_default() { "" } else { ":" };
+    format!("{}{named}{}", id.user, id.server)
+}
+
+fn refused_server(error: ServerError) -> Result<Response<Body>, Refusal> {
+    match error {
+        ServerError::Store(error) => Err(error.into()),
+        ServerError::Name(_) | ServerError::TooMany { .. } | ServerError::Runs => {
+            Ok(problem(StatusCode::BAD_REQUEST, &error.to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(asked: Value) -> Result<StartOptions, String> {
+        StartOptions::read(asked.as_object().cloned().unwrap())
+    }
+
+    #[test]
+    fn options_come_in_both_of_jupyterhubs_forms_and_none_is_overheard() {
+        let profile = |profile: Option<&str>, image: Option<&str>| {
+            Ok(StartOptions { profile: profile.map(ToOwned::to_owned), image: image.map(ToOwned::to_owned) })
+        };
+        for (asked, expected) in [
+            (json!({}), profile(None, None)),
+            (json!({ "profile": "lab" }), profile(Some("lab"), None)),
+            (json!({ "image": "lab:1", "profile": null }), profile(None, Some("lab:1"))),
+            (
+                json!({ "display_name": "x", "user_options": { "profile": "lab" } }),
+                profile(Some("lab"), None),
+            ),
+            (json!({ "user_options": null }), profile(None, None)),
+            (json!({ "display_name": "x" }), profile(None, None)),
+        ] {
+            assert_eq!(read(asked.clone()), expected, "{asked}");
+        }
+        for wrong in [
+            json!({ "mem_limit": "9G" }),
+            json!({ "profile": 7 }),
+            json!({ "user_options": [] }),
+            json!({ "user_options": { "cmd": "sh" } }),
+            json!({ "user_options": {}, "cmd": "sh" }),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Clients of JupyterHub's REST API, as PyPI has them: the idle culler, and schemathesis with the API's own description.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use support::client::Client;
+use support::eventually::eventually;
+use support::hub::{EVERYONE, Hub, PROFILE};
+use support::process::NAME;
+use tokio::process::Command;
+
+use crate::parts::part;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
+
+/// Ada is an administrator.
+const ADA: &str = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n[spawner]\nnamed_servers = 3\n";
+
+/// What the documentation of jupyterhub-idle-culler asks for.
+const CULLER: &[&str] = &["list:users", "read:users:activity", "read:servers", "delete:servers"];
+
+const ALL: &[&str] = &[
+    "access:servers",
+    "servers",
+    "read:users",
+    "tokens",
+    "users:activity!user",
+    "list:users",
+    "admin:users",
+    "admin:sessions",
+    "admin:servers",
+    "read:servers",
+    "read:users:activity",
+    "users:activity",
+    "read:groups",
+    "read:hub",
+    "proxy",
+    "shutdown",
+];
+
+async fn hub() -> Hub {
+    Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}")).await
+}
+
+/// Makes a token on the page, as a person does.
+async fn token(browser: &mut Client, scopes: &[&str]) -> String {
+    let form_token = browser.open("/hub/token").await.field("form_token").expect("a form");
+    let mut fields =
+        vec![("form_token", form_token.as_str()), ("action", "make"), ("note", ""), ("lifetime", "86400")];
+    fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
+    let page = browser.submit("/hub/token", &fields).await.text();
+    let (_, shown) = page.split_once("<p class=\"shown\"><code>").expect("a token");
+    shown.split_once("</code>").expect("a token").0.to_owned()
+}
+
+/// A client in Python, to which the hub has a name and a certificate that it trusts.
+fn client(hub: &Hub, program: &str) -> Command {
+    let folder = hub.folder();
+    let names = format!(
+        "import socket\nfind = socket.getaddrinfo\n\
+         socket.getaddrinfo = lambda host, *more, **named: find({:?} if host in ({NAME:?}, b{NAME:?}) else host, *more, **named)\n",
+        hub.process().address().ip().to_string(),
+    );
+    std::fs::write(folder.join("sitecustomize.py"), names).unwrap();
+    std::fs::write(folder.join("authority.pem"), hub.process().authority().pem()).unwrap();
+    let mut command = Command::new(Path::new(&part("HUBGATE_TEST_CLIENTS")).join(program));
+    command.current_dir(folder).env("PYTHONPATH", folder).env("SSL_CERT_FILE", folder.join("authority.pem"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+}
+
+#[tokio::test]
+async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
+    let hub = hub().await;
+    for user in ["alice", "bob"] {
+        hub.run_workspace(user).await;
+    }
+    let culler = token(&mut hub.signed_in("ada").await, CULLER).await;
+    let mut bob = hub.signed_in("bob").await;
+    let using = async {
+        loop {
+            assert_eq!(bob.fetch("GET", "/user/bob/api/kernels", b"").await.status, 200, "his goes on");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let culling = async {
+        let mut command = client(&hub, "python");
+        command.args(["-m", "jupyterhub_idle_culler", "--timeout=5", "--cull-every=1", "--api-page-size=1"]);
+        command.env("JUPYTERHUB_API_URL", format!("{}/hub/api", hub.origin()));
+        let child = command.env("JUPYTERHUB_API_TOKEN", &culler).spawn().unwrap();
+        hub.until_running(1).await;
+        // It looks a few times more.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        child
+    };
+    let mut child = tokio::select! {
+        child = culling => child,
+        () = using => panic!("it never ends"),
+    };
+    child.start_kill().unwrap();
+    let said = said(&child.wait_with_output().await.unwrap());
+    assert!(said.contains("Culling server alice (inactive for"), "{said}");
+    assert!(!said.contains("Culling server bob") && !said.contains("Traceback"), "{said}");
+    assert!(said.contains("Fetching page 2"), "in pages: {said}");
+    assert_eq!(hub.container_of("bob").state, support::docker::State::Running);
+    let log = hub.process().log();
+    assert!(log.contains("workspace_stop_ordered") && log.contains("by=ada"), "{log}");
+}
+
+#[tokio::test]
+async fn what_the_description_of_the_api_says_is_so() {
+    let hub = hub().await;
+    for user in ["ada", "alice"] {
+        hub.run_workspace(user).await;
+    }
+    let token = token(&mut hub.signed_in("ada").await, ALL).await;
+    // What is random meets nobody; so once more with a name that there is.
+    let names = "[parameters]\n\"path.name\" = \"alice\"\n";
+    for (run, config) in [("anybody", ""), ("alice", names)] {
+        std::fs::write(hub.folder().join("schemathesis.toml"), config).unwrap();
+        let mut command = client(&hub, "schemathesis");
+        command.arg("run").arg(format!("{}/hub/api/openapi.json", hub.origin()));
+        command.args(["--tls-verify", "authority.pem", "--header", &format!("Authorization: token {token}")]);
+        // The last two would end the hub, and take for an error what a form's field is for.
+        command.args(["--exclude-path", "/shutdown", "--phases", "examples,coverage,fuzzing"]);
+        command.args([
+            "--checks",
+            CHECKS,
+            "--max-examples",
+            "20",
+            "--seed",
+            "1",
+            "--no-color",
+            "--warnings",
+            "off",
+        ]);
+        let output = command.output().await.unwrap();
+        let said = said(&output);
+        println!("{run}: {said}");
+        assert!(output.status.success(), "{run}: {said}");
+    }
+    let metric = hub.process().metric("hubgate_requests_total{route=\"api\",status=\"5xx\"}");
+    drop(tokio::time::timeout(Duration::from_secs(5), metric).await);
+    let panics = hub.process().log().contains("panicked");
+    assert!(!panics, "{}", hub.process().log());
+    eventually("it answers", || async {
+        hub.client().send("GET", "/hub/health", &[], b"").await.status == 200
+    })
+    .await;
+}
+
+/// What must hold of every answer.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
