@@ -435,3 +435,27 @@ async fn whom_the_provider_has_forgotten_is_signed_in_again_and_sees_no_error() 
     assert_ne!(client.cookie("__Host-hubgate"), old.as_deref());
     assert_eq!(client.open("/hub/home").await.status, 200);
 }
+
+#[tokio::test]
+async fn an_offline_token_is_taken_back_when_its_session_is_signed_out() {
+    for (keys, taken) in [("scopes = [\"openid\", \"profile\", \"offline_access\"]", 1), ("", 0)] {
+        let hub = hub_with(keys).await;
+        let mut client = hub.client();
+        assert_eq!(hub.sign_in_at(&mut client, "alice", "/hub/login").await.status, 303);
+        let token = client.open("/hub/logout").await.field("form_token").unwrap();
+        assert_eq!(client.submit("/hub/logout", &[("form_token", &token)]).await.status, 303);
+        eventually("the provider has heard of it", || async { hub.provider().count("revoke") == taken })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_enter_takes_nobodys_name() {
+    let hub = Hub::with(BINARY, &format!("[[rule]]\ngroups = [\"/lab\"]\n{PROFILE}")).await;
+    let mut mallory = hub.client();
+    let url = begin(&mut mallory, "/hub/login").await;
+    hub.provider().user("alice", serde_json::json!({"sub": "mallory", "groups": ["/other"]}));
+    let back = hub.provider().visit(&url).await.unwrap();
+    assert_eq!(mallory.open(&path_and_query(back.as_str())).await.status, 403);
+    hub.signed_in_with("alice", serde_json::json!({"groups": ["/lab"]})).await;
+}

@@ -168,6 +168,22 @@ async fn many_renewals_with_rotation_and_restarts_between_never_use_a_token_twic
 }
 
 #[tokio::test]
+async fn tokens_that_rotated_are_kept_through_trouble_and_a_restart() {
+    let hub = Hub::start().await;
+    hub.fake.rotate_refresh_tokens();
+    let id = hub.log_in().await.id;
+    hub.wait(INTERVAL);
+    hub.fake.lie(Lie::UserinfoServerError);
+    let session = hub.sessions.by_id(&id).unwrap();
+    assert!(matches!(hub.sessions.renewed(&session).await, Renewed::Waits { .. }));
+    hub.fake.be_honest();
+    let hub = hub.restarted().await;
+    hub.wait(INTERVAL);
+    let session = hub.sessions.by_id(&id).unwrap();
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands, "the old one would be used twice");
+}
+
+#[tokio::test]
 async fn roles_after_a_refresh_are_those_of_the_refresh_and_no_others() {
     let hub = Hub::start().await;
     let session = hub.log_in().await;

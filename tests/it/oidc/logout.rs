@@ -112,6 +112,8 @@ async fn any_other_logout_token_is_refused() {
     ] {
         refused(&pair, &bad, words).await;
     }
+    let long = token().claim("more", "x".repeat(16 * 1024));
+    refused(&pair, &long, "too long").await;
     for text in ["", "x", "..", "a.b.c", &"x".repeat(1024 * 1024)] {
         assert_eq!(pair.provider.logout_token(text).await.unwrap_err().kind(), "untrusted");
     }
