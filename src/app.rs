@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Control, SocketError};
 use crate::explain::Explainer;
 use crate::forward::Forwarder;
-use crate::gateway::{self, Gateway, Hosts, Origin, Redirect};
+use crate::gateway::{self, Beside, Gateway, Hosts, Origin, Redirect};
 use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
@@ -239,6 +239,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         api_tokens: api_tokens.clone(),
         store: store.clone(),
         workspaces: workspaces.clone(),
+        beside: Beside::new(&config.route, &forwarder),
         forwarder,
         sealer,
         clock: clock.clone(),

@@ -15,6 +15,7 @@ pub struct Mapping {
     providers: Vec<Claims>,
     rules: Vec<Rule>,
     profiles: Vec<Arc<str>>,
+    routes: Vec<Arc<str>>,
 }
 
 /// Where a provider says what.
@@ -121,8 +122,13 @@ impl MappingError {
 }
 
 impl Mapping {
-    /// From the configuration's providers, rules and profiles.
-    pub fn new(providers: &[config::Provider], rules: &[config::Rule], profiles: &[config::Profile]) -> Self {
+    /// From the configuration's providers, rules, profiles and routes.
+    pub fn new(
+        providers: &[config::Provider],
+        rules: &[config::Rule],
+        profiles: &[config::Profile],
+        routes: &[config::Route],
+    ) -> Self {
         let rule = |rule: &config::Rule| Rule {
             users: rule.users.iter().filter_map(|name| UserName::normalise(name).ok()).collect(),
             rule: rule.clone(),
@@ -136,6 +142,7 @@ impl Mapping {
             providers: providers.iter().map(claims).collect(),
             rules: rules.iter().map(rule).collect(),
             profiles: profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
+            routes: routes.iter().map(|route| route.name.as_str().into()).collect(),
         }
     }
 
@@ -179,14 +186,15 @@ impl Mapping {
         if matching.is_empty() {
             return Err(MappingError::NotAllowed { name });
         }
-        let granted = |profile: &str| {
-            let grants = |rule: &&config::Rule| {
-                rule.profiles.as_ref().is_none_or(|list| list.iter().any(|p| p == profile))
+        let granted =
+            |all: &[Arc<str>], list: fn(&config::Rule) -> &Option<Vec<String>>| -> Arc<[Arc<str>]> {
+                let names = |rule: &config::Rule, name: &str| {
+                    list(rule).as_ref().is_none_or(|list| list.iter().any(|listed| listed == name))
+                };
+                let granted = |name: &&Arc<str>| matching.iter().any(|rule| names(rule, name));
+                all.iter().filter(granted).cloned().collect()
             };
-            matching.iter().any(grants)
-        };
-        let profiles: Arc<[Arc<str>]> =
-            self.profiles.iter().filter(|profile| granted(profile)).cloned().collect();
+        let profiles = granted(&self.profiles, |rule| &rule.profiles);
         if profiles.is_empty() {
             return Err(MappingError::NoProfile { name });
         }
@@ -195,6 +203,7 @@ impl Mapping {
         Ok(User {
             admin: matching.iter().any(|rule| rule.admin),
             profiles,
+            routes: granted(&self.routes, |rule| &rule.routes),
             memory: memory.map(|limit| limit.value().map(|size| size.0)),
             cpu: cpu.map(|limit| limit.value().map(|cpu| cpu.0)),
             name,
@@ -282,6 +291,7 @@ mod tests {
                 })
                 .collect(),
             profiles: vec!["lab".into(), "qe".into()],
+            routes: vec!["docs".into(), "grafana".into()],
         }
     }
 

@@ -146,6 +146,8 @@ pub struct User {
     pub admin: bool,
     /// Names of the profiles this user may start, in the order of the configuration. Never empty.
     pub profiles: Arc<[Arc<str>]>,
+    /// Names of the routes beside the hub that are open to this user.
+    pub routes: Arc<[Arc<str>]>,
     /// Bytes of memory that the rules grant in place of the profile's limit; `Some(None)` is no limit at all.
     pub memory: Option<Option<u64>>,
     /// Processors that the rules grant in place of the profile's limit.
@@ -156,7 +158,8 @@ impl User {
     /// Whether something was taken away since `before`.
     pub fn has_less_than(&self, before: &Self) -> bool {
         let kept = |profile: &Arc<str>| self.profiles.contains(profile);
-        (before.admin && !self.admin) || !before.profiles.iter().all(kept)
+        let open = |route: &Arc<str>| self.routes.contains(route);
+        (before.admin && !self.admin) || !before.profiles.iter().all(kept) || !before.routes.iter().all(open)
     }
 }
 
@@ -179,6 +182,7 @@ mod tests {
             name: UserName::parse("alice").unwrap(),
             admin,
             profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
+            routes: [].into(),
             memory: None,
             cpu: None,
         };

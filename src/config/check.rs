@@ -3,6 +3,7 @@
 mod admin;
 mod files;
 mod provider;
+mod routes;
 mod workspaces;
 
 use std::fmt;
@@ -63,6 +64,7 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     forward(findings, config);
     log(findings, config);
     workspaces::check(findings, config);
+    routes::check(findings, config);
 }
 
 /// What was found so far.

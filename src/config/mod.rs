@@ -9,6 +9,7 @@ mod load;
 mod ports;
 mod profile;
 mod provider;
+mod route;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +25,7 @@ pub use load::{ConfigError, Loaded, load, parse};
 pub use ports::Ports;
 pub use profile::{HubLogin, Mode, Profile, StoppedStatus, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
+pub use route::Route;
 pub use units::{Cpu, Limit, Size, Span};
 
 /// The whole file.
@@ -58,6 +60,9 @@ pub struct Config {
     /// What users may start.
     #[serde(default)]
     pub profile: Vec<Profile>,
+    /// What is beside the hub at its address.
+    #[serde(default)]
+    pub route: Vec<Route>,
     /// What runs workspaces.
     #[serde(default)]
     pub spawner: Spawner,
@@ -275,6 +280,8 @@ pub struct Rule {
     pub admin: bool,
     /// Grants these profiles; without the key, all.
     pub profiles: Option<Vec<String>>,
+    /// Grants these routes; without the key, all.
+    pub routes: Option<Vec<String>>,
     /// Grants this much memory in place of the profile's.
     pub memory: Option<Limit<Size>>,
     /// Grants so many processors in place of the profile's.
@@ -342,6 +349,9 @@ pub struct Docker {
     pub network: String,
     /// Begins the names of containers.
     pub prefix: String,
+    /// Names that containers know beside those of their network, as `name:address`; the address `host-gateway` is this
+    /// machine.
+    pub hosts: Vec<String>,
     /// How often running workspaces are compared with the engine's list.
     pub reconcile_interval: Span,
 }
@@ -352,6 +362,7 @@ impl Default for Docker {
             socket: PathBuf::from("/var/run/docker.sock"),
             network: "hubgate".to_owned(),
             prefix: "hubgate".to_owned(),
+            hosts: Vec::new(),
             reconcile_interval: Span::seconds(30),
         }
     }

@@ -47,7 +47,7 @@ impl Explainer {
     /// By this configuration.
     pub fn new(config: &Config) -> Self {
         Self {
-            mapping: Mapping::new(&config.provider, &config.rule, &config.profile),
+            mapping: Mapping::new(&config.provider, &config.rule, &config.profile, &config.route),
             providers: config.provider.iter().map(|provider| provider.name().to_owned()).collect(),
             rules: config.rule.clone(),
             profiles: config.profile.clone(),
@@ -143,6 +143,7 @@ impl Explainer {
         Grants {
             admin: user.admin,
             profiles: granted.map(|profile| self.granted(user, profile)).collect(),
+            routes: user.routes.iter().map(ToString::to_string).collect(),
             scopes: Scopes::of(user).iter().map(|scope| scope.name().to_owned()).collect(),
         }
     }
@@ -212,6 +213,10 @@ fn given(rule: &config::Rule) -> Vec<String> {
         Some(list) if list.is_empty() => "no profile".to_owned(),
         Some(list) => format!("profiles {}", list.join(", ")),
     }];
+    given.extend(rule.routes.as_ref().map(|list| match list.as_slice() {
+        [] => "no route".to_owned(),
+        list => format!("routes {}", list.join(", ")),
+    }));
     given.extend(rule.admin.then(|| "administration".to_owned()));
     given.extend(
         rule.memory.map(|limit| format!("memory {}", words::memory(limit.value().map(|size| size.0)))),

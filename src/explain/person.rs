@@ -79,6 +79,9 @@ pub struct Grants {
     pub admin: bool,
     /// What they may start.
     pub profiles: Vec<Granted>,
+    /// Which routes beside the hub are open to them, beside the public ones.
+    #[serde(default)]
+    pub routes: Vec<String>,
     /// What API tokens of theirs can do at most.
     pub scopes: Vec<String>,
 }

@@ -71,6 +71,9 @@ fn add_grants(text: &mut String, grants: &Grants) {
     text.push_str("\nGrants\n");
     add(text, format_args!("  administrator: {}", if grants.admin { "yes" } else { "no" }));
     grants.profiles.iter().for_each(|granted| add_granted(text, granted));
+    if !grants.routes.is_empty() {
+        add(text, format_args!("  routes: {}", grants.routes.join(" ")));
+    }
     add(text, format_args!("  API tokens may have: {}", grants.scopes.join(" ")));
 }
 

@@ -26,7 +26,9 @@ pub(super) fn for_workspace(headers: &mut HeaderMap, authority: Option<&Authorit
     headers.insert(X_FORWARDED_HOST, about.host.clone());
     headers.insert(X_FORWARDED_PROTO, HTTPS);
     headers.insert(X_FORWARDED_PORT, port(about.host));
-    headers.insert(X_HUBGATE_USER, about.user.clone());
+    if let Some(user) = about.user {
+        headers.insert(X_HUBGATE_USER, user.clone());
+    }
     match about.authorization {
         Authorization::Kept => {}
         Authorization::Removed => {

@@ -67,8 +67,8 @@ pub struct About<'a> {
     pub client: &'a HeaderValue,
     /// The public host (and port), as `X-Forwarded-Host`.
     pub host: &'a HeaderValue,
-    /// The user's name, ready as a value (percent-encoded where it is not visible ASCII).
-    pub user: &'a HeaderValue,
+    /// The user's name, ready as a value (percent-encoded where it is not visible ASCII); `None`: nobody is known.
+    pub user: Option<&'a HeaderValue>,
     /// What becomes of the client's `Authorization`.
     pub authorization: Authorization<'a>,
     /// How the target begins, up to a slash, where the upstream is to see what follows only. It is told by

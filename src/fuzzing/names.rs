@@ -130,7 +130,7 @@ pub fn claims(data: &[u8]) -> bool {
 
 static MAPPING: LazyLock<Mapping> = LazyLock::new(|| {
     let config = config::parse(CONFIG, Path::new("config.toml")).unwrap().config;
-    Mapping::new(&config.provider, &config.rule, &config.profile)
+    Mapping::new(&config.provider, &config.rule, &config.profile, &config.route)
 });
 
 const CONFIG: &str = r#"

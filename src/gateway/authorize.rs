@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::beside::Neighbour;
 use super::caller::Caller;
 use super::head::Head;
 use super::local_path::LocalPath;
@@ -25,6 +26,8 @@ pub(super) struct Permit {
 pub(super) enum Target {
     /// One of hubgate's own pages; which may look at the caller for itself.
     Own,
+    /// A program or a folder beside the hub.
+    Beside,
     /// The caller's own workspace.
     Workspace {
         /// The path lacks the slash behind the name.
@@ -48,9 +51,16 @@ impl Permit {
 }
 
 /// Judges a request.
-pub(super) fn authorize(head: &Head<'_, '_>, caller: Option<Caller>) -> Result<Permit, Refusal> {
+pub(super) fn authorize(
+    head: &Head<'_, '_>,
+    neighbour: Option<&Arc<Neighbour>>,
+    caller: Option<Caller>,
+) -> Result<Permit, Refusal> {
     match &head.route {
-        Route::Unknown => Err(Refusal::NotFound),
+        Route::Unknown => match neighbour {
+            Some(neighbour) => beside(head, neighbour, caller),
+            None => Err(Refusal::NotFound),
+        },
         Route::Own(endpoint) => {
             let admitted = match needs(*endpoint) {
                 Needs::Nobody => true,
@@ -75,6 +85,27 @@ pub(super) fn authorize(head: &Head<'_, '_>, caller: Option<Caller>) -> Result<P
             Ok(Permit { caller: Some(caller), target: Target::Workspace { bare: *bare } })
         }
     }
+}
+
+/// What is beside the hub is for whoever it is granted to, or for everybody.
+fn beside(
+    head: &Head<'_, '_>,
+    neighbour: &Arc<Neighbour>,
+    caller: Option<Caller>,
+) -> Result<Permit, Refusal> {
+    if !neighbour.public {
+        let Some(caller) = &caller else { return Err(login_required(head)) };
+        if !neighbour.is_open_to(caller) {
+            return Err(Refusal::RouteNotGranted);
+        }
+        if !caller.scopes().contains(Scope::AccessServers) {
+            return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
+        }
+    }
+    if let Some(caller) = &caller {
+        check_site(head, caller)?;
+    }
+    Ok(Permit { caller, target: Target::Beside })
 }
 
 /// A form of ours sent by a page of somebody else's. What programs send needs no proof of where it comes from, because no
@@ -117,11 +148,11 @@ fn is_for_strangers(endpoint: Endpoint<'_>) -> bool {
 }
 
 /// Whether nothing is to be had there without a session or a token.
-pub(super) fn needs_caller(route: &Route<'_>) -> bool {
+pub(super) fn needs_caller(route: &Route<'_>, neighbour: Option<&Arc<Neighbour>>) -> bool {
     match route {
         Route::Own(endpoint) => needs(*endpoint) != Needs::Nobody,
         Route::Workspace { .. } => true,
-        Route::Unknown => false,
+        Route::Unknown => neighbour.is_some_and(|neighbour| !neighbour.public),
     }
 }
 

@@ -196,7 +196,14 @@ mod tests {
 
     fn right(admin: bool) -> Right {
         let name = UserName::parse("alice").unwrap();
-        let user = User { name, admin, profiles: [Arc::from("lab")].into(), memory: None, cpu: None };
+        let user = User {
+            name,
+            admin,
+            profiles: [Arc::from("lab")].into(),
+            routes: [].into(),
+            memory: None,
+            cpu: None,
+        };
         Right { provider: "main".into(), user }
     }
 

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use hyper::body::{Frame, SizeHint};
+use tower_http::services::fs::ServeFileSystemResponseBody as FileBody;
 
 use crate::forward::{BoxError, ForwardedBody};
 
 /// A response's body.
-#[derive(Debug)]
 pub enum Body {
     /// All of it, or nothing.
     Full(Option<Bytes>),
@@ -20,6 +20,8 @@ pub enum Body {
     Forwarded(ForwardedBody),
     /// What is told as it happens.
     Events(Events),
+    /// A file of a folder beside the hub.
+    File(FileBody),
 }
 
 /// A body whose end is not there yet.
@@ -56,6 +58,7 @@ impl hyper::body::Body for Body {
             Self::Events(Events(events)) => {
                 events.poll_next_unpin(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::File(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -64,6 +67,7 @@ impl hyper::body::Body for Body {
             Self::Full(bytes) => bytes.is_none(),
             Self::Forwarded(body) => body.is_end_stream(),
             Self::Events(_) => false,
+            Self::File(body) => body.is_end_stream(),
         }
     }
 
@@ -74,7 +78,19 @@ impl hyper::body::Body for Body {
             ),
             Self::Forwarded(body) => body.size_hint(),
             Self::Events(_) => SizeHint::default(),
+            Self::File(body) => body.size_hint(),
         }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full",
+            Self::Forwarded(_) => "Forwarded",
+            Self::Events(_) => "Events",
+            Self::File(_) => "File",
+        })
     }
 }
 

@@ -59,7 +59,7 @@ impl Gateway {
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
-            user: &ready.user,
+            user: Some(&ready.user),
             authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
             prefix: None,
             lifeline: &rights.lifeline,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::authorize::Permit;
 use super::caller::Caller;
 use super::form::{self, Form};
+use super::head::Connection;
 use super::page::json;
 use super::refusal::Refusal;
 use super::{Body, Gateway, see_other};
@@ -56,7 +57,11 @@ pub(super) fn root() -> Response<Body> {
 
 impl Gateway {
     /// Containers' requests.
-    pub(super) async fn hub_api(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn hub_api(
+        &self,
+        connection: &Connection,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
         let path = request.uri().path().to_owned();
         match Route::find(&path) {
             Ok(Route::Own(Endpoint::ApiRoot)) => Ok(root()),
@@ -70,6 +75,7 @@ impl Gateway {
                 }
                 _ => Err(Refusal::NotFound),
             },
+            Ok(Route::Unknown) => Box::pin(self.beside_containers(connection, request)).await,
             Ok(_) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::BadPath),
         }

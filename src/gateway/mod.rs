@@ -5,6 +5,7 @@ mod api;
 mod attempts;
 mod authorize;
 mod bearers;
+mod beside;
 mod body;
 mod caller;
 mod credential;
@@ -47,6 +48,7 @@ use tracing::Level;
 use self::api::activity::Reported;
 use self::authorize::{Permit, Target, authorize};
 use self::bearers::Bearers;
+use self::beside::Neighbour;
 use self::caller::Caller;
 use self::credential::Credential;
 use self::head::Head;
@@ -70,6 +72,7 @@ use crate::token::device::DeviceLogins;
 use crate::user::UserName;
 use crate::workspace::Workspaces;
 
+pub use beside::Beside;
 pub use body::Body;
 pub use head::Connection;
 pub use hosts::{Hosts, Origin};
@@ -107,6 +110,8 @@ pub struct Parts {
     pub store: Store,
     /// What runs.
     pub workspaces: Workspaces,
+    /// What is beside the hub.
+    pub beside: Beside,
     /// What reaches it.
     pub forwarder: Forwarder,
     /// Seals login attempts and codes.
@@ -184,7 +189,7 @@ impl Gateway {
     ) -> Response<Body> {
         let seen = Seen { route: "hub-api", ..self.see(&request) };
         let method = request.method().clone();
-        let outcome = self.hub_api(request).await;
+        let outcome = self.hub_api(connection, request).await;
         self.conclude(connection, &method, seen, outcome)
     }
 
@@ -195,14 +200,15 @@ impl Gateway {
         seen: &mut Seen,
     ) -> Result<Response<Body>, Refusal> {
         let head = Head::parse(&request, connection, &self.0.hosts)?;
-        seen.route = head.route.label();
+        let neighbour = self.neighbour(&head);
+        seen.route = if neighbour.is_some() { "beside" } else { head.route.label() };
         let at = head.at;
         // At a host of one provider, who signed in at another is nobody.
         let mut session = self.0.sessions.find(request.headers());
         session = session.filter(|session| at.providers.contains(&session.provider));
         if let Some(found) = session.take_if(|session| !self.0.sessions.is_settled(session)) {
             // Boxed, as below: few requests come here.
-            let renewed: BoxFuture<'_, _> = Box::pin(self.renewed(found, &head));
+            let renewed: BoxFuture<'_, _> = Box::pin(self.renewed(found, &head, neighbour.as_ref()));
             session = renewed.await?;
         }
         // Most requests carry nothing for the hub but a cookie, and need no look further.
@@ -215,13 +221,20 @@ impl Gateway {
             caller.await?
         };
         seen.caller = caller.as_ref().map(|caller| (caller.name().clone(), caller.kind()));
-        let permit = authorize(&head, caller)?;
+        let permit = authorize(&head, neighbour.as_ref(), caller)?;
         let navigation = head.navigation;
         match permit.target() {
             // Boxed, so that a forwarded request does not carry room for every page of ours.
             Target::Own => {
                 let own: BoxFuture<'_, _> = Box::pin(self.own(connection, request, &permit, at, navigation));
                 own.await
+            }
+            Target::Beside => {
+                let Some(neighbour) = neighbour else { return Err(Refusal::NotFound) };
+                let caller = permit.caller();
+                let there: BoxFuture<'_, _> =
+                    Box::pin(self.beside(connection, at, request, caller, &neighbour));
+                there.await
             }
             Target::Workspace { bare } => {
                 let Some(caller) = permit.caller() else {
@@ -236,17 +249,24 @@ impl Gateway {
         }
     }
 
+    /// What answers a path that is neither the hub's nor a workspace's.
+    fn neighbour(&self, head: &Head<'_, '_>) -> Option<Arc<Neighbour>> {
+        let path = head.target.split('?').next().unwrap_or_default();
+        if head.route == Route::Unknown { self.0.beside.find(path).cloned() } else { None }
+    }
+
     /// A session whose standing must be renewed first.
     async fn renewed(
         &self,
         session: Arc<Session>,
         head: &Head<'_, '_>,
+        neighbour: Option<&Arc<Neighbour>>,
     ) -> Result<Option<Arc<Session>>, Refusal> {
         match self.0.sessions.renewed(&session).await {
             Renewed::Stands | Renewed::Waits { .. } => Ok(Some(session)),
             Renewed::Ended => Ok(None),
             // Signing out must be possible all the same.
-            Renewed::Suspended if !authorize::needs_caller(&head.route) => Ok(Some(session)),
+            Renewed::Suspended if !authorize::needs_caller(&head.route, neighbour) => Ok(Some(session)),
             Renewed::Suspended => Err(Refusal::Outage),
         }
     }

@@ -338,6 +338,7 @@ mod tests {
             name: alice(),
             admin,
             profiles: [Arc::from("lab")].into(),
+            routes: [].into(),
             memory: None,
             cpu: None,
         };

@@ -295,7 +295,14 @@ mod tests {
             escape: Escape::Current,
             images: true,
         };
-        let user = User { name, admin: false, profiles: ["lab".into()].into(), memory: None, cpu: None };
+        let user = User {
+            name,
+            admin: false,
+            profiles: ["lab".into()].into(),
+            routes: [].into(),
+            memory: None,
+            cpu: None,
+        };
         spec(&id, &user, profile, image, &place, &"i1".into(), &Secret::new("t0k"))
     }
 

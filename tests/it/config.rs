@@ -15,6 +15,7 @@ const DEFINITION: &str = concat!(
     include_str!("../../src/config/admin.rs"),
     include_str!("../../src/config/profile.rs"),
     include_str!("../../src/config/provider.rs"),
+    include_str!("../../src/config/route.rs"),
 );
 
 /// As little as it takes; every line is changed by some test.
@@ -488,6 +489,45 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ),
     ("image = ", "access_token_owner = \"1:1\"\nimage = ", "profile[0].access_token_owner"),
     ("[[profile]]", "[spawner]\ndocker.network = \"\"\n[[profile]]", "spawner.docker.network"),
+    ("[[profile]]", "[spawner]\ndocker.hosts = [\"registry\"]\n[[profile]]", "spawner.docker.hosts[0]"),
+    ("[[profile]]", "[[route]]\nname = \"a\"\npath = \"/a\"\nfolder = \"/a\"\n[[profile]]", "route[0].path"),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/a/../b/\"\nfolder = \"/a\"\n[[profile]]",
+        "route[0].path",
+    ),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/User/x/\"\nfolder = \"/a\"\n[[profile]]",
+        "route[0].path",
+    ),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/hub/\"\nfolder = \"/a\"\n[[profile]]",
+        "route[0].path",
+    ),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a b\"\npath = \"/a/\"\nfolder = \"/a\"\n[[profile]]",
+        "route[0].name",
+    ),
+    ("[[profile]]", "[[route]]\nname = \"a\"\npath = \"/a/\"\n[[profile]]", "route[0]"),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/a/\"\nfolder = \"a\"\n[[profile]]",
+        "route[0].folder",
+    ),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/a/\"\nfolder = \"/a\"\nupstream = \"127.0.0.1:1\"\n[[profile]]",
+        "route[0]",
+    ),
+    (
+        "[[profile]]",
+        "[[route]]\nname = \"a\"\npath = \"/a/\"\nfolder = \"/a\"\nstrip_path = true\n[[profile]]",
+        "route[0].strip_path",
+    ),
+    ("everyone = true", "everyone = true\nroutes = [\"none\"]", "rule[0].routes[0]"),
     ("[[profile]]", "[spawner]\ndocker.network = \"host\"\n[[profile]]\nports = [8050]", "profile[0].ports"),
     (
         "[[profile]]",
@@ -657,6 +697,7 @@ fn the_example_is_read_with_every_line_in_force() {
         "provider.client_key",
         "provider.client_key_id",
         "provider.client_key_algorithm",
+        "route[0]",
     ];
     assert_eq!(told, alternatives, "{}", lines(&found));
 }

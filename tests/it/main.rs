@@ -11,6 +11,7 @@ mod access_token;
 mod admin;
 mod architecture;
 mod attacks;
+mod beside;
 mod callers;
 mod cli;
 mod config;

@@ -110,6 +110,7 @@ fn judge(identity: &Identity, name: &UserName) -> Option<User> {
         name: name.clone(),
         admin,
         profiles: [Arc::from("lab")].into(),
+        routes: [].into(),
         memory: None,
         cpu: None,
     })

@@ -100,7 +100,14 @@ impl Hub {
 
 fn user(name: &str) -> User {
     let name = UserName::parse(name).expect("a user name");
-    User { name, admin: false, profiles: [Arc::from("lab")].into(), memory: None, cpu: None }
+    User {
+        name,
+        admin: false,
+        profiles: [Arc::from("lab")].into(),
+        routes: [].into(),
+        memory: None,
+        cpu: None,
+    }
 }
 
 fn identity(name: &str) -> Identity {

@@ -281,6 +281,16 @@ fn docker(findings: &mut Findings<'_>, config: &Config) {
             findings.add(key, "not a name that Docker takes", "write letters, digits, `-`, `_` and `.`");
         }
     }
+    for (index, host) in docker.hosts.iter().enumerate() {
+        let known = |address: &str| address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
+        if !host.split_once(':').is_some_and(|(name, address)| is_name(name) && known(address)) {
+            findings.add(
+                &format!("spawner.docker.hosts[{index}]"),
+                "not a name with its address",
+                "write \"registry:host-gateway\", or an IP address behind the colon",
+            );
+        }
+    }
     findings.positive("spawner.docker.reconcile_interval", docker.reconcile_interval);
 }
 

@@ -18,7 +18,7 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
     let about = About {
         client: &HeaderValue::from_static("2001:db8::1"),
         host: &HeaderValue::from_static(host),
-        user: &HeaderValue::from_static("j%C3%BCrgen"),
+        user: Some(&HeaderValue::from_static("j%C3%BCrgen")),
         authorization: Authorization::Kept,
         prefix: None,
         lifeline: &Lifeline::new(CancellationToken::new()),

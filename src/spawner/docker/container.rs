@@ -63,7 +63,12 @@ pub(super) fn address_on(
 }
 
 /// What the engine is asked to make.
-pub(super) fn body(spec: &Spec, image: &ImageConfig, network: &str, podman: bool) -> ContainerCreateBody {
+pub(super) fn body(
+    spec: &Spec,
+    image: &ImageConfig,
+    network: (&str, &[String]),
+    podman: bool,
+) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: spec.command.clone(),
@@ -94,7 +99,12 @@ fn labels(spec: &Spec) -> Labels {
     .into()
 }
 
-fn host_config(spec: &Spec, image: &ImageConfig, network: &str, podman: bool) -> HostConfig {
+fn host_config(
+    spec: &Spec,
+    image: &ImageConfig,
+    (network, hosts): (&str, &[String]),
+    podman: bool,
+) -> HostConfig {
     let memory = spec.limits.memory.and_then(|bytes| i64::try_from(bytes).ok());
     HostConfig {
         memory,
@@ -116,6 +126,7 @@ fn host_config(spec: &Spec, image: &ImageConfig, network: &str, podman: bool) ->
             maximum_retry_count: None,
         }),
         network_mode: Some(network.to_owned()),
+        extra_hosts: (!hosts.is_empty()).then(|| hosts.to_vec()),
         mounts: Some(spec.mounts.iter().map(mount).collect()),
         ..HostConfig::default()
     }
@@ -237,7 +248,7 @@ mod tests {
     }
 
     fn host(spec: &Spec, image: &ImageConfig) -> HostConfig {
-        body(spec, image, "hubgate", false).host_config.unwrap()
+        body(spec, image, ("hubgate", &[]), false).host_config.unwrap()
     }
 
     #[test]
@@ -288,7 +299,7 @@ mod tests {
         let path = "/run/hubgate/access_token".to_owned();
         later.files.push(PutFile { path, owner: None, content: Secret::new("t2") });
         assert_eq!(fingerprint(&later), before);
-        let made = format!("{:?}", body(&later, &image("1000", &[]), "hubgate", false));
+        let made = format!("{:?}", body(&later, &image("1000", &[]), ("hubgate", &[]), false));
         assert_eq!(made.matches("t2").count(), 1, "a file came into the container's description: {made}");
         later.limits.memory = Some(2 << 30);
         assert_ne!(fingerprint(&later), before);

@@ -43,6 +43,7 @@ pub(super) struct Docker {
     engine: Arc<Engine>,
     names: Names,
     network: String,
+    hosts: Vec<String>,
     /// One at a time looks whether the network is there: older engines make two of one name.
     network_check: Semaphore,
     metrics: Metrics,
@@ -73,6 +74,7 @@ impl Docker {
             engine: Arc::new(Engine::new(config.docker.socket.clone())),
             names: Names { prefix: config.docker.prefix.as_str().into(), escape: config.escape },
             network: config.docker.network.clone(),
+            hosts: config.docker.hosts.clone(),
             network_check: Semaphore::new(1),
             metrics,
         }
@@ -113,7 +115,7 @@ impl Docker {
         progress.report(Phase::Creating);
         self.ensure_network(&engine).await?;
         storage::prepare(&engine, &name, spec).await?;
-        let body = container::body(spec, &image, &self.network, engine.podman);
+        let body = container::body(spec, &image, (&self.network, &self.hosts), engine.podman);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let created =
             engine.call(&doing, SLOW, |client| client.create_container(Some(options), body)).await?;

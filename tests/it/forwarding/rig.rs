@@ -154,7 +154,7 @@ impl Service {
         let about = About {
             client: &HeaderValue::from_static("192.0.2.7"),
             host: &HeaderValue::from_static("hub.example"),
-            user: &HeaderValue::from_static("alice"),
+            user: Some(&HeaderValue::from_static("alice")),
             authorization: self.authorization.as_ref().map_or(Authorization::Kept, Authorization::Replaced),
             prefix: None,
             lifeline: &self.lifeline,
