@@ -239,7 +239,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         api_tokens: api_tokens.clone(),
         store: store.clone(),
         workspaces: workspaces.clone(),
-        beside: Beside::new(&config.route, &forwarder),
+        beside: Beside::new(&config.route, &forwarder, &clock),
         forwarder,
         sealer,
         clock: clock.clone(),

@@ -139,6 +139,7 @@ impl Control {
     fn workspaces(&self) -> Vec<Workspace> {
         let workspace = |(id, state): (WorkspaceId, State)| Workspace {
             user: id.user.to_string(),
+            server: id.server.to_string(),
             state: state.label().to_owned(),
             profile: state.profile().map(ToString::to_string),
         };
@@ -149,12 +150,12 @@ impl Control {
         self.0.workspaces.state(&self.0.workspaces.id(name))
     }
 
-    fn stop(&self, name: &UserName, peer: Peer) -> Result<Value, Unanswered> {
-        if !matches!(self.state(name), Some(State::Ready(_) | State::Stopping)) {
-            return Err(Unanswered::NoWorkspace(name.clone()));
+    fn stop(&self, id: &WorkspaceId, peer: Peer) -> Result<Value, Unanswered> {
+        if !matches!(self.0.workspaces.state(id), Some(State::Ready(_) | State::Stopping)) {
+            return Err(Unanswered::NoWorkspace(id.clone()));
         }
-        self.0.workspaces.stop(&self.0.workspaces.id(name));
-        info!(event = "workspace_stop_ordered", user = %name, by = %peer, "an administrator stops a workspace");
+        self.0.workspaces.stop(id);
+        info!(event = "workspace_stop_ordered", workspace = %id, by = %peer, "an administrator stops a workspace");
         Ok(shown(Begun { state: "stopping".to_owned() }))
     }
 

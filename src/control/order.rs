@@ -4,7 +4,9 @@ use http::{Method, Uri};
 
 use super::unanswered::Unanswered;
 use super::wire::Wanted;
+use crate::server_name::ServerName;
 use crate::session::ShortId;
+use crate::spawner::WorkspaceId;
 use crate::token::{Note, Scopes, TokenId};
 use crate::user::UserName;
 
@@ -23,7 +25,7 @@ pub(super) enum Order {
     ListUsers,
     Explain(UserName),
     ListWorkspaces,
-    StopWorkspace(UserName),
+    StopWorkspace(WorkspaceId),
 }
 
 /// What a token is to be made for.
@@ -60,7 +62,10 @@ impl Order {
             }
             ("DELETE", ["users", name, "tokens"]) => Ok(Self::RevokeTokensOf(user(name)?)),
             ("GET", ["workspaces"]) => Ok(Self::ListWorkspaces),
-            ("DELETE", ["users", name, "workspace"]) => Ok(Self::StopWorkspace(user(name)?)),
+            ("DELETE", ["users", name, "workspace"]) => workspace(name, "").map(Self::StopWorkspace),
+            ("DELETE", ["users", name, "workspace", server]) => {
+                workspace(name, server).map(Self::StopWorkspace)
+            }
             _ => Err(Unanswered::Unclear("there is nothing of that name")),
         }
     }
@@ -78,6 +83,12 @@ impl WantedToken {
             lifetime,
         })
     }
+}
+
+fn workspace(name: &str, server: &str) -> Result<WorkspaceId, Unanswered> {
+    let server =
+        ServerName::parse(server).map_err(|_no_name| Unanswered::Unclear("that is no server's name"))?;
+    Ok(WorkspaceId { user: user(name)?, server })
 }
 
 fn user(segment: &str) -> Result<UserName, Unanswered> {
@@ -104,7 +115,17 @@ mod tests {
             Some(Order::EndSession(ShortId::parse("0123456789ab").unwrap()))
         );
         assert_eq!(read("GET", "/users/anna%20b@epfl.ch/explanation"), Some(Order::Explain(anna())));
-        assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/workspace"), Some(Order::StopWorkspace(anna())));
+        assert_eq!(
+            read("DELETE", "/users/anna%20b@epfl.ch/workspace"),
+            Some(Order::StopWorkspace(WorkspaceId { user: anna(), server: ServerName::default() }))
+        );
+        assert_eq!(
+            read("DELETE", "/users/anna%20b@epfl.ch/workspace/gpu"),
+            Some(Order::StopWorkspace(WorkspaceId {
+                user: anna(),
+                server: ServerName::parse("gpu").unwrap()
+            }))
+        );
         assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/tokens"), Some(Order::RevokeTokensOf(anna())));
         for (method, path) in [
             ("DELETE", "/tokens"),

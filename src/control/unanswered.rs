@@ -8,6 +8,7 @@ use tracing::error;
 use crate::logging::cause;
 use crate::mapping::MappingError;
 use crate::session::ShortId;
+use crate::spawner::WorkspaceId;
 use crate::store::StoreError;
 use crate::token::{TokenError, TokenId};
 use crate::user::UserName;
@@ -34,7 +35,7 @@ pub(super) enum Unanswered {
     #[error("the token cannot be made: {0}")]
     Token(TokenError),
     #[error("{0} has no server that runs")]
-    NoWorkspace(UserName),
+    NoWorkspace(WorkspaceId),
     #[error("the store failed")]
     Store(#[from] StoreError),
 }

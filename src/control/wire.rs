@@ -34,6 +34,9 @@ pub struct User {
 pub struct Workspace {
     /// Whose.
     pub user: String,
+    /// Which of theirs; empty: the default one.
+    #[serde(default)]
+    pub server: String,
     /// `starting`, `ready`, `failing` or `stopping`.
     pub state: String,
     /// What it runs.

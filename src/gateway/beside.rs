@@ -14,8 +14,9 @@ use super::head::Connection;
 use super::hosts::Origin;
 use super::refusal::Refusal;
 use super::{Body, Gateway, slash};
+use crate::clock::Clock;
 use crate::config;
-use crate::forward::{About, Authorization, Forwarder, Lifeline, Pool};
+use crate::forward::{About, Activity, Authorization, Forwarder, Lifeline, Pool};
 use crate::upstream::Upstream;
 
 /// All routes, the longest path first.
@@ -42,14 +43,15 @@ enum What {
         prefix: Option<HeaderValue>,
         /// Of requests that hang on nobody's session.
         lifeline: Arc<Lifeline>,
+        activity: Arc<Activity>,
     },
 }
 
 impl Beside {
     /// From the configuration, which was checked.
-    pub fn new(routes: &[config::Route], forwarder: &Forwarder) -> Self {
+    pub fn new(routes: &[config::Route], forwarder: &Forwarder, clock: &Clock) -> Self {
         let mut all: Vec<_> =
-            routes.iter().filter_map(|route| Neighbour::new(route, forwarder).map(Arc::new)).collect();
+            routes.iter().filter_map(|route| Neighbour::new(route, forwarder, clock).map(Arc::new)).collect();
         all.sort_by_key(|neighbour| std::cmp::Reverse(neighbour.path.len()));
         Self(all)
     }
@@ -62,7 +64,7 @@ impl Beside {
 }
 
 impl Neighbour {
-    fn new(route: &config::Route, forwarder: &Forwarder) -> Option<Self> {
+    fn new(route: &config::Route, forwarder: &Forwarder, clock: &Clock) -> Option<Self> {
         let prefix = route.path.trim_end_matches('/');
         let what = match (&route.folder, route.upstream) {
             (Some(folder), _) => What::Folder(
@@ -72,6 +74,7 @@ impl Neighbour {
                 pool: forwarder.pool(Upstream { address, instance: route.name.as_str().into() }),
                 prefix: route.strip_path.then(|| HeaderValue::from_str(prefix).ok()).flatten(),
                 lifeline: Lifeline::new(CancellationToken::new()),
+                activity: Activity::new(clock.clone()),
             },
             (None, None) => return None,
         };
@@ -110,7 +113,7 @@ impl Gateway {
         }
         match &neighbour.what {
             What::Folder(folder) => file(folder, &neighbour.path, request).await,
-            What::Program { pool, prefix, lifeline } => {
+            What::Program { pool, prefix, lifeline, activity } => {
                 let rights = caller.map(Caller::rights);
                 let user =
                     caller.and_then(|caller| HeaderValue::from_str(&caller.name().path_segment()).ok());
@@ -123,6 +126,7 @@ impl Gateway {
                     authorization: if program { Authorization::Removed } else { Authorization::Kept },
                     prefix: prefix.as_ref(),
                     lifeline: rights.as_ref().map_or(lifeline, |rights| &rights.lifeline),
+                    activity,
                     worker: connection.worker,
                 };
                 Ok(self.0.forwarder.send(request, pool, about).await?.map(Body::Forwarded))
@@ -163,14 +167,12 @@ async fn file(folder: &ServeDir, path: &str, request: Request<Incoming>) -> Resu
         return Err(Refusal::NotFound);
     }
     answer.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(answer.map(|body| Body::File(body)))
+    Ok(answer.map(Body::File))
 }
 
 fn unreadable(error: io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Refusal::NotFound,
-        _ => Refusal::Folder(error),
-    }
+    let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename];
+    if absent.contains(&error.kind()) { Refusal::NotFound } else { Refusal::Folder(error) }
 }
 
 impl fmt::Debug for What {

@@ -80,8 +80,16 @@ impl Gateway {
             // Boxed, so that what few requests need takes no room in all.
             let sent: BoxFuture<'_, _> = Box::pin(self.0.forwarder.send(request, &pool, about));
             return match sent.await {
-                Err(ForwardError::Connect { .. }) => Err(Refusal::NothingAtPort(path.port)),
-                other => Ok(other?.map(Body::Forwarded)),
+                Err(ForwardError::Connect { .. }) => {
+                    // The container may be gone, and its address another's.
+                    self.0.workspaces.suspect(&ready);
+                    Err(Refusal::NothingAtPort(path.port))
+                }
+                other => {
+                    let response = other?;
+                    ready.doors.keep(path.port, &pool);
+                    Ok(response.map(Body::Forwarded))
+                }
             };
         }
         match self.0.forwarder.send(request, &ready.pool, about).await {

@@ -231,7 +231,12 @@ impl Gateway {
         }
         self.0.workspaces.start(id, &session.standing().user, profile);
         let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
-        Ok(see_other(&next.map_or_else(|| landing(id, profile), |next| next.to_string())))
+        // It may run something else already.
+        let state = self.0.workspaces.state(id);
+        let running =
+            state.as_ref().and_then(State::profile).and_then(|name| self.0.workspaces.profile(name));
+        let there = || landing(id, running.unwrap_or(profile));
+        Ok(see_other(&next.map_or_else(there, |next| next.to_string())))
     }
 
     fn spawn_page(

@@ -219,7 +219,9 @@ mod tests {
     fn html(page: &Page) -> String {
         match Pages::new(Some("Ask <lab@example.org>".into())).render(StatusCode::OK, page).into_body() {
             Body::Full(Some(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
-            Body::Full(None) | Body::Forwarded(_) | Body::Events(_) => panic!("a page has bytes"),
+            Body::Full(None) | Body::Forwarded(_) | Body::Events(_) | Body::File(_) => {
+                panic!("a page has bytes")
+            }
         }
     }
 

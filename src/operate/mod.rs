@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{self, ConfigError};
+use crate::server_name::ServerNameError;
 use crate::store::StoreError;
 use crate::user::{UserName, UserNameError};
 
@@ -64,6 +65,9 @@ pub enum OperateError {
         /// Why.
         source: UserNameError,
     },
+    /// What was typed is no server's name.
+    #[error(transparent)]
+    Server(#[from] ServerNameError),
     /// What was typed is no id.
     #[error("{text:?} is no {what}'s id")]
     Id {
@@ -123,6 +127,7 @@ impl OperateError {
             Self::Config(error) => Some(error.remedy()),
             Self::Off { .. } => Some("name a place there, and restart hubgate"),
             Self::Name { .. } => Some("write it as `hubgate user list` shows it"),
+            Self::Server(_) => Some("`hubgate workspace list` shows those that there are"),
             Self::Id { .. } => Some("write it as the list shows it"),
             Self::Nothing => Some("name a user, or give --claims"),
             Self::Claims { .. } => Some("give a file with one JSON object, such as an ID token's payload"),
@@ -143,6 +148,7 @@ impl OperateError {
             Self::Config(_)
             | Self::Off { .. }
             | Self::Name { .. }
+            | Self::Server(_)
             | Self::Id { .. }
             | Self::Nothing
             | Self::Claims { .. }

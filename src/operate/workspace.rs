@@ -8,6 +8,7 @@ use super::ask::AskError;
 use super::table::table;
 use super::{OperateError, Order, Where, run, user};
 use crate::control::wire::{Begun, Workspace};
+use crate::server_name::ServerName;
 
 /// Whose server runs.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
@@ -20,8 +21,8 @@ pub enum WorkspaceCommand {
     },
     /// Stop a user's server
     Stop {
-        /// Whose
-        #[arg(value_name = "USER")]
+        /// Whose; USER/SERVER is one with a name
+        #[arg(value_name = "USER[/SERVER]")]
         user: String,
         /// Where the hub is
         #[command(flatten)]
@@ -35,7 +36,11 @@ impl WorkspaceCommand {
         match self {
             Self::List { place } => run(&place, Order::new(Method::GET, "/workspaces".to_owned(), list)),
             Self::Stop { user: whose, place } => {
-                let path = format!("/users/{}/workspace", user(&whose)?.path_segment());
+                let (whose, server) =
+                    whose.split_once('/').map_or((&*whose, ""), |(whose, server)| (whose, server));
+                let server = ServerName::parse(server)?;
+                let server = if server.is_default() { String::new() } else { format!("/{server}") };
+                let path = format!("/users/{}/workspace{server}", user(whose)?.path_segment());
                 run(&place, Order::new(Method::DELETE, path, stopping))
             }
         }
@@ -46,10 +51,12 @@ fn list(answer: &Value) -> Result<String, AskError> {
     let workspaces = Vec::<Workspace>::deserialize(answer).map_err(AskError::Foreign)?;
     let row = |workspace: &Workspace| {
         let profile = workspace.profile.clone().unwrap_or_default();
-        [workspace.user.clone(), workspace.state.clone(), profile]
+        let server =
+            if workspace.server.is_empty() { String::new() } else { format!("/{}", workspace.server) };
+        [format!("{}{server}", workspace.user), workspace.state.clone(), profile]
     };
     let rows: Vec<_> = workspaces.iter().map(row).collect();
-    Ok(table(["USER", "STATE", "PROFILE"], &rows))
+    Ok(table(["SERVER", "STATE", "PROFILE"], &rows))
 }
 
 fn stopping(answer: &Value) -> Result<String, AskError> {

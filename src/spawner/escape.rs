@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::Escape;
+use crate::server_name::ServerName;
 use crate::user::UserName;
 
 use super::WorkspaceId;
@@ -10,6 +11,11 @@ use super::WorkspaceId;
 /// A user's name in names of volumes and folders, exactly as DockerSpawner writes it: who comes from there finds the
 /// same homes.
 pub fn escape(name: &UserName, how: Escape) -> String {
+    escape_text(name.as_str(), how)
+}
+
+/// A server's name in names of volumes and folders, written the same way.
+pub fn escape_server(name: &ServerName, how: Escape) -> String {
     escape_text(name.as_str(), how)
 }
 
@@ -69,7 +75,7 @@ mod tests {
     fn a_named_server_has_a_container_of_its_own() {
         let id = |user: &str, server: &str| WorkspaceId {
             user: UserName::parse(user).unwrap(),
-            server: crate::server_name::ServerName::parse(server).unwrap(),
+            server: ServerName::parse(server).unwrap(),
         };
         let name = |user, server| container_name("hubgate", &id(user, server), Escape::Current);
         assert_eq!(name("anna@epfl.ch", ""), "hubgate-anna-40epfl-2ech");

@@ -16,7 +16,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub use escape::{container_name, escape};
+pub use escape::{container_name, escape, escape_server};
 
 use crate::config::{self, Mode};
 use crate::metrics::Metrics;

@@ -20,22 +20,24 @@ impl Doors {
     }
 
     /// The connections to `port`. The server's own port is no other way in: there hubgate speaks for the user.
-    pub(super) fn open(&self, port: u16, server: &Upstream, forwarder: &Forwarder) -> Option<Arc<Pool>> {
+    pub(super) fn find(&self, port: u16, server: &Upstream, forwarder: &Forwarder) -> Option<Arc<Pool>> {
         if !self.allowed.contains(port) || server.address.port() == port {
             return None;
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = open.get(&port) {
+        if let Some(pool) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&port) {
             return Some(Arc::clone(pool));
         }
         let mut upstream = server.clone();
         upstream.address.set_port(port);
-        let pool = forwarder.pool(upstream);
-        // Beyond, connections are made and closed each time.
+        Some(forwarder.pool(upstream))
+    }
+
+    /// Something answers at `port`: its connections are kept. Beyond so many ports they are closed after each use.
+    pub fn keep(&self, port: u16, pool: &Arc<Pool>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() < MOST_KEPT {
-            open.insert(port, Arc::clone(&pool));
+            open.entry(port).or_insert_with(|| Arc::clone(pool));
         }
-        Some(pool)
     }
 }
 

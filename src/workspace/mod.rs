@@ -141,12 +141,20 @@ impl Workspaces {
 
     /// Takes a named workspace that does not run away from its owner. Its volumes stay.
     pub async fn remove_server(&self, id: &WorkspaceId) -> Result<(), ServerError> {
-        let idle = |state: &State| matches!(state, State::Failing(_));
-        self.0.states.remove_if(id, |_, state| idle(state));
-        if self.0.states.contains_key(id) {
-            return Err(ServerError::Runs);
+        // Nobody starts it meanwhile.
+        match self.0.states.entry(id.clone()) {
+            Entry::Occupied(mut entry) if matches!(entry.get(), State::Failing(_)) => {
+                entry.insert(State::Stopping);
+            }
+            Entry::Occupied(_) => return Err(ServerError::Runs),
+            Entry::Vacant(entry) => {
+                entry.insert(State::Stopping);
+            }
         }
-        self.0.named.remove(id).await
+        let removed = self.0.named.remove(id).await;
+        self.0.states.remove_if(id, |_, state| matches!(state, State::Stopping));
+        self.count();
+        removed
     }
 
     /// How many named workspaces a user may have.
@@ -256,9 +264,9 @@ impl Workspaces {
         }
     }
 
-    /// Connections to another port of a workspace, if its owner may reach it.
+    /// Connections to another port of a workspace, if its owner may reach it; see [`Doors::keep`].
     pub fn door(&self, ready: &Ready, port: u16) -> Option<Arc<Pool>> {
-        ready.doors.open(port, ready.pool.upstream(), &self.0.forwarder)
+        ready.doors.find(port, ready.pool.upstream(), &self.0.forwarder)
     }
 
     /// The secret that a container of this instance shares with hubgate.

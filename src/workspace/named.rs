@@ -79,6 +79,9 @@ impl NamedServers {
 
     pub(super) async fn add(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
         let WorkspaceId { user, server } = id;
+        if self.find(user, server.as_str()).is_some() {
+            return Ok(());
+        }
         ServerName::parse_new(server.as_str())?;
         // Kept before the store is asked: of two at once for the last place, one gets it.
         if !self.keep_if_room(user, server)? {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::config::{self, Escape, Limit, Mode};
 use crate::secret::Secret;
-use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape};
+use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape, escape_server};
 use crate::user::{Limits, User};
 
 /// What a workspace is told of its surroundings.
@@ -174,7 +174,7 @@ fn mount(volume: &config::Volume, id: &WorkspaceId, how: Escape) -> Mount {
         .source
         .replace("{username}", &escape(&id.user, how))
         .replace("{raw_username}", id.user.as_str())
-        .replace("{servername}", id.server.as_str());
+        .replace("{servername}", &escape_server(&id.server, how));
     Mount {
         source,
         target: volume.target.clone(),
@@ -364,6 +364,24 @@ mod tests {
         let spec = plan("anna@epfl.ch", &profile(volume), &image(&[])).unwrap();
         assert_eq!(spec.mounts[0].source, "hub-anna-40epfl-2ech");
         assert_eq!(spec.mounts[0].owner, (1234, 5));
+    }
+
+    #[test]
+    fn no_user_with_a_named_server_has_the_volume_of_another() {
+        let mounted = |user: &str, server: &str, source: &str| {
+            let user = UserName::parse(user).unwrap();
+            let id = WorkspaceId { user, server: ServerName::parse(server).unwrap() };
+            let volume = format!("[[volume]]\nsource = \"{source}\"\ntarget = \"/h\"");
+            mounts(&profile(&volume), &id, Escape::Current).remove(0).source
+        };
+        for source in
+            ["hub-{username}.{servername}", "hub-{username}--{servername}", "/srv/{username}/{servername}"]
+        {
+            let named = mounted("anna@epfl.ch", "gpu", source);
+            assert_ne!(named, mounted("anna", "40epfl-2ech-gpu", source), "{source}");
+            assert_ne!(mounted("anna-b", "", "hub-{username}"), mounted("anna", "2db", source), "{source}");
+        }
+        assert_eq!(mounted("anna", "a-b", "{username}.{servername}"), "anna.a-2db");
     }
 
     #[test]

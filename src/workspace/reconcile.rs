@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dashmap::mapref::entry::Entry;
 use futures_util::StreamExt;
 use tracing::{info, warn};
 
@@ -43,27 +44,33 @@ impl Workspaces {
     /// Keeps memory true until shutdown: follows the runtime's events, and compares every `interval`.
     pub async fn watch(&self, interval: Duration) {
         let stopping = self.0.tasks.stopping();
-        while !stopping.is_cancelled() {
+        let mut pause = SOONEST;
+        'watching: while !stopping.is_cancelled() {
             let mut events = self.0.spawner.events();
             // Compared after the events are followed: nothing falls between.
             if let Err(error) = self.reconcile().await {
                 warn!(error = cause(&error), remedy = error.remedy(), "cannot list workspaces");
             }
+            let began = Instant::now();
             let until = tokio::time::sleep(interval);
             tokio::pin!(until);
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,
-                    () = &mut until => break,
-                    event = events.next() => match event {
-                        Some(event) => self.verify(&event.id, &event.instance).await,
-                        // The runtime went away: the timer brings it back.
-                        None => {
-                            tokio::select! { () = stopping.cancelled() => return, () = &mut until => break }
-                        }
-                    },
+                    () = &mut until => continue 'watching,
+                    event = events.next() => {
+                        let Some(event) = event else { break };
+                        self.verify(&event.id, &event.instance).await;
+                    }
                 }
             }
+            // The runtime went away. What ran may be gone with it, and its address soon another's.
+            if began.elapsed() >= interval {
+                pause = SOONEST;
+            }
+            let again = tokio::time::sleep(pause);
+            pause = (pause * 2).min(interval);
+            tokio::select! { () = stopping.cancelled() => return, () = again => {} }
         }
     }
 
@@ -100,13 +107,15 @@ impl Workspaces {
         progress.report(Phase::Booting);
         let id = running.id.clone();
         let starting = Starting { profile: Arc::clone(&running.profile), since: Instant::now(), phase };
-        let mut known = true;
-        self.0.states.entry(id.clone()).or_insert_with(|| {
-            known = false;
-            State::Starting(starting)
-        });
-        if known {
-            return;
+        match self.0.states.entry(id.clone()) {
+            // What a failed start left behind runs all the same.
+            Entry::Occupied(mut entry) if matches!(entry.get(), State::Failing(_)) => {
+                entry.insert(State::Starting(starting));
+            }
+            Entry::Occupied(_) => return,
+            Entry::Vacant(entry) => {
+                entry.insert(State::Starting(starting));
+            }
         }
         self.note_instance(&id, &running.instance);
         self.catch_up_with_running(&id.user);
@@ -128,3 +137,6 @@ impl Workspaces {
         });
     }
 }
+
+/// After the runtime went away, it is looked for again so soon at first.
+const SOONEST: Duration = Duration::from_millis(100);

@@ -527,6 +527,21 @@ const SLIPS: &[(&str, &str, &str)] = &[
         "[[route]]\nname = \"a\"\npath = \"/a/\"\nfolder = \"/a\"\nstrip_path = true\n[[profile]]",
         "route[0].strip_path",
     ),
+    (
+        "image = ",
+        "volume = [{ source = \"hub-{username}-{servername}\", target = \"/h\" }]\nimage = ",
+        "profile[0].volume[0].source",
+    ),
+    (
+        "image = ",
+        "volume = [{ source = \"hub-{servername}-{username}\", target = \"/h\" }]\nimage = ",
+        "profile[0].volume[0].source",
+    ),
+    (
+        "image = ",
+        "volume = [{ source = \"{raw_username}.{servername}\", target = \"/h\" }]\nimage = ",
+        "profile[0].volume[0].source",
+    ),
     ("everyone = true", "everyone = true\nroutes = [\"none\"]", "rule[0].routes[0]"),
     ("[[profile]]", "[spawner]\ndocker.network = \"host\"\n[[profile]]\nports = [8050]", "profile[0].ports"),
     (

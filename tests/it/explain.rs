@@ -226,7 +226,7 @@ async fn users_and_servers_are_listed_and_servers_stopped() {
     );
     assert_eq!(
         json(&hub, &["workspace", "list"]).await,
-        json!([{"user": "anna@epfl.ch", "state": "ready", "profile": "lab"}])
+        json!([{"user": "anna@epfl.ch", "server": "", "state": "ready", "profile": "lab"}])
     );
     let said = operate(&hub, &["workspace", "stop", "bob"]).await;
     assert_eq!(said.code, Some(1));

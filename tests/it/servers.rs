@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 use support::client::Client;
+use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE, path_and_query};
 use url::Url;
 
 use crate::BINARY;
+use crate::control::operate;
 use crate::day::plain;
 
 const TWO: &str = "[spawner]\nnamed_servers = 2\n";
@@ -91,7 +93,7 @@ async fn servers_are_made_within_the_limit_stopped_and_removed_and_outlive_a_res
 
     assert_eq!(at_home(&mut alice, "stop", "gpu").await.status, 303);
     hub.until_running(0).await;
-    support::eventually::eventually("it is gone", || {
+    eventually("it is gone", || {
         let mut alice = alice.clone();
         async move { at_home(&mut alice, "remove", "gpu").await.status == 303 }
     })
@@ -217,4 +219,72 @@ async fn an_image_of_jupyterhubs_signs_its_visitor_in_at_the_named_server_it_is(
     )
     .await;
     assert_eq!(reported.0, 200);
+}
+
+#[tokio::test]
+async fn administrators_see_and_stop_servers_by_their_names() {
+    let hub = hub().await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    run(&hub, &mut alice, "alice", "gpu").await;
+    let list = operate(&hub, &["workspace", "list"]).await.out;
+    assert!(list.contains("alice  ") && list.contains("alice/gpu"), "{list}");
+    let stopped = operate(&hub, &["workspace", "stop", "alice/gpu"]).await.out;
+    assert!(stopped.contains("stopping"), "{stopped}");
+    hub.until_running(1).await;
+    assert_eq!(alice.fetch("GET", "/user/alice/x", b"").await.status, 200, "the other one runs on");
+}
+
+#[tokio::test]
+async fn a_link_to_what_does_not_run_leads_to_what_does() {
+    let two = "[[profile]]\nname = \"gpu\"\nimage = \"other:1\"\ndefault_url = \"/tree\"\n";
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}{two}")).await;
+    hub.answer_at("alice", "").await;
+    let mut alice = hub.signed_in("alice").await;
+    let token = alice.open("/hub/spawn").await.field("form_token").unwrap();
+    let mut start = async |profile: &str| {
+        let answer = alice.submit("/hub/spawn", &[("form_token", &token), ("profile", profile)]).await;
+        answer.header("location").unwrap().to_owned()
+    };
+    assert_eq!(start("lab").await, "/user/alice/lab");
+    assert_eq!(start("gpu").await, "/user/alice/lab", "lab runs, or begins to");
+}
+
+#[tokio::test]
+async fn when_the_runtime_comes_back_it_is_looked_at_at_once() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    let container = hub.container_of("alice").name;
+    hub.engine().stop();
+    hub.engine().remove(&container);
+    hub.engine().restart();
+    let alice = hub.signed_in("alice").await;
+    // Long before the next comparison of the clock: its address may be another's by then.
+    eventually("it is known to be gone", || {
+        let mut alice = alice.clone();
+        async move { alice.open("/hub/home").await.text().contains("not running") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_odd_container_hides_no_other() {
+    let mut hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    hub.process_mut().kill().await;
+    let labels = [
+        ("user", "odd"),
+        ("server", ""),
+        ("instance", "i"),
+        ("profile", "lab"),
+        ("mode", "odd"),
+        ("port", "1"),
+    ];
+    let labels = labels.map(|(name, value)| (format!("io.hubgate.{name}"), value));
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    hub.engine().add_foreign("hubgate-odd", &labels);
+    hub.process_mut().start_again().await;
+    let mut alice = hub.signed_in("alice").await;
+    hub.until_open(&mut alice, "/user/alice/x").await;
+    assert_eq!(hub.engine().count("POST", "/containers/create"), 1, "it was adopted, not made again");
 }

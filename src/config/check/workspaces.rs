@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::config::units::{Cpu, Limit, Size};
-use crate::config::{Config, HubLogin, Mode, Profile, Rule, SpawnerKind, Volume};
+use crate::config::{Config, Escape, HubLogin, Mode, Profile, Rule, SpawnerKind, Volume};
 use crate::user::UserName;
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config) {
@@ -156,7 +156,7 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
     limits(findings, key, profile.memory.value(), profile.cpu.value());
     findings.positive(&format!("{key}.start_timeout"), profile.start_timeout);
     findings.positive(&format!("{key}.stop_timeout"), profile.stop_timeout);
-    volumes(findings, key, &profile.volume);
+    volumes(findings, key, &profile.volume, config.spawner.escape);
     access_token(findings, key, profile);
     if profile.mode == Some(Mode::Token) && profile.hub_login == HubLogin::Header {
         findings.add(
@@ -201,7 +201,7 @@ fn limits(findings: &mut Findings<'_>, key: &str, memory: Option<Size>, cpu: Opt
     }
 }
 
-fn volumes(findings: &mut Findings<'_>, key: &str, volumes: &[Volume]) {
+fn volumes(findings: &mut Findings<'_>, key: &str, volumes: &[Volume], how: Escape) {
     let mut targets = BTreeSet::new();
     for (index, volume) in volumes.iter().enumerate() {
         let key = format!("{key}.volume[{index}]");
@@ -228,6 +228,13 @@ fn volumes(findings: &mut Findings<'_>, key: &str, volumes: &[Volume]) {
                 &format!("{key}.source"),
                 "neither a volume's name nor an absolute path",
                 "write \"hubgate-home-{username}\" or \"/srv/homes/{username}\"; only {username}, {raw_username} and {servername} are filled in",
+            );
+        }
+        if !keeps_servers_apart(&volume.source, how) {
+            findings.add(
+                &format!("{key}.source"),
+                "a user and a server together could read like another user",
+                "set {servername} off by `/` or `.`, as \"hubgate-{username}.{servername}\"",
             );
         }
         if !is_owner(&volume.owner) {
@@ -344,6 +351,18 @@ fn is_source(source: &str) -> bool {
     let filled = source.replace("{username}", "u").replace("{raw_username}", "u").replace("{servername}", "");
     let plain = !filled.contains(|c: char| matches!(c, '{' | '}' | ':') || c.is_control());
     plain && (filled.starts_with('/') || is_name(&filled))
+}
+
+/// Whether no user with one server has the volume of another user, or of another server: what stands before
+/// `{servername}` is in no name as it is written there.
+fn keeps_servers_apart(source: &str, how: Escape) -> bool {
+    let mut parts = source.split("{servername}");
+    let before = parts.next().unwrap_or_default();
+    let rest: Vec<_> = parts.collect();
+    let off = before.ends_with('/')
+        || (!before.contains("{raw_username}")
+            && (before.ends_with('.') || (how == Escape::Current && before.ends_with("--"))));
+    rest.is_empty() || (off && rest.len() == 1 && !rest.concat().contains("username}"))
 }
 
 /// Docker refuses less.

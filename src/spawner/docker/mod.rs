@@ -35,6 +35,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::{self, Escape};
+use crate::logging::cause;
 use crate::metrics::{Call, Metrics};
 
 /// Containers on one engine.
@@ -251,11 +252,15 @@ impl Docker {
             match self.summary_running(&summary) {
                 Some(running) => workspaces.push(running),
                 // The list of some engines has no addresses.
-                None => {
-                    if let Status::Running(running) = self.look_at(&id).await? {
-                        workspaces.push(running);
+                None => match self.look_at(&id).await {
+                    Ok(Status::Running(running)) => workspaces.push(running),
+                    Ok(Status::Absent | Status::Ended(_)) => {}
+                    Err(error @ SpawnError::Unreachable { .. }) => return Err(error),
+                    // One odd container is no reason to lose sight of all others.
+                    Err(error) => {
+                        warn!(workspace = %id, error = cause(&error), "a container cannot be understood, and is passed over");
                     }
-                }
+                },
             }
         }
         Ok(workspaces)
