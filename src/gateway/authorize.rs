@@ -10,7 +10,7 @@ use super::head::Head;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::refusal::Refusal;
-use crate::routes::{Endpoint, Resource, Route};
+use crate::routes::{Endpoint, Route};
 use crate::session::Session;
 use crate::token::Scope;
 
@@ -178,10 +178,8 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::Device
         | Endpoint::Admin
         | Endpoint::ApiAuthorize => Needs::Person,
-        Endpoint::Api(path) => match path.resource {
-            Resource::Health | Resource::OpenApi => Needs::Nobody,
-            _ => Needs::Anybody,
-        },
+        Endpoint::Api(path) if path.resource.is_open() => Needs::Nobody,
+        Endpoint::Api(_) => Needs::Anybody,
         Endpoint::Login
         | Endpoint::Callback(_)
         | Endpoint::Logout

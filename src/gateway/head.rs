@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::hosts::{Hosts, Origin};
 use super::refusal::Refusal;
-use crate::routes::Route;
+use crate::routes::{ApiPath, Route};
 use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use http::{Method, Request, Uri, Version};
 
@@ -56,6 +56,11 @@ impl<'a, 'h> Head<'a, 'h> {
         hosts: &'h Hosts,
     ) -> Result<Self, Refusal> {
         let at = find_host(request.uri(), request.headers(), request.version(), connection, hosts)?;
+        if let Some(ApiPath { resource, .. }) = ApiPath::at(request.uri().path())
+            && !resource.methods().contains(request.method())
+        {
+            return Err(Refusal::ApiMethod(resource));
+        }
         if !is_allowed(request.method()) {
             return Err(Refusal::Method);
         }

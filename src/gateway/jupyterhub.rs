@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::{Body, Gateway, see_other};
 use crate::clock::Timestamp;
 use crate::config::{HubLogin, Mode};
-use crate::routes::{Endpoint, Resource, Route};
+use crate::routes::{ApiPath, Endpoint, Resource, Route};
 use crate::seal::{hex, random_text, sha256};
 use crate::server_name::ServerName;
 use crate::session::SessionId;
@@ -68,13 +68,14 @@ impl Gateway {
             Ok(Route::Own(Endpoint::ApiToken)) if request.method() == Method::POST => {
                 self.api_token(request).await
             }
-            Ok(Route::Own(Endpoint::Api(path))) => match path.resource {
-                Resource::Caller => self.api_user(request.headers()),
-                Resource::Activity if request.method() == Method::POST => {
-                    self.api_activity(path.name, request).await
-                }
-                _ => Err(Refusal::NotFound),
-            },
+            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Caller, .. }))) => {
+                self.api_user(request.headers())
+            }
+            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Activity, name, .. })))
+                if request.method() == Method::POST =>
+            {
+                self.api_activity(name, request).await
+            }
             Ok(Route::Unknown) => Box::pin(self.beside_containers(connection, request)).await,
             Ok(_) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::BadPath),
@@ -220,7 +221,7 @@ impl Gateway {
         let Some(id) = theirs.find(|id| self.0.workspaces.holds_token(id, token)) else {
             return Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         };
-        self.take_report(&form::read(request).await?, &name, |of| *of == id)
+        Ok(self.take_report(&form::read(request).await?, &name, |of| *of == id))
     }
 
     fn seal_grant(

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
-use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -371,6 +371,11 @@ impl Gateway {
             && let Some(challenge) = program.challenge().and_then(|text| HeaderValue::from_str(&text).ok())
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Refusal::ApiMethod(resource) = refusal {
+            let methods: Vec<_> = resource.methods().iter().map(Method::as_str).collect();
+            let methods = HeaderValue::from_str(&methods.join(", "));
+            headers.extend(methods.ok().map(|methods| (ALLOW, methods)));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let soon = matches!(refusal, Refusal::Starting { .. } | Refusal::Stopping);

@@ -16,6 +16,7 @@ use super::stopped::Stopped;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::{BearerError, OidcError};
+use crate::routes::Resource;
 use crate::session::BeginError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
@@ -32,6 +33,8 @@ pub(super) enum Refusal {
     WrongHost { public: String },
     #[error("the method is not served")]
     Method,
+    #[error("the method is not served at this address of the API")]
+    ApiMethod(Resource),
     #[error("the request cannot be understood: {0}")]
     BadRequest(&'static str),
     #[error("the body is too large")]
@@ -129,11 +132,15 @@ impl Refusal {
         if let Self::Stopped(stopped) = self {
             return stopped.answer();
         }
-        let message = match self {
-            // For programs' makers; people never see them.
-            Self::BadRequest(what) => (*what).to_owned(),
-            Self::NoSuch(what) => format!("No such {what}"),
-            refusal => refusal.words().title.to_owned(),
+        // The first three are for programs' makers; people read the others, too.
+        let message = if let Self::BadRequest(what) = self {
+            (*what).to_owned()
+        } else if let Self::NoSuch(what) = self {
+            format!("No such {what}")
+        } else if let Self::ApiMethod(resource) = self {
+            super::api::no_method(*resource).to_owned()
+        } else {
+            self.words().title.to_owned()
         };
         json!({ "status": status, "message": message })
     }
@@ -145,7 +152,7 @@ impl Refusal {
             Self::BadPath => Row::quiet(S::BAD_REQUEST, "bad_path", FRONT),
             Self::BadHost => Row::quiet(S::BAD_REQUEST, "bad_host", FRONT),
             Self::WrongHost { .. } => Row::quiet(S::MISDIRECTED_REQUEST, "wrong_host", FRONT),
-            Self::Method => Row::quiet(S::METHOD_NOT_ALLOWED, "method", FRONT),
+            Self::Method | Self::ApiMethod(_) => Row::quiet(S::METHOD_NOT_ALLOWED, "method", FRONT),
             Self::BadRequest(_) => Row::quiet(S::BAD_REQUEST, "bad_request", FRONT),
             Self::TooLarge => Row::quiet(S::PAYLOAD_TOO_LARGE, "too_large", FRONT),
             Self::LoginRequired { .. } => Row::quiet(S::UNAUTHORIZED, "login_required", LOGIN),

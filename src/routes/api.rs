@@ -1,4 +1,4 @@
-//! Addresses of the REST API, with the methods that each has: the one list of them, which the OpenAPI document is
+//! Addresses of the REST API, with the methods that each has: the one list of them, which the API's description is
 //! compared with.
 
 use http::Method;
@@ -69,13 +69,13 @@ pub enum Resource {
     Shutdown,
 }
 
-/// Every address below `/hub/api`, as OpenAPI writes it, and its methods.
+/// Every address below `/hub/api`, as its description writes it, and its methods.
 pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
-    ("", Resource::Root, &[Method::GET]),
+    ("", Resource::Root, LOOKED_AT),
     ("/oauth2/authorize", Resource::Authorize, &[Method::GET]),
     ("/oauth2/token", Resource::OauthToken, &[Method::POST]),
     ("/oauth2/device_authorization", Resource::DeviceAuthorization, &[Method::POST]),
-    ("/health", Resource::Health, &[Method::GET]),
+    ("/health", Resource::Health, LOOKED_AT),
     ("/openapi.json", Resource::OpenApi, &[Method::GET]),
     ("/info", Resource::Info, &[Method::GET]),
     ("/user", Resource::Caller, &[Method::GET]),
@@ -98,6 +98,9 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/shutdown", Resource::Shutdown, &[Method::POST]),
 ];
 
+/// By load balancers, too.
+const LOOKED_AT: &[Method] = &[Method::GET, Method::HEAD];
+
 const SERVER: &[Method] = &[Method::GET, Method::POST, Method::DELETE];
 
 impl<'a> ApiPath<'a> {
@@ -106,9 +109,22 @@ impl<'a> ApiPath<'a> {
         ADDRESSES.iter().find_map(|(template, resource, _)| matched(template, *resource, path))
     }
 
+    /// The address at a whole path.
+    pub fn at(path: &'a str) -> Option<Self> {
+        let below = path.strip_prefix("/hub/api")?;
+        Self::find(if below == "/" { "" } else { below })
+    }
+}
+
+impl Resource {
+    /// Whether it is for everybody, known or not.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Health | Self::OpenApi)
+    }
+
     /// Its methods.
-    pub fn methods(&self) -> &'static [Method] {
-        let row = ADDRESSES.iter().find(|(_, resource, _)| *resource == self.resource);
+    pub fn methods(self) -> &'static [Method] {
+        let row = ADDRESSES.iter().find(|(_, resource, _)| *resource == self);
         row.map(|(_, _, methods)| *methods).unwrap_or_default()
     }
 }

@@ -1,11 +1,10 @@
-//! Clients of JupyterHub's REST API, as PyPI has them: the idle culler, and schemathesis with the API's own description.
+//! Clients of JupyterHub's REST API, as Python's index has them: the idle culler, and schemathesis with the API's own description.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use support::client::Client;
-use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::process::NAME;
 use tokio::process::Command;
@@ -39,8 +38,9 @@ const ALL: &[&str] = &[
     "shutdown",
 ];
 
-async fn hub() -> Hub {
-    Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}")).await
+/// With this in its profile.
+async fn hub(more: &str) -> Hub {
+    Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}{more}")).await
 }
 
 /// Makes a token on the page, as a person does.
@@ -76,7 +76,7 @@ fn said(output: &Output) -> String {
 
 #[tokio::test]
 async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
-    let hub = hub().await;
+    let hub = hub("").await;
     for user in ["alice", "bob"] {
         hub.run_workspace(user).await;
     }
@@ -114,7 +114,8 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
 
 #[tokio::test]
 async fn what_the_description_of_the_api_says_is_so() {
-    let hub = hub().await;
+    // Servers that it makes up never answer: what watches their starts is not to wait for long.
+    let hub = hub("start_timeout = \"2s\"\n").await;
     for user in ["ada", "alice"] {
         hub.run_workspace(user).await;
     }
@@ -126,33 +127,26 @@ async fn what_the_description_of_the_api_says_is_so() {
         let mut command = client(&hub, "schemathesis");
         command.arg("run").arg(format!("{}/hub/api/openapi.json", hub.origin()));
         command.args(["--tls-verify", "authority.pem", "--header", &format!("Authorization: token {token}")]);
-        // The last two would end the hub, and take for an error what a form's field is for.
-        command.args(["--exclude-path", "/shutdown", "--phases", "examples,coverage,fuzzing"]);
-        command.args([
-            "--checks",
-            CHECKS,
-            "--max-examples",
-            "20",
-            "--seed",
-            "1",
-            "--no-color",
-            "--warnings",
-            "off",
-        ]);
+        // It finds its own token, revokes it, and is nobody from then on; and the other one ends the hub.
+        command.args(["--exclude-operation-id", "revoke_token", "--exclude-path", "/shutdown"]);
+        command.args(["--phases", "examples,coverage,fuzzing"]);
+        // A kept connection may end at the moment it is used again.
+        command.args(["--max-examples", "20", "--seed", "1", "--request-retries", "2"]);
+        command.args(["--checks", CHECKS, "--no-color", "--warnings", "off"]);
         let output = command.output().await.unwrap();
         let said = said(&output);
-        println!("{run}: {said}");
         assert!(output.status.success(), "{run}: {said}");
+        let still = format!("token {token}");
+        let headers = [("Authorization", still.as_str())];
+        assert_eq!(
+            hub.client().send("GET", "/hub/api/users", &headers, b"").await.status,
+            200,
+            "its token is good"
+        );
     }
-    let metric = hub.process().metric("hubgate_requests_total{route=\"api\",status=\"5xx\"}");
-    drop(tokio::time::timeout(Duration::from_secs(5), metric).await);
-    let panics = hub.process().log().contains("panicked");
-    assert!(!panics, "{}", hub.process().log());
-    eventually("it answers", || async {
-        hub.client().send("GET", "/hub/health", &[], b"").await.status == 200
-    })
-    .await;
+    assert!(!hub.process().log().contains("panicked"), "{}", hub.process().log());
 }
 
 /// What must hold of every answer.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+    response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";

@@ -63,6 +63,7 @@ pub(super) const REPORT: Act =
 pub(super) const TOKENS: Act = Act { own: &[Scope::Tokens], others: &[Scope::AdminUsers] };
 
 /// What a caller sees of a user.
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of a user that scopes of its own show")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
     /// When they came here, and what they may start.

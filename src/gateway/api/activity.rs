@@ -85,7 +85,7 @@ impl Gateway {
         if caller.name() != name {
             self.created(name).await?;
         }
-        self.take_report(&form::read(request).await?, name, |_id| true)
+        Ok(self.take_report(&form::read(request).await?, name, |_id| true))
     }
 
     /// Takes a report of `name`, and of those of their servers that whoever reports may speak of.
@@ -94,10 +94,10 @@ impl Gateway {
         bytes: &[u8],
         name: &UserName,
         speaks_of: impl Fn(&WorkspaceId) -> bool,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Response<Body> {
         let report = match Report::read(bytes, self.0.clock.now()) {
             Ok(report) => report,
-            Err(wrong) => return Ok(problem(StatusCode::BAD_REQUEST, wrong)),
+            Err(wrong) => return problem(StatusCode::BAD_REQUEST, wrong),
         };
         let theirs = self.0.workspaces.of(name);
         let mut moved = Vec::new();
@@ -105,7 +105,7 @@ impl Gateway {
             let Some(id) = theirs.iter().find(|id| id.server.as_str() == server && speaks_of(id)) else {
                 let server: String = server.chars().take(40).collect();
                 let message = format!("No such server '{server}' for user {name}");
-                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+                return problem(StatusCode::BAD_REQUEST, &message);
             };
             moved.push((id, when));
         }
@@ -116,7 +116,7 @@ impl Gateway {
             self.1.reported.note(name, when);
         }
         debug!(user = %name, "activity reported");
-        Ok(empty(StatusCode::OK))
+        empty(StatusCode::OK)
     }
 }
 

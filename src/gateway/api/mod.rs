@@ -13,8 +13,7 @@ mod sessions;
 mod tokens;
 mod users;
 
-use http::header::{ALLOW, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -40,13 +39,11 @@ impl Gateway {
         at: &Origin,
         path: ApiPath<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        if !path.methods().contains(request.method()) {
-            return Ok(wrong_method(path));
+        if path.resource == Resource::Health {
+            return Ok(empty(StatusCode::OK));
         }
-        match path.resource {
-            Resource::Health => return Ok(empty(StatusCode::OK)),
-            Resource::OpenApi => return Ok(hub::openapi()),
-            _ => {}
+        if path.resource == Resource::OpenApi {
+            return Ok(hub::openapi());
         }
         let caller = known(permit)?;
         match path.resource {
@@ -93,21 +90,16 @@ fn named(path: ApiPath<'_>) -> Result<WorkspaceId, Refusal> {
     Ok(WorkspaceId { user, server })
 }
 
-/// JupyterHub keeps users and groups itself; whoever asks hubgate to must hear who does.
-fn wrong_method(path: ApiPath<'_>) -> Response<Body> {
-    let message = match path.resource {
-        Resource::Users | Resource::User => {
-            "Users are the login service's: make, change and remove them there. To put somebody out, end their sessions and revoke their tokens"
-        }
-        Resource::Groups | Resource::Group => "Groups are the login service's: change them there",
-        _ => "This address has no such method",
-    };
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, message);
-    let methods: Vec<_> = path.methods().iter().map(Method::as_str).collect();
-    if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
-        response.headers_mut().insert(ALLOW, methods);
+/// What whoever uses a wrong method reads. JupyterHub keeps users and groups itself; whoever asks hubgate to must hear
+/// who does.
+pub(super) fn no_method(resource: Resource) -> &'static str {
+    if matches!(resource, Resource::Users | Resource::User) {
+        "Users are the login service's: make, change and remove them there. To put somebody out, end their sessions and revoke their tokens"
+    } else if matches!(resource, Resource::Groups | Resource::Group) {
+        "Groups are the login service's: change them there"
+    } else {
+        "This address has no such method"
     }
-    response
 }
 
 /// The JSON object in a body; nothing at all is an empty one.

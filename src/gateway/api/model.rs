@@ -72,10 +72,14 @@ impl Gateway {
             *last = when.max(*last);
         };
         let sessions = only.map_or_else(|| self.0.sessions.all(), |name| self.0.sessions.of(name));
-        sessions.iter().for_each(|session| note(&session.name, session.last_seen()));
+        for session in sessions {
+            note(&session.name, session.last_seen());
+        }
         let tokens = only.map_or_else(|| self.0.api_tokens.all(), |name| self.0.api_tokens.of(name));
         for token in tokens {
-            token.last_used().into_iter().for_each(|when| note(&token.owner.name, when));
+            if let Some(when) = token.last_used() {
+                note(&token.owner.name, when);
+            }
         }
         for (id, state) in self.0.workspaces.all() {
             if let State::Ready(ready) = state {

@@ -33,7 +33,7 @@ impl Refusal {
                 what: format!("This hub is at {public}."),
                 remedy: "Open it there.",
             },
-            Self::Method => words(
+            Self::Method | Self::ApiMethod(_) => words(
                 "This cannot be done here",
                 "The method of this request is not served.",
                 "Start again from the front page.",

@@ -147,7 +147,7 @@ async fn what_goes_through_a_websocket_is_use_and_a_heartbeat_is_none() {
     let gate = Gate::before(&upstream).await;
     let (mut client, _) = open(&gate, "").await;
     let before = gate.activity.last();
-    gate.clock.advance(Duration::from_secs(60));
+    gate.clock.advance(Duration::from_mins(1));
     // A pong, which the upstream answers as it answers all frames.
     let pong = masked(0x8a, b"");
     client.write(pong).await;

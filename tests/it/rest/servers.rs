@@ -154,7 +154,7 @@ async fn the_progress_of_a_start_is_told_to_its_end() {
         (&json!(100), &json!(true), &json!("/user/alice/"))
     );
     let ready = events(&program.ask("GET", path, "").await.text());
-    assert_eq!(ready, [last.clone()], "of one that is ready already, the end");
+    assert_eq!(ready, std::slice::from_ref(last), "of one that is ready already, the end");
 }
 
 #[tokio::test]
