@@ -210,7 +210,7 @@ async fn an_image_is_told_who_comes_where_its_profile_wants_it() {
     assert_eq!(user["session_id"], json!(alice.cookie("jupyterhub-session-id")));
     assert!(user["scopes"].as_array().unwrap().contains(&json!("access:servers!server=alice/")));
     let end = if said.ends_with('A') { "B" } else { "A" };
-    let forged = format!("{}{end}", &said[..said.len() - 1]);
+    let forged = format!("{}{end}", said.split_at(said.len() - 1).0);
     assert_eq!(container.whose(&forged).await.0, 403, "forged");
 }
 
