@@ -28,9 +28,10 @@ impl Gateway {
         if *request.method() != Method::POST {
             return Err(Refusal::Method);
         }
+        // Before the turn: whoever sends slowly keeps nobody else's logout waiting.
+        let form = Form::of_body(request).await?;
         // Signatures cost: a flood of forged ones waits for itself, not for the requests of others.
         let _turn = self.1.logouts.acquire().await;
-        let form = Form::of_body(request).await?;
         let token = match form.one("logout_token") {
             Some(token) => self.0.providers.logout_token(token).await,
             None => Err(OidcError::Mismatch("there is not exactly one logout_token in it")),

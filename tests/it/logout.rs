@@ -1,11 +1,14 @@
 //! Signing out, here and at the provider, and what begins there.
 
+use std::time::Duration;
+
 use serde_json::json;
 use support::client::{Answer, Client};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::provider::{Draft, Signed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 use url::Url;
 
 use crate::BINARY;
@@ -59,6 +62,35 @@ async fn a_logout_at_the_provider_closes_the_websockets_of_that_session_and_of_n
     assert!(is_in(&elsewhere).await);
     stays.write_all(b"\x81\x81\0\0\0\0x").await.unwrap();
     assert!(stays.read_u8().await.is_ok(), "another session's websocket goes on");
+}
+
+#[tokio::test]
+async fn slow_strangers_keep_no_logout_of_the_provider_waiting() {
+    let hub = Hub::start(BINARY).await;
+    hub.run_workspace("alice").await;
+    let (alice, sid) = signed_in(&hub, "alice").await;
+    let gone = websocket(&hub, &alice, "alice").await;
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let mut stream = hub.client().connect(&["http/1.1"]).await;
+        let head = format!(
+            "POST {BACK_CHANNEL} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+            hub.host(),
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is said when the body is waited for.
+        let mut answer = [0; 12];
+        timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await.expect("waits").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100");
+        stalled.push(stream);
+    }
+    let logout = hub.provider().logout_token(Some(&sid));
+    let answer = timeout(Duration::from_secs(5), logout.post(&alice, BACK_CHANNEL)).await.expect("no wait");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    closed(gone).await;
+    assert!(!is_in(&alice).await);
+    drop(stalled);
 }
 
 #[tokio::test]
