@@ -40,8 +40,8 @@ pub(super) struct Keys {
     set: ArcSwap<Vec<CoreJsonWebKey>>,
     /// Held by whoever fetches.
     turn: Semaphore,
-    /// How often keys may be looked for that tokens name, by who has brought them.
-    searches: Mutex<[Searches; 2]>,
+    /// How often keys may be looked for that strangers' tokens name.
+    searches: Mutex<Searches>,
     /// Before when nobody looks again, because the last fetch failed.
     pause: Mutex<Timestamp>,
     /// When the set is old. `None`: it has not been used yet.
@@ -113,7 +113,8 @@ impl Keys {
         *self.due() = Some(now.saturating_add(LIFETIME));
     }
 
-    /// The keys that are fetched now, or that somebody else has fetched since `known`.
+    /// The keys that are fetched now, or that somebody else has fetched since `known`. The provider's own answers may
+    /// always look: each of them is a call to it already, and one fetch at a time serves all who wait.
     async fn newer(
         &self,
         known: &Arc<Vec<CoreJsonWebKey>>,
@@ -121,29 +122,33 @@ impl Keys {
         http: &Http,
         clock: &Clock,
     ) -> Result<Arc<Vec<CoreJsonWebKey>>, OidcError> {
-        let _turn = self.turn.acquire().await;
+        let Ok(_turn) = self.turn.acquire().await else { return Ok(self.set.load_full()) };
         let current = self.set.load_full();
-        if !Arc::ptr_eq(&current, known) || !self.may_search(by, clock.now()) {
+        if !Arc::ptr_eq(&current, known) {
             return Ok(current);
         }
-        let fetched = fetch(&self.url, &self.algorithms, http).await;
-        if fetched.is_err() {
-            *self.pause() = clock.now().saturating_add(PAUSE_AFTER_FAILURE);
+        let now = clock.now();
+        // Whether the key is the provider's cannot be known: that must end no session and cost nobody their roles.
+        if now < *self.pause() {
+            let detail = Detail("its keys could not be fetched a moment ago".to_owned());
+            return Err(OidcError::unreachable(place(&self.url), detail));
         }
-        self.replace(fetched?, clock.now());
+        if by == Source::Anybody && !self.searches().take(now) {
+            return Ok(current);
+        }
+        match fetch(&self.url, &self.algorithms, http).await {
+            Ok(set) => self.replace(set, clock.now()),
+            Err(error) => {
+                warn!(error = cause(&error), "provider keys cannot be fetched");
+                *self.pause() = clock.now().saturating_add(PAUSE_AFTER_FAILURE);
+                return Err(error);
+            }
+        }
         Ok(self.set.load_full())
     }
 
-    fn may_search(&self, by: Source, now: Timestamp) -> bool {
-        if now < *self.pause() {
-            return false;
-        }
-        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
-        let [providers, anybodys] = &mut *searches;
-        match by {
-            Source::Provider => providers.take(now),
-            Source::Anybody => anybodys.take(now),
-        }
+    fn searches(&self) -> MutexGuard<'_, Searches> {
+        self.searches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pause(&self) -> MutexGuard<'_, Timestamp> {
@@ -169,7 +174,9 @@ impl Searches {
 impl Keys {
     /// These and no others, whatever tokens name.
     pub(super) fn fixed(url: Url, algorithms: Vec<Algorithm>, set: Vec<CoreJsonWebKey>) -> Self {
-        Self { pause: Mutex::new(Timestamp::MAX), ..Self::new(url, algorithms, set) }
+        let keys = Self::new(url, algorithms, set);
+        keys.turn.close();
+        keys
     }
 }
 

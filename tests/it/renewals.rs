@@ -17,7 +17,7 @@ use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
 use serde_json::json;
 use support::eventually::eventually;
-use support::provider::{ClientProof, Lie, Provider as Fake};
+use support::provider::{ClientProof, Lie, Provider as Fake, Signed};
 
 const NOW: u64 = 1_700_000_000;
 const INTERVAL: u64 = 300;
@@ -222,6 +222,42 @@ async fn who_may_not_enter_any_more_is_out_with_the_next_renewal() {
     assert!(session.ended.is_cancelled() && hub.sessions.by_id(&session.id).is_none());
     assert_eq!(hub.told.lock().unwrap().last(), Some(&None), "and their container's token is taken away");
     assert_eq!(hub.restarted().await.sessions.all().len(), 0);
+}
+
+#[tokio::test]
+async fn tokens_that_strangers_make_up_end_no_session_when_keys_change() {
+    let hub = Hub::start().await;
+    let session = hub.log_in().await;
+    hub.wait(INTERVAL);
+    for _ in 0..10 {
+        let made_up = hub.fake.access_token_for(Fake::CLIENT_ID).signed(Signed::ByAnUnknownKey).token();
+        hub.provider.bearer(&made_up).await.unwrap_err();
+    }
+    hub.fake.rotate_keys();
+    hub.wait(5);
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
+    assert!(session.standing().user.admin, "with its roles");
+}
+
+#[tokio::test]
+async fn no_session_ends_while_new_keys_cannot_be_fetched() {
+    let hub = Hub::start().await;
+    let sessions = [hub.log_in().await, hub.log_in().await, hub.log_in().await];
+    hub.wait(INTERVAL);
+    hub.fake.rotate_keys();
+    hub.fake.lie(Lie::KeysServerError);
+    // The second and the third come right after a fetch that failed.
+    for session in &sessions {
+        assert!(matches!(hub.sessions.renewed(session).await, Renewed::Waits { .. }));
+    }
+    hub.fake.be_honest();
+    hub.wait(60);
+    for session in &sessions {
+        // Nobody waits for a provider in trouble: the answer is there a little later.
+        hub.sessions.renewed(session).await;
+        eventually("it stands again", || async { hub.sessions.renewed(session).await == Renewed::Stands }).await;
+        assert!(session.standing().user.admin);
+    }
 }
 
 #[tokio::test]

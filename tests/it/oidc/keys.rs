@@ -35,18 +35,32 @@ async fn keys_that_change_twice_in_a_minute_are_found_each_time() {
 #[tokio::test]
 async fn unknown_keys_are_asked_for_a_few_times_and_then_seldom() {
     let pair = Pair::start().await;
-    pair.fake.lie(Lie::IdTokenUnknownKey);
-    for _ in 0..10 {
-        let error = pair.log_in().await.unwrap_err();
+    pair.log_in().await.unwrap();
+    let made_up = async || {
+        let token = pair.fake.logout_token(Some("s")).signed(Signed::ByAnUnknownKey).token();
+        let error = pair.provider.logout_token(&token).await.unwrap_err();
         assert!(error.to_string().contains("no key"), "{error}");
+    };
+    for _ in 0..10 {
+        made_up().await;
     }
     assert_eq!(pair.fake.count("certs"), 1 + AT_ONCE);
     for (second, count) in [(EVERY - 1, 0), (EVERY, 1), (EVERY + 1, 1), (2 * EVERY, 2)] {
         pair.clock.advance(Duration::from_secs(NOW + second - pair.clock.now()));
         pair.fake.set_time(NOW + second);
-        pair.log_in().await.unwrap_err();
+        made_up().await;
         assert_eq!(pair.fake.count("certs"), 1 + AT_ONCE + count, "after {second} seconds");
     }
+}
+
+#[tokio::test]
+async fn however_often_keys_change_the_providers_own_answers_are_verified() {
+    let pair = Pair::start().await;
+    for _ in 0..10 {
+        pair.log_in().await.unwrap();
+        pair.fake.rotate_keys();
+    }
+    assert_eq!(pair.fake.count("certs"), 10, "each once");
 }
 
 #[tokio::test]
