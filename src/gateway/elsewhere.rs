@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderV
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::form::Form;
 use super::page::json;
@@ -16,7 +16,7 @@ use super::{Body, Gateway, empty};
 use crate::identity::Identity;
 use crate::logging::cause;
 use crate::metrics::Outcome;
-use crate::oidc::{LogoutToken, OidcError};
+use crate::oidc::{LogoutToken, LogoutTokenError, OidcError};
 use crate::session::Logout;
 
 impl Gateway {
@@ -34,9 +34,12 @@ impl Gateway {
         let _turn = self.1.logouts.acquire().await;
         let token = match form.one("logout_token") {
             Some(token) => self.0.providers.logout_token(token).await,
-            None => Err(OidcError::Mismatch("there is not exactly one logout_token in it")),
+            None => {
+                let error = OidcError::Mismatch("there is not exactly one logout_token in it");
+                Err(LogoutTokenError::Unverified(error))
+            }
         };
-        let result = token.as_ref().map_or_else(OidcError::kind, |_| "ok");
+        let result = token.as_ref().map_or_else(|error| error.reason().kind(), |_| "ok");
         self.0.metrics.provider_logouts.get_or_create(&Outcome { result }).inc();
         match token {
             Ok(token) => Ok(self.end_as_told(token).await),
@@ -98,10 +101,17 @@ impl Gateway {
 }
 
 /// Section 2.8: 400, and no session is touched. What the provider cannot be asked now is not its mistake.
-fn refused(error: &OidcError) -> Response<Body> {
-    let remedy = error.remedy();
-    warn!(event = "provider_logout_refused", error = cause(error), remedy, "a logout token is refused");
-    let (status, error) = if error.is_trouble() {
+fn refused(error: &LogoutTokenError) -> Response<Body> {
+    let reason = error.reason();
+    match error {
+        LogoutTokenError::Verified(_) => {
+            let remedy = reason.remedy();
+            warn!(event = "provider_logout_refused", error = cause(reason), remedy, "a logout token is refused");
+        }
+        // Anybody can send such: that must not fill the log.
+        _ => debug!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused"),
+    }
+    let (status, error) = if reason.is_trouble() {
         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
     } else {
         (StatusCode::BAD_REQUEST, "invalid_request")

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use super::claims::time;
+use super::discovery::Known;
 use super::jwt::Jwt;
 use super::keys::Source;
 use super::{OidcError, Provider};
@@ -30,14 +32,47 @@ pub struct LogoutToken {
     pub offline: bool,
 }
 
+/// A logout token that changes nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LogoutTokenError {
+    /// Anybody can have made it up, as far as is known.
+    #[error(transparent)]
+    Unverified(OidcError),
+    /// The provider has signed it.
+    #[error(transparent)]
+    Verified(OidcError),
+}
+
+impl LogoutTokenError {
+    /// What is wrong with it.
+    pub fn reason(&self) -> &OidcError {
+        let (Self::Unverified(error) | Self::Verified(error)) = self;
+        error
+    }
+}
+
+impl From<LogoutTokenError> for OidcError {
+    fn from(error: LogoutTokenError) -> Self {
+        let (LogoutTokenError::Unverified(error) | LogoutTokenError::Verified(error)) = error;
+        error
+    }
+}
+
 impl Provider {
     /// Verifies a logout token (sections 2.4 and 2.6). One that is not in order changes nothing; each counts once.
-    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, OidcError> {
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutTokenError> {
+        let known = self.known().await.map_err(LogoutTokenError::Unverified)?;
+        let claims = self.logout_claims(&known, token).await.map_err(LogoutTokenError::Unverified)?;
+        self.logout(&known, claims).map_err(LogoutTokenError::Verified)
+    }
+
+    /// What it says, once its signature is verified.
+    async fn logout_claims(&self, known: &Known, token: &str) -> Result<Map<String, Value>, OidcError> {
         if token.len() > LONGEST {
             return Err(OidcError::untrusted("its logout token is too long", None));
         }
         let jwt = Jwt::parse(token)?;
-        let known = self.known().await?;
         let keys = known.keys.as_ref().ok_or_else(|| OidcError::Settings {
             what: "logout tokens need provider.issuer".to_owned(),
             source: None,
@@ -46,9 +81,12 @@ impl Provider {
         if !matches!(jwt.media_type().as_deref(), None | Some("jwt" | "logout+jwt")) {
             return Err(OidcError::untrusted(OTHER_KIND, jwt.media_type()));
         }
-        let claims =
-            with_expiry(keys.verify(&jwt, Source::Anybody, &self.0.http, &self.0.clock).await?.claims)?;
-        let expected = self.expected(&known);
+        Ok(keys.verify(&jwt, Source::Anybody, &self.0.http, &self.0.clock).await?.claims)
+    }
+
+    fn logout(&self, known: &Known, claims: Map<String, Value>) -> Result<LogoutToken, OidcError> {
+        let claims = with_expiry(claims)?;
+        let expected = self.expected(known);
         expected.check_issuer(&claims)?;
         expected.check_audience(&claims)?;
         expected.check_time(&claims)?;

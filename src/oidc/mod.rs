@@ -50,7 +50,7 @@ use self::request::Requests;
 pub use self::answer::Answer;
 pub use self::bearer::BearerError;
 pub use self::login::Login;
-pub use self::logout_token::LogoutToken;
+pub use self::logout_token::{LogoutToken, LogoutTokenError};
 pub use self::providers::Providers;
 pub use self::request::{StepUp, Want};
 

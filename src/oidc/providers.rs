@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::jwt::Jwt;
-use super::{LogoutToken, OidcError, Provider, bearer};
+use super::{LogoutToken, LogoutTokenError, OidcError, Provider, bearer};
 
 /// The providers, in the order of the configuration; a clone is another handle.
 #[derive(Debug, Clone)]
@@ -41,11 +41,14 @@ impl Providers {
     }
 
     /// Verifies a logout token, whichever provider it says that it is from.
-    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, OidcError> {
-        let issuer = Jwt::parse(token)?.claimed_issuer().map(str::to_owned);
-        match issuer.and_then(|issuer| self.of_issuer(&issuer)) {
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutTokenError> {
+        let jwt = Jwt::parse(token).map_err(LogoutTokenError::Unverified)?;
+        match jwt.claimed_issuer().and_then(|issuer| self.of_issuer(issuer)) {
             Some((_, provider)) => provider.logout_token(token).await,
-            None => Err(OidcError::untrusted("its logout token is from another issuer", None)),
+            None => {
+                let error = OidcError::untrusted("its logout token is from another issuer", None);
+                Err(LogoutTokenError::Unverified(error))
+            }
         }
     }
 

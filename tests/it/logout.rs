@@ -159,6 +159,20 @@ async fn a_logout_token_that_is_not_in_order_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_logout_token_that_anybody_can_make_up_writes_no_warning() {
+    let hub = Hub::start(BINARY).await;
+    let refused = "a logout token is refused";
+    let token = || hub.provider().logout_token(Some("s"));
+    for signed in [Signed::Not, Signed::ByNobody, Signed::ByAnotherKey, Signed::ByAnUnknownKey] {
+        is_refusal(&token().signed(signed).post(&hub.client(), BACK_CHANNEL).await);
+    }
+    is_refusal(&token().claim("iss", "https://evil.example").post(&hub.client(), BACK_CHANNEL).await);
+    assert!(!hub.process().log().contains(refused), "{}", hub.process().log());
+    is_refusal(&token().claim("aud", "other").post(&hub.client(), BACK_CHANNEL).await);
+    hub.process().until_logged(refused).await;
+}
+
+#[tokio::test]
 async fn a_logout_token_comes_in_a_form_and_in_no_other_way() {
     let hub = Hub::start(BINARY).await;
     let (alice, sid) = signed_in(&hub, "alice").await;

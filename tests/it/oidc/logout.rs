@@ -11,8 +11,8 @@ const SID: &str = "wn2fS0GxBKsCsLP2jGDGSpiN";
 
 async fn refused(pair: &Pair, token: &Draft, words: &str) {
     let error = pair.provider.logout_token(&token.token()).await.unwrap_err();
-    assert_eq!(error.kind(), "untrusted", "{error:?}");
-    assert!(chain(&error).contains(words), "{token:?}: {}", chain(&error));
+    assert_eq!(error.reason().kind(), "untrusted", "{error:?}");
+    assert!(chain(error.reason()).contains(words), "{token:?}: {}", chain(error.reason()));
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn any_other_logout_token_is_refused() {
     let long = token().claim("more", "x".repeat(16 * 1024));
     refused(&pair, &long, "too long").await;
     for text in ["", "x", "..", "a.b.c", &"x".repeat(1024 * 1024)] {
-        assert_eq!(pair.provider.logout_token(text).await.unwrap_err().kind(), "untrusted");
+        assert_eq!(pair.provider.logout_token(text).await.unwrap_err().reason().kind(), "untrusted");
     }
 }
 
@@ -164,7 +164,7 @@ async fn a_logout_token_may_be_signed_in_each_way_that_the_configuration_lists()
         let pair = Pair::with(|config| config.signing_algorithms = vec![configured, Algorithm::Rs256]).await;
         pair.fake.sign_by(algorithm);
         let token = pair.provider.logout_token(&pair.fake.logout_token(Some(SID)).token()).await;
-        let token = token.unwrap_or_else(|error| panic!("{algorithm}: {}", chain(&error)));
+        let token = token.unwrap_or_else(|error| panic!("{algorithm}: {}", chain(error.reason())));
         assert_eq!(token.sid.as_deref(), Some(SID), "{algorithm}");
         refused(&pair, &pair.fake.logout_token(Some(SID)).signed(Signed::ByAnotherKey), "").await;
         // By another provider's configuration it would not do.
@@ -186,7 +186,7 @@ async fn a_logout_token_from_before_a_revocation_is_refused() {
 async fn a_logout_token_at_a_provider_told_by_urls_has_a_remedy() {
     let pair = Pair::by_urls().await;
     let error = pair.provider.logout_token(&pair.fake.logout_token(None).token()).await.unwrap_err();
-    assert_eq!(error.kind(), "settings");
+    assert_eq!(error.reason().kind(), "settings");
     assert!(error.to_string().contains("provider.issuer"), "{error}");
 }
 
@@ -196,7 +196,7 @@ async fn tokens_of_other_kinds_are_no_logout_tokens() {
     let (_, tokens) = pair.log_in().await.unwrap();
     for token in [&tokens.id_token, &tokens.access_token, &tokens.refresh_token] {
         let error = pair.provider.logout_token(token.as_ref().unwrap().expose()).await.unwrap_err();
-        assert_eq!(error.kind(), "untrusted", "{error}");
+        assert_eq!(error.reason().kind(), "untrusted", "{error}");
     }
 }
 
