@@ -314,8 +314,10 @@ const FORGED: [&str; 11] = [
 ];
 
 /// How the names of a response's fields begin that act on every path of the host, and so on other users' workspaces.
-const WHOLE_HOST: [&str; 9] = [
+const WHOLE_HOST: [&str; 10] = [
     "x-hubgate-",
+    // A page with the policy of the hub's own pages could open one of them and read it: see `docs/security.md`.
+    "cross-origin-opener-policy",
     "strict-transport-security",
     "clear-site-data",
     "service-worker-allowed",

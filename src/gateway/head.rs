@@ -47,6 +47,7 @@ pub(super) struct Head<'a, 'h> {
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const BRANDS: HeaderName = HeaderName::from_static("sec-ch-ua");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 impl<'a, 'h> Head<'a, 'h> {
@@ -149,6 +150,15 @@ pub(super) fn is_scripted(headers: &HeaderMap) -> bool {
 pub(super) fn is_ones_own_link(headers: &HeaderMap) -> bool {
     let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
     matches!(site, Some(b"none" | b"same-origin")) && !is_scripted(headers)
+}
+
+/// Whether the browser cuts a page with `Cross-Origin-Opener-Policy: noopener-allow-popups` off from whatever opened it,
+/// our own host's pages too. Chromium does from 131 on, and says which it is (User-Agent Client Hints); no script can
+/// change that field. A browser that does not know the word would take it for no policy at all.
+pub(super) fn cuts_openers_off(headers: &HeaderMap) -> bool {
+    let brands = headers.get(BRANDS).and_then(|brands| brands.to_str().ok()).unwrap_or_default();
+    let version = brands.split_once("\"Chromium\";v=\"").and_then(|(_, rest)| rest.split('"').next());
+    version.and_then(|version| version.parse::<u32>().ok()).is_some_and(|version| version >= 131)
 }
 
 pub(super) fn accepts_html(headers: &HeaderMap) -> bool {

@@ -146,6 +146,8 @@ struct Seen {
     started: Instant,
     route: &'static str,
     html: bool,
+    /// See [`head::cuts_openers_off`].
+    cuts_openers_off: bool,
     /// Who made it, and how they were known.
     caller: Option<(UserName, &'static str)>,
 }
@@ -310,12 +312,14 @@ impl Gateway {
     }
 
     fn see<B>(&self, request: &Request<B>) -> Seen {
+        let html = head::accepts_html(request.headers());
         Seen {
             // One number a request, not guessable from another hub's.
             id: self.1.request_base.wrapping_add(self.1.requests.fetch_add(1, Ordering::Relaxed)),
             started: Instant::now(),
             route: "none",
-            html: head::accepts_html(request.headers()),
+            html,
+            cuts_openers_off: html && head::cuts_openers_off(request.headers()),
             caller: None,
         }
     }
@@ -329,10 +333,13 @@ impl Gateway {
         outcome: Result<Response<Body>, Refusal>,
     ) -> Response<Body> {
         let mut refused = "";
-        let response = outcome.unwrap_or_else(|refusal| {
+        let mut response = outcome.unwrap_or_else(|refusal| {
             refused = refusal.label();
             self.refuse(&seen, &refusal)
         });
+        if seen.cuts_openers_off {
+            page::cut_opener_off(response.headers_mut());
+        }
         let status = response.status();
         let elapsed = seen.started.elapsed();
         self.0.metrics.requests.get_or_create(&Answer { route: seen.route, status: class(status) }).inc();

@@ -83,6 +83,7 @@ pub(super) enum Action {
     },
 }
 
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const STYLE: &str = include_str!("pages/style.css");
 const PAGE: &str = include_str!("pages/page.html");
 const LOGO: &str = include_str!("pages/logo.svg");
@@ -179,12 +180,17 @@ impl Pages {
             headers.insert(CONTENT_SECURITY_POLICY, policy);
         }
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-        headers.insert(
-            HeaderName::from_static("cross-origin-opener-policy"),
-            HeaderValue::from_static("same-origin"),
-        );
+        headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
         never_stored(headers);
         response
+    }
+}
+
+/// Whatever opened a page of ours cannot reach into it, workspaces of the same host neither: for browsers of which
+/// [`cuts_openers_off`](super::head::cuts_openers_off) holds. In others that holds of pages with another policy only.
+pub(super) fn cut_opener_off(headers: &mut HeaderMap) {
+    if let Some(policy) = headers.get_mut(OPENER_POLICY) {
+        *policy = HeaderValue::from_static("noopener-allow-popups");
     }
 }
 

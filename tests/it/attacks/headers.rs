@@ -236,18 +236,45 @@ async fn a_container_cannot_speak_for_the_hub() {
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: __Host-hubgate=evil; Path=/; Secure\r\n\
          Set-Cookie: __host-HUBGATE-login-x=evil; Path=/\r\nSet-Cookie: =__Host-hubgate=evil\r\nSet-Cookie: own=1; Path=/user/alice/\r\n\
          X-Hubgate-User: bob\r\nStrict-Transport-Security: max-age=0\r\nClear-Site-Data: \"*\"\r\n\
-         Service-Worker-Allowed: /\r\nAlt-Svc: h3=\":443\"\r\nX-Own: kept\r\nContent-Security-Policy: default-src 'self'\r\n\r\nok",
+         Service-Worker-Allowed: /\r\nAlt-Svc: h3=\":443\"\r\nCross-Origin-Opener-Policy: same-origin\r\nX-Own: kept\r\nContent-Security-Policy: default-src 'self'\r\n\r\nok",
     );
     let mut alice = hub.signed_in("alice").await;
     let answer = alice.fetch("GET", "/user/alice/x", b"").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     assert_eq!(answer.all("set-cookie"), ["own=1; Path=/user/alice/"]);
-    for gone in ["x-hubgate-user", "clear-site-data", "service-worker-allowed", "alt-svc"] {
+    for gone in [
+        "x-hubgate-user",
+        "clear-site-data",
+        "service-worker-allowed",
+        "alt-svc",
+        "cross-origin-opener-policy",
+    ] {
         assert_eq!(answer.header(gone), None, "{gone}");
     }
     assert!(answer.all("strict-transport-security").iter().all(|value| !value.contains("max-age=0")));
     assert_eq!(answer.header("x-own"), Some("kept"));
     assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"));
+}
+
+#[tokio::test]
+async fn what_opens_a_page_of_the_hub_cannot_reach_into_it() {
+    let hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    let brands = |version: &str| format!("\"Not)A;Brand\";v=\"8\", \"Chromium\";v=\"{version}\"");
+    for (brands, expected) in [
+        (None, "same-origin"),
+        (Some(brands("130")), "same-origin"),
+        (Some("\"Chromium\";v=\"".to_owned()), "same-origin"),
+        (Some(brands("131")), "noopener-allow-popups"),
+        (Some(brands("1000")), "noopener-allow-popups"),
+    ] {
+        for page in ["/hub/home", "/hub/token", "/hub/device", "/hub/nowhere"] {
+            let mut headers = vec![("Accept", "text/html"), ("Sec-Fetch-Site", "none")];
+            headers.extend(brands.as_deref().map(|brands| ("Sec-CH-UA", brands)));
+            let answer = alice.send("GET", page, &headers, b"").await;
+            assert_eq!(answer.all("cross-origin-opener-policy"), [expected], "{page} {brands:?}");
+        }
+    }
 }
 
 async fn send(hub: &Hub, cookies: &str, method: &str, lines: &str) -> u16 {

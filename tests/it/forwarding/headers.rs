@@ -196,6 +196,7 @@ async fn a_workspace_cannot_rule_the_whole_host() {
     let upstream = Upstream::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: TornadoServer/6.4\r\nX-Hubgate-User: bob\r\n\
          Strict-Transport-Security: max-age=0\r\nClear-Site-Data: \"*\"\r\nService-Worker-Allowed: /\r\n\
+         Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Opener-Policy-Report-Only: same-origin\r\n\
          Alt-Svc: h3=\":443\"\r\nPublic-Key-Pins: x\r\nPublic-Key-Pins-Report-Only: x\r\nNEL: {}\r\nReport-To: {}\r\n\
          Connection: keep-alive, X-Own\r\nX-Own: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n\
          Upgrade: h2c\r\nContent-Security-Policy: frame-ancestors 'self'\r\nX-Content-Type-Options: nosniff\r\n\
