@@ -47,6 +47,7 @@ pub(super) struct Head<'a, 'h> {
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 const BRANDS: HeaderName = HeaderName::from_static("sec-ch-ua");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
@@ -132,10 +133,18 @@ fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     if *method != Method::GET {
         return false;
     }
+    if is_ahead(headers) {
+        return false;
+    }
     if let Some(mode) = headers.get(FETCH_MODE) {
         return mode == "navigate" && headers.get(FETCH_DEST).is_none_or(|dest| dest == "document");
     }
     !headers.contains_key(REQUESTED_WITH) && accepts_html(headers)
+}
+
+/// Nobody opens it yet: a browser loads ahead what somebody may open (`prefetch`, `prefetch;prerender`).
+fn is_ahead(headers: &HeaderMap) -> bool {
+    headers.contains_key(PURPOSE)
 }
 
 /// Says that a script or a frame asks, not a person who opens a page or sends its form.
@@ -149,7 +158,7 @@ pub(super) fn is_scripted(headers: &HeaderMap) -> bool {
 /// Whoever says nothing of it could come from anywhere.
 pub(super) fn is_ones_own_link(headers: &HeaderMap) -> bool {
     let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-    matches!(site, Some(b"none" | b"same-origin")) && !is_scripted(headers)
+    matches!(site, Some(b"none" | b"same-origin")) && !is_scripted(headers) && !is_ahead(headers)
 }
 
 /// Whether the browser cuts a page with `Cross-Origin-Opener-Policy: noopener-allow-popups` off from whatever opened it,
@@ -234,7 +243,9 @@ mod tests {
         };
         assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
         assert!(navigates(&[("accept", "text/html,*/*")]));
-        let others: [&[(&str, &str)]; 6] = [
+        let others: [&[(&str, &str)]; 8] = [
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("sec-purpose", "prefetch")],
+            &[("accept", "text/html"), ("sec-purpose", "prefetch;prerender")],
             &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
             &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
             &[("accept", "text/html"), ("x-requested-with", "XMLHttpRequest")],
