@@ -29,16 +29,28 @@ const RESERVED_PREFIX: &str = "__Host-hubgate";
 /// The value of the one cookie called `name`; `None` when there is none, or more than one: their order tells
 /// nothing, and somebody is tossing cookies (RFC 6265bis section 5.8.3).
 pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = pairs(headers).filter(|(key, _)| *key == name).map(|(_, value)| value);
+    let mut values = all(headers).filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value);
     let value = values.next()?;
-    values.next().is_none().then_some(value)
+    let alone = values.next().is_none();
+    std::str::from_utf8(value).ok().filter(|_| alone)
 }
 
-/// All cookies, in the order they came.
+/// All cookies that are text, in the order they came. Others, which a page can set beside ours, spoil no others.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let fields = headers.get_all(COOKIE).into_iter().filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';'));
-    pairs.filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    all(headers).filter_map(move |(name, value)| Some((text(name)?, text(value)?)))
+}
+
+fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(COOKIE).into_iter().flat_map(parts).filter_map(|part| {
+        let (name, value) = part.split_at_checked(part.iter().position(|byte| *byte == b'=')?)?;
+        Some((name.trim_ascii(), value.strip_prefix(b"=")?.trim_ascii()))
+    })
+}
+
+/// The parts of one `Cookie` field, whatever bytes they are.
+fn parts(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|byte| *byte == b';')
 }
 
 /// A `Set-Cookie` for us alone: Secure, `HttpOnly`, `SameSite=Lax`, for every path. Without an age it ends with the
@@ -73,37 +85,30 @@ fn header(cookie: &Cookie<'_>) -> HeaderValue {
 
 /// Whether a cookie of this name is ours alone. Browsers compare the prefix without regard to case, so do we. A cookie
 /// without a name whose value begins so would be sent as if it had ours: see `keep`.
-pub fn reserved(name: &str) -> bool {
-    name.get(..RESERVED_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX))
+pub fn reserved(name: &[u8]) -> bool {
+    let start = name.get(..RESERVED_PREFIX.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()))
 }
 
 /// Whether one part of a `Cookie` field may go to a container.
-fn keep(pair: &str) -> bool {
-    let name = pair.split('=').map(str::trim).find(|part| !part.is_empty()).unwrap_or("");
-    !reserved(name)
+fn keep(part: &[u8]) -> bool {
+    let mut parts = part.split(|byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    !reserved(parts.find(|part| !part.is_empty()).unwrap_or_default())
 }
 
 /// Takes our cookies out, and joins the crumbs of HTTP/2 to one field (RFC 9113 section 8.2.3). What else there is
-/// goes on as it came. A field that is not text is dropped: nothing can be said of what is in it.
+/// goes on as it came, byte for byte.
 pub fn strip(headers: &mut HeaderMap) {
     let mut fields = headers.get_all(COOKIE).into_iter();
     let (Some(first), second) = (fields.next(), fields.next()) else { return };
-    let clean = |field: &HeaderValue| field.to_str().is_ok_and(|text| text.split(';').all(keep));
-    if second.is_none() && clean(first) {
+    if second.is_none() && parts(first).all(keep) {
         return;
     }
-    let mut joined = String::new();
-    for field in headers.get_all(COOKIE).into_iter().filter_map(|field| field.to_str().ok()) {
-        for pair in field.split(';').filter(|pair| keep(pair)).map(str::trim).filter(|pair| !pair.is_empty())
-        {
-            if !joined.is_empty() {
-                joined.push_str("; ");
-            }
-            joined.push_str(pair);
-        }
-    }
-    match HeaderValue::from_str(&joined) {
-        Ok(value) if !joined.is_empty() => {
+    let all = headers.get_all(COOKIE).into_iter().flat_map(parts);
+    let kept: Vec<_> =
+        all.filter(|part| keep(part)).map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).collect();
+    match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
+        Ok(value) if !kept.is_empty() => {
             headers.insert(COOKIE, value);
         }
         Ok(_) | Err(_) => {
@@ -155,6 +160,25 @@ mod tests {
         assert_eq!(stripped(&["=__Host-hubgate=x; a=1"]).as_deref(), Some("a=1"));
         assert_eq!(stripped(&["__HOST-HUBGATE=x; a=1"]).as_deref(), Some("a=1"));
         assert_eq!(stripped(&["a=1;  b=\"2 3\""]).as_deref(), Some("a=1;  b=\"2 3\""), "left as it came");
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_spoils_no_other_and_goes_on_as_it_came() {
+        for (odd, after) in [
+            (&b"a=\xc3\xbc; __Host-hubgate=x; b=2"[..], &b"a=\xc3\xbc; b=2"[..]),
+            (b"a=\xfc\xff; __Host-hubgate=x", b"a=\xfc\xff"),
+            (b"__Host-hubgate=x; \xff", b"\xff"),
+            (b"\xff=__Host-hubgate; __host-Hubgate-login-\xff=y;__Host-hubgate=x", b"\xff=__Host-hubgate"),
+        ] {
+            let mut headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(odd).unwrap())]);
+            assert_eq!(find(&headers, SESSION), Some("x"), "{odd:?}");
+            strip(&mut headers);
+            assert_eq!(headers[COOKIE].as_bytes(), after, "{odd:?}");
+        }
+        let ours = HeaderValue::from_bytes(b"__Host-hubgate=x\xff").unwrap();
+        assert_eq!(find(&HeaderMap::from_iter([(COOKIE, ours)]), SESSION), None, "ours is text");
+        let twice = HeaderValue::from_bytes(b"__Host-hubgate=x; __Host-hubgate=\xff").unwrap();
+        assert_eq!(find(&HeaderMap::from_iter([(COOKIE, twice)]), SESSION), None);
     }
 
     #[test]

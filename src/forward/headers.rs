@@ -221,7 +221,7 @@ fn is_not_for_clients(name: &str) -> bool {
 fn sets_reserved(cookie: &HeaderValue) -> bool {
     let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     let name = pair.split(|byte| *byte == b'=').map(<[u8]>::trim_ascii).find(|part| !part.is_empty());
-    name.is_some_and(|name| cookies::reserved(&String::from_utf8_lossy(name)))
+    name.is_some_and(cookies::reserved)
 }
 
 /// Exactly one `Host`: the target's authority, or the client's, or the public one.

@@ -79,38 +79,36 @@ fn is_an_api_token(text: &str) -> bool {
 pub fn cookie(data: &[u8]) -> bool {
     let fields = lines(data);
     let mut headers: HeaderMap = fields.iter().map(|field| (COOKIE, field.clone())).collect();
-    let text = |field: &'_ HeaderValue| field.to_str().unwrap_or_default().to_owned();
-    let parts: Vec<String> = fields
-        .iter()
-        .flat_map(|field| text(field).split(';').map(str::trim).map(str::to_owned).collect::<Vec<_>>())
-        .filter(|part| !part.is_empty())
-        .collect();
+    let split = |fields: &[HeaderValue]| -> Vec<Vec<u8>> {
+        let parts = fields.iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+        parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let parts = split(&fields);
     let session = cookies::find(&headers, cookies::SESSION).map(str::to_owned);
-    let named = |part: &&String| part.split('=').next().unwrap_or_default().trim() == cookies::SESSION;
-    let sessions: Vec<_> = parts.iter().filter(named).filter_map(|part| part.split_once('=')).collect();
-    assert_eq!(session.is_some(), sessions.len() == 1, "{sessions:?}");
+    let of_session = |part: &&Vec<u8>| {
+        let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
+        part.contains(&b'=') && name.trim_ascii() == cookies::SESSION.as_bytes()
+    };
+    let sessions: Vec<_> = parts.iter().filter(of_session).collect();
+    let one = sessions.len() == 1 && sessions.iter().all(|part| std::str::from_utf8(part).is_ok());
+    assert_eq!(session.is_some(), one, "{sessions:?}");
     let accepted = session.as_deref().is_some_and(is_a_session_id);
     for (name, value) in cookies::pairs(&headers) {
         opens_nothing(name, value);
     }
     cookies::strip(&mut headers);
-    let left: Vec<_> = headers.get_all(COOKIE).iter().map(text).collect();
+    let left: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
     assert!(left.len() <= 1, "{left:?}");
-    let left: Vec<&str> = left
-        .iter()
-        .flat_map(|field| field.split(';'))
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect();
-    let kept: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !ours(part)).collect();
-    assert_eq!(left, kept, "what is left of the cookies");
+    let kept: Vec<_> = parts.iter().filter(|part| !ours(part)).cloned().collect();
+    assert_eq!(split(&left), kept, "what is left of the cookies");
     accepted
 }
 
 /// As RFC 6265bis section 5.6 reads a part: what has no name is sent as its value alone.
-fn ours(part: &str) -> bool {
-    let name = part.trim_start_matches(|c: char| c == '=' || c.is_whitespace());
-    name.to_ascii_lowercase().starts_with("__host-hubgate")
+fn ours(part: &[u8]) -> bool {
+    let begins = part.iter().position(|byte| *byte != b'=' && !byte.is_ascii_whitespace());
+    let name = begins.and_then(|begins| part.get(begins..)).unwrap_or_default();
+    name.to_ascii_lowercase().starts_with(b"__host-hubgate")
 }
 
 fn is_a_session_id(value: &str) -> bool {
