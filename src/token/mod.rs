@@ -10,6 +10,7 @@ mod kept;
 mod note;
 mod scope;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,8 @@ struct Inner {
     owners: DashMap<UserName, Arc<Owner>>,
     /// Owners who may not enter: their tokens are in the store only.
     resting: DashSet<UserName>,
+    /// How many of whom are being made: they count, before they live.
+    making: Mutex<HashMap<UserName, usize>>,
     /// Ended here, and perhaps not yet in the store: a delete that failed is tried again by the next sweep.
     doomed: Mutex<Vec<TokenId>>,
     lifetime: u64,
@@ -111,6 +114,7 @@ impl ApiTokens {
             live: DashMap::default(),
             owners: DashMap::new(),
             resting: DashSet::new(),
+            making: Mutex::default(),
             doomed: Mutex::default(),
             lifetime: config.token_lifetime.0.as_secs(),
             lifetime_max: config.token_lifetime_max.0.as_secs(),
@@ -173,10 +177,11 @@ impl ApiTokens {
     }
 
     fn rest(&self, name: &UserName) {
+        // Also without a token: whoever makes one now looks here, once it could be found.
+        self.0.resting.insert(name.clone());
         if self.0.owners.remove(name).is_none() {
             return;
         }
-        self.0.resting.insert(name.clone());
         info!(event = "api_tokens_rest", user = %name, "the owner of API tokens may not enter any more");
         self.0.live.retain(|_, token| {
             let theirs = token.owner.name == *name;
@@ -196,18 +201,16 @@ impl ApiTokens {
             return Err(TokenError::Lifetime { max: self.0.lifetime_max });
         }
         let name = right.user.name.clone();
-        let rests = self.0.resting.contains(&name);
-        if rests || new.scopes.is_empty() || !new.scopes.within(Scopes::of(&right.user)) {
+        let owner = self.owner(right.clone());
+        if self.rests(&owner) || new.scopes.is_empty() || !new.scopes.within(Scopes::of(&right.user)) {
             return Err(TokenError::Scopes { owner: name });
         }
-        if self.of(&name).len() >= Self::PER_OWNER {
-            return Err(TokenError::TooMany { owner: name });
-        }
+        let _place = self.reserve(&name)?;
         let secret = Secret::new(format!("{}{}", Self::PREFIX, seal::random_text::<TOKEN_BYTES>()));
         let token = Arc::new(ApiToken::new(Fresh {
             id: TokenId(seal::random()),
             hash: seal::sha256(secret.expose().as_bytes()),
-            owner: self.owner(right),
+            owner,
             scopes: new.scopes,
             note: new.note,
             created: now,
@@ -217,16 +220,39 @@ impl ApiTokens {
         let row = ApiTokenRow {
             id: token.id.0,
             hash: token.hash,
-            owner: name,
+            owner: name.clone(),
             expires,
             last_used: None,
             sealed: self.0.sealer.seal(&context(&token.hash), &kept::plain(&token)),
         };
         self.0.store.insert_api_token(&row).await?;
         self.0.live.insert(token.hash, Arc::clone(&token));
+        // Looked at once it can be found: whoever is barred from now on takes it along.
+        if self.rests(&token.owner) {
+            self.end(&token);
+            self.bury().await?;
+            return Err(TokenError::Scopes { owner: name });
+        }
         self.count();
         info!(event = "api_token_made", user = %token.owner.name, token = %token.id, scopes = %new.scopes, "an API token was made");
         Ok((secret, token))
+    }
+
+    /// Whether an owner may not enter any more, or was barred since this was their entry.
+    fn rests(&self, owner: &Arc<Owner>) -> bool {
+        let current = self.0.owners.get(&owner.name).is_some_and(|current| Arc::ptr_eq(&current, owner));
+        !current || self.0.resting.contains(&owner.name)
+    }
+
+    /// A place among the tokens of one person, kept until the token has its own.
+    fn reserve(&self, name: &UserName) -> Result<Place<'_>, TokenError> {
+        let mut making = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = making.get(name).copied().unwrap_or_default();
+        if self.of(name).len() + places >= Self::PER_OWNER {
+            return Err(TokenError::TooMany { owner: name.clone() });
+        }
+        making.insert(name.clone(), places + 1);
+        Ok(Place { making: &self.0.making, name: name.clone() })
     }
 
     /// The live token of this text; notes that it was used. Whatever is wrong with it, the answer is the same.
@@ -376,6 +402,22 @@ impl ApiTokens {
 
     fn count(&self) {
         self.0.metrics.api_tokens.set(i64::try_from(self.0.live.len()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Counts as a token until it is dropped.
+struct Place<'a> {
+    making: &'a Mutex<HashMap<UserName, usize>>,
+    name: UserName,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        match making.get_mut(&self.name) {
+            Some(places) if *places > 1 => *places -= 1,
+            Some(_) | None => drop(making.remove(&self.name)),
+        }
     }
 }
 

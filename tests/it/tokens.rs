@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hubgate::clock::{Clock, Timestamp};
 use hubgate::config::{self, Span};
 use hubgate::identity::Identity;
@@ -246,6 +247,38 @@ async fn one_person_cannot_fill_the_memory_with_tokens() {
     let refused = hub.tokens.create(right(&alice), new).await;
     assert!(matches!(refused, Err(TokenError::TooMany { .. })));
     hub.token(&user("bob", false), ORDINARY).await;
+}
+
+#[tokio::test]
+async fn many_tokens_at_once_are_no_more_than_one_person_can_have() {
+    let hub = Hub::new().await;
+    hub.named("alice").await;
+    let new = || NewToken { scopes: Scopes::ordinary(), note: Note::default(), expires: None };
+    let alice = user("alice", false);
+    let making = (0..ApiTokens::PER_OWNER * 2).map(|_| hub.tokens.create(right(&alice), new()));
+    let made = futures_util::future::join_all(making).await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), ApiTokens::PER_OWNER);
+    assert_eq!(hub.rows().await.len(), ApiTokens::PER_OWNER);
+    let one = hub.tokens.of(&alice.name).pop().unwrap();
+    hub.tokens.revoke(&one).await.unwrap();
+    hub.token(&alice, ORDINARY).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_made_while_its_owner_is_barred_is_none() {
+    let hub = Hub::new().await;
+    hub.named("alice").await;
+    let alice = user("alice", false);
+    let new = NewToken { scopes: Scopes::ordinary(), note: Note::default(), expires: None };
+    let mut making = Box::pin(hub.tokens.create(right(&alice), new.clone()));
+    assert!((&mut making).now_or_never().is_none(), "it waits for the store");
+    hub.tokens.judged(&alice.name, None).await.unwrap();
+    assert!(matches!(making.await, Err(TokenError::Scopes { .. })));
+    assert!(hub.tokens.all().is_empty() && hub.rows().await.is_empty());
+    // Without a token, too.
+    assert!(hub.tokens.create(right(&alice), new.clone()).await.is_err());
+    hub.tokens.judged(&alice.name, Some(right(&alice))).await.unwrap();
+    hub.tokens.create(right(&alice), new).await.unwrap();
 }
 
 #[tokio::test]
