@@ -141,7 +141,10 @@ impl DeviceLogins {
     pub fn begin(&self, asked: Asked) -> Result<Begun, DeviceError> {
         let mut waiting = self.waiting();
         let client = network(asked.address);
-        let theirs = waiting.logins.values().filter(|login| network(login.asked.address) == client).count();
+        // What was answered, or has expired, waits for its program only.
+        let now = self.0.clock.now();
+        let open = waiting.logins.values().filter(|login| login.is_open(now));
+        let theirs = open.filter(|login| network(login.asked.address) == client).count();
         if waiting.logins.len() >= Self::MOST || theirs >= Self::MOST_PER_CLIENT {
             return Err(DeviceError::Busy);
         }
@@ -155,7 +158,7 @@ impl DeviceLogins {
             user_code: user_code.clone(),
             asked,
             answer: None,
-            begun: self.0.clock.now(),
+            begun: now,
             polled: None,
             interval: Self::INTERVAL,
         };

@@ -100,12 +100,19 @@ fn device_logins_of_nobody_do_not_fill_the_memory() {
     for same in [IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()] {
         assert_eq!(logins.begin(asked(same)).unwrap_err(), DeviceError::Busy);
     }
+    // What was answered takes no place, though its program has not heard of it yet.
+    let answered = logins.begin(asked(Ipv4Addr::new(192, 0, 2, 9))).unwrap();
+    for _ in 0..DeviceLogins::MOST_PER_CLIENT {
+        let begun = logins.begin(asked(Ipv4Addr::new(192, 0, 2, 9))).unwrap();
+        logins.answer(&begun.user_code, Answer::Deny).unwrap();
+    }
+    logins.answer(&answered.user_code, ALLOW).unwrap();
     let network = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, last);
     for last in 0..20 {
         logins.begin(asked(network(last))).unwrap();
     }
     assert_eq!(logins.begin(asked(network(99))).unwrap_err(), DeviceError::Busy, "one network is one client");
-    for client in 0..DeviceLogins::MOST - 40 {
+    for client in 0..DeviceLogins::MOST - 40 - 21 {
         let client = u32::try_from(client).unwrap();
         logins.begin(asked(Ipv4Addr::from(0x0a00_0000 + client))).unwrap();
     }
