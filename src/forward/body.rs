@@ -32,17 +32,26 @@ enum Life {
     /// Nobody has waited for the body yet.
     Unasked(Arc<Lifeline>),
     /// Somebody waits, for the body or for the end.
-    Waiting { end: Pin<Box<WaitForCancellationFutureOwned>>, _hold: Hold },
+    Waiting { end: Pin<Box<WaitForCancellationFutureOwned>>, hold: Hold },
     /// The body is over.
     Over,
 }
 
 impl Life {
+    /// Whether it has ended, without waiting for the end: whoever sends without a pause is never waited for.
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Unasked(lifeline) => lifeline.ended().is_cancelled(),
+            Self::Waiting { hold, .. } => hold.is_cut(),
+            Self::Over => false,
+        }
+    }
+
     /// Whether it has ended; if not, the end wakes `context`.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Self::Unasked(lifeline) = self {
             let end = Box::pin(lifeline.ended().clone().cancelled_owned());
-            *self = Self::Waiting { end, _hold: lifeline.hold() };
+            *self = Self::Waiting { end, hold: lifeline.hold() };
         }
         match self {
             Self::Waiting { end, .. } => end.as_mut().poll(context),
@@ -67,6 +76,12 @@ impl ForwardedBody {
         Self { incoming: None, lease: None, life: Life::Over }
     }
 
+    /// Without the lease the connection closes, and the workspace sees that nobody reads on.
+    fn cut(&mut self) -> BoxError {
+        (self.incoming, self.lease, self.life) = (None, None, Life::Over);
+        "the right to this response has ended".into()
+    }
+
     fn end(&mut self) {
         self.incoming = None;
         self.life = Life::Over;
@@ -87,9 +102,7 @@ impl Body for ForwardedBody {
         let Self { incoming: Some(incoming), life, .. } = &mut *self else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
             ready!(life.poll_end(context));
-            // Without the lease the connection closes, and the workspace sees that nobody reads on.
-            (self.incoming, self.lease, self.life) = (None, None, Life::Over);
-            return Poll::Ready(Some(Err("the right to this response has ended".into())));
+            return Poll::Ready(Some(Err(self.cut())));
         };
         match frame {
             Some(Ok(frame)) => {
@@ -97,6 +110,8 @@ impl Body for ForwardedBody {
                 let last = frame.is_trailers() || incoming.is_end_stream();
                 if last {
                     self.end();
+                } else if life.has_ended() {
+                    return Poll::Ready(Some(Err(self.cut())));
                 }
                 Poll::Ready(Some(Ok(without_foreign_trailers(frame))))
             }
@@ -137,25 +152,34 @@ impl fmt::Debug for ForwardedBody {
     }
 }
 
-/// The request's body, straight from the client, without trailers. It fails when the client pauses for too long.
+/// The request's body, straight from the client, without trailers. It fails when the client pauses for too long, and when
+/// its lifeline ends.
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
+    life: Life,
     pause: Pause,
     progress: Option<Arc<Progress>>,
 }
 
 impl RequestBody {
     /// The client's body, in which each pause may last so long.
-    pub(super) fn new(incoming: Incoming, pause: Duration) -> Self {
-        let progress = (!incoming.is_end_stream()).then(Arc::default);
-        let incoming = progress.is_some().then_some(incoming);
-        Self { incoming, pause: Pause { limit: pause, sleep: None, waiting: false }, progress }
+    pub(super) fn new(incoming: Incoming, pause: Duration, lifeline: &Arc<Lifeline>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self {
+            incoming: Some(incoming),
+            life: Life::Unasked(Arc::clone(lifeline)),
+            pause: Pause { limit: pause, sleep: None, waiting: false },
+            progress: Some(Arc::default()),
+        }
     }
 
     /// No body.
     pub(super) fn empty() -> Self {
         Self {
             incoming: None,
+            life: Life::Over,
             pause: Pause { limit: Duration::MAX, sleep: None, waiting: false },
             progress: None,
         }
@@ -166,6 +190,11 @@ impl RequestBody {
             None => Length::None,
             Some(incoming) => incoming.size_hint().exact().map_or(Length::Unknown, Length::Known),
         }
+    }
+
+    fn cut(&mut self) -> BoxError {
+        (self.incoming, self.life) = (None, Life::Over);
+        "the right to send this has ended".into()
     }
 
     /// How far it is; `None` without a body.
@@ -185,17 +214,25 @@ impl Body for RequestBody {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            if this.life.poll_end(context).is_ready() {
+                return Poll::Ready(Some(Err(this.cut())));
+            }
             return this.pause.poll(context).map(|paused| Some(Err(paused.into())));
         };
+        if this.life.has_ended() {
+            return Poll::Ready(Some(Err(this.cut())));
+        }
         this.pause.waiting = false;
         if let Some(progress) = &this.progress {
             progress.moved();
         }
         match frame {
-            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(frame)) if !frame.is_trailers() => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-            None => Poll::Ready(None),
+            Some(Ok(_)) | None => {
+                this.life = Life::Over;
+                Poll::Ready(None)
+            }
         }
     }
 

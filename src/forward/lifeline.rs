@@ -44,6 +44,13 @@ impl Lifeline {
     }
 }
 
+impl Hold {
+    /// Whether the right has ended.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.ended.is_cancelled()
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);

@@ -267,7 +267,7 @@ impl Forwarder {
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Client { source: "CONNECT is not for workspaces".into() });
         }
-        let mut request = request.map(|body| RequestBody::new(body, self.0.body_timeout));
+        let mut request = request.map(|body| RequestBody::new(body, self.0.body_timeout, about.lifeline));
         let target = std::mem::take(request.uri_mut());
         headers::for_workspace(request.headers_mut(), target.authority(), about);
         let (method, length) = (request.method().clone(), request.body().length());
