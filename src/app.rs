@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Control, SocketError};
 use crate::explain::Explainer;
 use crate::forward::Forwarder;
-use crate::gateway::{self, Beside, Gateway, Hosts, Origin, Redirect};
+use crate::gateway::{self, Bearers, Beside, Gateway, Hosts, Origin, Redirect};
 use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
@@ -159,13 +159,14 @@ impl Base {
         &self,
         mapping: &Mapping,
         people: &People,
-        api_tokens: &ApiTokens,
+        programs: (&ApiTokens, &Arc<Bearers>),
         workspaces: &Workspaces,
     ) -> Hooks {
         Hooks {
             mapping: mapping.clone(),
             people: people.clone(),
-            api_tokens: api_tokens.clone(),
+            api_tokens: programs.0.clone(),
+            bearers: Arc::clone(programs.1),
             workspaces: workspaces.clone(),
             tasks: self.tasks.clone(),
         }
@@ -222,7 +223,8 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     restore(&api_tokens, &people, &mapping).await?;
     let base = Base { tasks, metrics, clock, store, sealer };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
-    let hooks = base.hooks(&mapping, &people, &api_tokens, &workspaces);
+    let bearers = Arc::new(Bearers::new(base.clock.clone()));
+    let hooks = base.hooks(&mapping, &people, (&api_tokens, &bearers), &workspaces);
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
     let Base { tasks, metrics, clock, store, sealer } = base;
@@ -237,6 +239,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         sessions: sessions.clone(),
         people: people.clone(),
         api_tokens: api_tokens.clone(),
+        bearers,
         store: store.clone(),
         workspaces: workspaces.clone(),
         beside: Beside::new(&config.route, &forwarder, &clock),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use crate::gateway::Bearers;
 use crate::logging::cause;
 use crate::mapping::Mapping;
 use crate::people::People;
@@ -17,6 +18,7 @@ pub(super) struct Hooks {
     pub(super) mapping: Mapping,
     pub(super) people: People,
     pub(super) api_tokens: ApiTokens,
+    pub(super) bearers: Arc<Bearers>,
     pub(super) workspaces: Workspaces,
     pub(super) tasks: Tasks,
 }
@@ -28,24 +30,31 @@ impl Hooks {
     }
 
     pub(super) fn tell(self) -> Tell {
-        let Self { mapping, people, api_tokens, workspaces, tasks } = self;
+        let Self { mapping, people, api_tokens, bearers, workspaces, tasks } = self;
         Arc::new(move |name, news| match news {
             News::Token(token) => workspaces.give_token(name, token),
+            News::Less => bearers.end_of(name),
             // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
             News::Judged(provider, identity, user) => {
-                let (people, api_tokens) = (people.clone(), api_tokens.clone());
+                let (people, api_tokens, bearers) =
+                    (people.clone(), api_tokens.clone(), Arc::clone(&bearers));
                 let (provider, identity) = (Arc::clone(provider), identity.clone());
                 let name = name.clone();
                 // The rules would let them in: then it is the provider that does not.
                 let barred = user.is_none() && mapping.user(&provider, &identity, name.clone()).is_ok();
                 let right = user.map(|user| Right { provider: Arc::clone(&provider), user: user.clone() });
                 tasks.spawn(async move {
+                    let out = right.is_none();
                     let judged = api_tokens.judged(&name, right).await;
                     let kept = if barred {
                         people.bar(&name, &provider, &identity).await
                     } else {
                         people.remember(&name, &provider, &identity).await
                     };
+                    // Once it is written down that they are out: whoever comes with another from now on finds it there.
+                    if out {
+                        bearers.end_of(&name);
+                    }
                     if let Err(error) = kept.and(judged) {
                         error!(error = cause(&error), "cannot write down what is new of a user");
                     }

@@ -12,6 +12,7 @@ use crate::forward::Lifeline;
 use crate::identity::Identity;
 use crate::session::Proof;
 use crate::token::{Right, Scope, Scopes};
+use crate::user::UserName;
 
 /// A program that a provider vouches for.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(super) struct Bearer {
     good_until: Timestamp,
 }
 
-/// Those that are known.
-pub(super) struct Bearers {
+/// The access tokens of the providers that are known: for each, what it opens, and what is open for it.
+pub struct Bearers {
     // Keys are hashes; whoever could choose collisions would need the provider to sign them.
     known: DashMap<[u8; 32], Arc<Bearer>>,
     /// Ended before their time, with when that would have been: their signatures are good until then.
@@ -62,18 +63,21 @@ impl Bearer {
 }
 
 impl Bearers {
-    pub(super) fn new(clock: Clock) -> Self {
+    /// None yet.
+    pub fn new(clock: Clock) -> Self {
         Self { known: DashMap::new(), ended: DashMap::new(), room: Mutex::new(()), clock }
     }
 
-    /// The one of this hash, unless it is over, or was issued before `not_before` says that those count no more.
+    /// The one of this hash, unless it is over, or was issued before `not_before` says that those of its person count no
+    /// more.
     pub(super) fn find(
         &self,
         hash: &[u8; 32],
-        not_before: impl Fn(&str) -> Timestamp,
+        not_before: impl Fn(&str, &str) -> Timestamp,
     ) -> Option<Arc<Bearer>> {
         let bearer = Arc::clone(self.known.get(hash)?.value());
-        let counts = !bearer.is_over(self.clock.now()) && bearer.issued >= not_before(&bearer.right.provider);
+        let not_before = not_before(&bearer.right.provider, &bearer.identity.subject);
+        let counts = !bearer.is_over(self.clock.now()) && bearer.issued >= not_before;
         if !counts {
             self.end(&bearer);
         }
@@ -85,8 +89,9 @@ impl Bearers {
         self.ended.get(hash).is_some_and(|until| self.clock.now() < *until)
     }
 
-    /// Keeps a token that was just verified. Without a sound expiry it is good for this once.
-    pub(super) fn keep(&self, hash: [u8; 32], right: Right, identity: &Identity) -> Arc<Bearer> {
+    /// Keeps a token that was just verified. Without a sound expiry it is good for this once. `None`: there is no room,
+    /// because too many are in use.
+    pub(super) fn keep(&self, hash: [u8; 32], right: Right, identity: &Identity) -> Option<Arc<Bearer>> {
         let time = |claim: &str| identity.claim(&[claim]).and_then(seconds);
         let now = self.clock.now();
         let ended = CancellationToken::new();
@@ -102,21 +107,35 @@ impl Bearers {
             good_until: time("exp").unwrap_or(now + LONGEST),
         });
         let _turn = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.known.len() >= MOST {
-            self.sweep();
-        }
-        // Still full: the one that ends first makes room, with what is open for it.
-        if self.known.len() >= MOST {
-            let first =
-                self.known.iter().min_by_key(|bearer| bearer.expires).map(|bearer| Arc::clone(&bearer));
-            if let Some(first) = first {
-                self.end(&first);
-            }
+        if !self.make_room(&bearer.identity) {
+            return None;
         }
         if let Some(same) = self.known.insert(hash, Arc::clone(&bearer)) {
             same.ended.cancel();
         }
-        bearer
+        Some(bearer)
+    }
+
+    /// Forgets a token that nothing is open for, the one that ends first: of the same person, if they have too many; of
+    /// anybody, if there are too many. Whoever shows it again is looked at anew. What is open for somebody else's never
+    /// makes room.
+    fn make_room(&self, identity: &Identity) -> bool {
+        if self.known.len() >= MOST_OF_ONE {
+            let theirs = |bearer: &Bearer| is_same_person(&bearer.identity, identity);
+            if self.known.iter().filter(|bearer| theirs(bearer)).count() >= MOST_OF_ONE {
+                return self.forget_one(theirs);
+            }
+        }
+        if self.known.len() >= MOST {
+            self.sweep();
+        }
+        self.known.len() < MOST || self.forget_one(|_bearer| true)
+    }
+
+    fn forget_one(&self, of: impl Fn(&Bearer) -> bool) -> bool {
+        let idle = self.known.iter().filter(|bearer| of(bearer) && bearer.lifeline.open() == 0);
+        let first = idle.min_by_key(|bearer| bearer.expires).map(|bearer| Arc::clone(&bearer));
+        first.inspect(|first| self.end(first)).is_some()
     }
 
     /// Ends every one for which `over` holds, for good.
@@ -134,6 +153,11 @@ impl Bearers {
             let Some(first) = first else { return };
             self.ended.remove(&first);
         }
+    }
+
+    /// Ends those that somebody's programs have called with: they need new ones from the provider.
+    pub fn end_of(&self, name: &UserName) {
+        self.end_where(|bearer| bearer.right.user.name == *name);
     }
 
     /// To be called on a timer: what is over takes along what is open for it.
@@ -168,8 +192,15 @@ fn seconds(value: &Value) -> Option<Timestamp> {
     text.split('.').next()?.parse().ok()
 }
 
+fn is_same_person(one: &Identity, other: &Identity) -> bool {
+    one.issuer == other.issuer && one.subject == other.subject
+}
+
 /// More than people call at once.
 const MOST: usize = 4096;
+
+/// Of one person: more than their programs use at once.
+const MOST_OF_ONE: usize = 64;
 
 /// No provider's word is taken for longer without looking again.
 const LONGEST: u64 = 3600;
@@ -181,7 +212,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::user::{User, UserName};
+    use crate::user::User;
 
     const NOW: Timestamp = 1_000_000;
 
@@ -192,6 +223,10 @@ mod tests {
             sid: None,
             claims: json!({ "iat": NOW - 10, "exp": exp }).as_object().cloned().unwrap(),
         }
+    }
+
+    fn of(subject: &str, exp: Value) -> Identity {
+        Identity { subject: subject.to_owned(), ..identity(exp) }
     }
 
     fn right(admin: bool) -> Right {
@@ -207,7 +242,7 @@ mod tests {
         Right { provider: "main".into(), user }
     }
 
-    fn never(_provider: &str) -> Timestamp {
+    fn never(_provider: &str, _subject: &str) -> Timestamp {
         0
     }
 
@@ -215,7 +250,7 @@ mod tests {
     fn an_access_token_is_known_until_it_expires_and_what_is_open_for_it_ends_then() {
         let clock = Clock::manual(NOW);
         let bearers = Bearers::new(clock.clone());
-        let bearer = bearers.keep([1; 32], right(false), &identity(json!(NOW + 60)));
+        let bearer = bearers.keep([1; 32], right(false), &identity(json!(NOW + 60))).unwrap();
         clock.advance(Duration::from_secs(59));
         bearers.sweep();
         assert!(bearers.find(&[1; 32], never).is_some() && !bearer.ended.is_cancelled());
@@ -223,7 +258,7 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert!(bearers.find(&[1; 32], never).is_none());
         assert!(bearer.ended.is_cancelled());
-        let swept = bearers.keep([1; 32], right(false), &identity(json!(NOW + 100)));
+        let swept = bearers.keep([1; 32], right(false), &identity(json!(NOW + 100))).unwrap();
         clock.advance(Duration::from_mins(1));
         bearers.sweep();
         assert!(swept.ended.is_cancelled() && bearers.known.is_empty());
@@ -232,9 +267,9 @@ mod tests {
     #[test]
     fn an_access_token_from_before_counts_no_more() {
         let bearers = Bearers::new(Clock::manual(NOW));
-        let bearer = bearers.keep([1; 32], right(false), &identity(json!(NOW + 60)));
-        assert!(bearers.find(&[1; 32], |_provider| NOW - 10).is_some());
-        assert!(bearers.find(&[1; 32], |_provider| NOW - 9).is_none());
+        let bearer = bearers.keep([1; 32], right(false), &identity(json!(NOW + 60))).unwrap();
+        assert!(bearers.find(&[1; 32], |_, _| NOW - 10).is_some());
+        assert!(bearers.find(&[1; 32], |_, _| NOW - 9).is_none());
         assert!(bearer.ended.is_cancelled());
     }
 
@@ -242,8 +277,8 @@ mod tests {
     fn an_access_token_ends_with_the_session_at_the_provider() {
         let bearers = Bearers::new(Clock::manual(NOW));
         let of = |sid: &str| Identity { sid: Some(sid.into()), ..identity(json!(NOW + 60)) };
-        let gone = bearers.keep([1; 32], right(false), &of("a"));
-        let stays = bearers.keep([2; 32], right(false), &of("b"));
+        let gone = bearers.keep([1; 32], right(false), &of("a")).unwrap();
+        let stays = bearers.keep([2; 32], right(false), &of("b")).unwrap();
         bearers.end_where(|bearer| {
             let (identity, issued) = bearer.vouched();
             identity.sid.as_deref() == Some("a") && issued == NOW - 10
@@ -269,7 +304,7 @@ mod tests {
         assert!(bearers.ended.is_empty());
         for count in 0..MOST + 10 {
             let hash = crate::seal::sha256(&count.to_be_bytes());
-            bearers.keep(hash, right(false), &identity(json!(long + LONGEST)));
+            bearers.keep(hash, right(false), &of(&count.to_string(), json!(long + LONGEST)));
             if count % 1000 == 0 {
                 bearers.end_where(|_bearer| true);
             }
@@ -297,16 +332,50 @@ mod tests {
         for count in 0..MOST + 10 {
             let hash = crate::seal::sha256(&count.to_be_bytes());
             let expires = NOW + 60 + u64::try_from(count).unwrap() / 1000;
-            bearers.keep(hash, right(false), &identity(json!(expires)));
+            bearers.keep(hash, right(false), &of(&count.to_string(), json!(expires)));
         }
         assert_eq!(bearers.known.len(), MOST);
+    }
+
+    #[test]
+    fn one_person_pushes_out_nobody_elses_access_tokens_and_nothing_that_is_open() {
+        let bearers = Bearers::new(Clock::manual(NOW));
+        let hash = |count: usize| crate::seal::sha256(&count.to_be_bytes());
+        let bobs = bearers.keep(hash(MOST), right(false), &of("bob", json!(NOW + 1))).unwrap();
+        let used = bearers.keep(hash(0), right(false), &identity(json!(NOW + 2))).unwrap();
+        let open = used.lifeline.hold();
+        for count in 1..MOST {
+            bearers.keep(hash(count), right(false), &identity(json!(NOW + 60))).unwrap();
+        }
+        assert_eq!(bearers.known.len(), 1 + MOST_OF_ONE);
+        assert!(!bobs.ended.is_cancelled() && !used.ended.is_cancelled());
+        drop(open);
+        bearers.keep(hash(MOST + 1), right(false), &identity(json!(NOW + 60))).unwrap();
+        assert!(used.ended.is_cancelled(), "it ends first");
+    }
+
+    #[test]
+    fn no_access_token_takes_the_place_of_one_in_use() {
+        let bearers = Bearers::new(Clock::manual(NOW));
+        let mut open = Vec::new();
+        for count in 0..MOST {
+            let person = of(&(count / MOST_OF_ONE).to_string(), json!(NOW + 60));
+            let kept =
+                bearers.keep(crate::seal::sha256(&count.to_be_bytes()), right(false), &person).unwrap();
+            open.push((kept.lifeline.hold(), kept));
+        }
+        let carols = of("carol", json!(NOW + 60));
+        assert!(bearers.keep([9; 32], right(false), &carols).is_none());
+        assert!(open.iter().all(|(_, kept)| !kept.ended.is_cancelled()));
+        open.pop();
+        assert!(bearers.keep([9; 32], right(false), &carols).is_some());
     }
 
     #[test]
     fn an_access_token_makes_no_tokens() {
         let bearers = Bearers::new(Clock::manual(NOW));
         for admin in [false, true] {
-            let scopes = bearers.keep([1; 32], right(admin), &identity(json!(NOW + 60))).scopes();
+            let scopes = bearers.keep([1; 32], right(admin), &identity(json!(NOW + 60))).unwrap().scopes();
             assert!(!scopes.contains(Scope::Tokens) && scopes.contains(Scope::AccessServers));
             assert_eq!(scopes.contains(Scope::AdminUsers), admin);
         }

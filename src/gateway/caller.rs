@@ -12,7 +12,6 @@ use super::program::ProgramRefusal;
 use super::refusal::Refusal;
 use crate::forward::Lifeline;
 use crate::identity::Identity;
-use crate::oidc::Provider;
 use crate::seal::sha256;
 use crate::session::Session;
 use crate::token::{ApiToken, Right, Scopes};
@@ -162,32 +161,39 @@ impl Gateway {
             return Ok(Some(bearer));
         }
         // Its signature is good still.
-        if self.1.bearers.was_ended(&hash) {
+        if self.0.bearers.was_ended(&hash) {
             return Err(ProgramRefusal::BadToken.into());
         }
         let Some((name, provider)) = self.0.providers.named_by(text) else { return Ok(None) };
         let identity = provider.bearer(text).await?;
         let user = self.admit_program(name, &identity).await?;
         let right = Right { provider: Arc::clone(name), user };
-        let bearer = self.1.bearers.keep(hash, right, &identity);
+        let bearer = self.0.bearers.keep(hash, right, &identity).ok_or(ProgramRefusal::Busy)?;
         // Looked at once it can be found: a logout that comes from now on finds it.
         let (vouched, issued) = bearer.vouched();
-        if self.0.sessions.was_ended(vouched, issued) {
-            self.1.bearers.end(&bearer);
+        if self.0.sessions.was_ended(vouched, issued) || self.is_barred(&bearer.right.user.name).await? {
+            self.0.bearers.end(&bearer);
             return Err(ProgramRefusal::BadToken.into());
         }
         Ok(Some(bearer))
     }
 
+    /// Whether the provider has said since their last login that they may not enter any more.
+    async fn is_barred(&self, name: &UserName) -> Result<bool, Refusal> {
+        Ok(self.0.people.recall(name).await?.is_some_and(|known| known.barred))
+    }
+
     /// The access token of this hash, if it was verified and still counts.
     pub(super) fn known_bearer(&self, hash: &[u8; 32]) -> Option<Arc<Bearer>> {
-        let not_before = |name: &str| self.0.providers.find(name).map_or(u64::MAX, Provider::not_before);
-        self.1.bearers.find(hash, not_before)
+        let not_before = |name: &str, subject: &str| {
+            self.0.providers.find(name).map_or(u64::MAX, |provider| provider.not_before_of(subject))
+        };
+        self.0.bearers.find(hash, not_before)
     }
 
     /// Ends the access tokens that somebody's programs have called with: they need new ones from the provider.
     pub fn end_access_tokens_of(&self, name: &UserName) {
-        self.1.bearers.end_where(|bearer| bearer.right.user.name == *name);
+        self.0.bearers.end_of(name);
     }
 
     /// Which user an access token speaks for. What it says is less than what a login says, so nothing of it is kept.

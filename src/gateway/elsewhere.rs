@@ -51,7 +51,7 @@ impl Gateway {
         let LogoutToken { issuer, subject, sid, issued, .. } = token;
         let logout = Logout { issuer, sid, subject, issued };
         let ended = self.0.sessions.end_as_told(logout.clone()).await;
-        self.1.bearers.end_where(|bearer| {
+        self.0.bearers.end_where(|bearer| {
             let (identity, issued) = bearer.vouched();
             logout.means(identity, issued)
         });
@@ -82,7 +82,7 @@ impl Gateway {
         };
         let (_, provider) = self.0.providers.of_issuer(issuer).ok_or(Refusal::NotFound)?;
         let is_it = |identity: &Identity| identity.issuer == issuer && identity.sid.as_deref() == Some(sid);
-        self.1.bearers.end_where(|bearer| is_it(bearer.vouched().0));
+        self.0.bearers.end_where(|bearer| is_it(bearer.vouched().0));
         let ended = self.0.sessions.end_where(|session| is_it(&session.standing().identity));
         match ended.await {
             Ok(ended) => info!(event = "provider_logout", ended, "a page of the provider has ended sessions"),
@@ -106,7 +106,12 @@ fn refused(error: &LogoutTokenError) -> Response<Body> {
     match error {
         LogoutTokenError::Verified(_) => {
             let remedy = reason.remedy();
-            warn!(event = "provider_logout_refused", error = cause(reason), remedy, "a logout token is refused");
+            warn!(
+                event = "provider_logout_refused",
+                error = cause(reason),
+                remedy,
+                "a logout token is refused"
+            );
         }
         // Anybody can send such: that must not fill the log.
         _ => debug!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused"),

@@ -47,7 +47,6 @@ use tracing::Level;
 
 use self::api::activity::Reported;
 use self::authorize::{Permit, Target, authorize};
-use self::bearers::Bearers;
 use self::beside::Neighbour;
 use self::caller::Caller;
 use self::credential::Credential;
@@ -72,6 +71,7 @@ use crate::token::device::DeviceLogins;
 use crate::user::UserName;
 use crate::workspace::Workspaces;
 
+pub use bearers::Bearers;
 pub use beside::Beside;
 pub use body::Body;
 pub use head::Connection;
@@ -106,6 +106,8 @@ pub struct Parts {
     pub people: People,
     /// What programs hold.
     pub api_tokens: ApiTokens,
+    /// Access tokens of the providers' that programs hold.
+    pub bearers: Arc<Bearers>,
     /// Who has which name.
     pub store: Store,
     /// What runs.
@@ -132,7 +134,6 @@ struct Own {
     finished: OneTime,
     /// Logout tokens that are looked at, at once.
     logouts: Semaphore,
-    bearers: Bearers,
     device_logins: DeviceLogins,
     /// When users were active, as they say.
     reported: Reported,
@@ -161,7 +162,6 @@ impl Gateway {
             codes: OneTime::new(jupyterhub::CODE_LIFETIME),
             finished: OneTime::new(parts.login_timeout.as_secs()),
             logouts: Semaphore::new(LOGOUTS),
-            bearers: Bearers::new(parts.clock.clone()),
             device_logins: DeviceLogins::new(parts.clock.clone()),
             reported: Reported::default(),
             request_base: u64::from_ne_bytes(random()),
@@ -172,7 +172,7 @@ impl Gateway {
 
     /// To be called on a timer: access tokens that are over take along what is open for them.
     pub fn sweep(&self) {
-        self.1.bearers.sweep();
+        self.0.bearers.sweep();
     }
 
     /// Answers a request of the public listeners, whatever it is.

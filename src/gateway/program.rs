@@ -13,6 +13,8 @@ use crate::token::Scope;
 pub(super) enum ProgramRefusal {
     #[error("the API token is unknown, revoked or expired")]
     BadToken,
+    #[error("too many access tokens are in use")]
+    Busy,
     #[error("the access token is refused")]
     Bearer(#[from] BearerError),
     #[error("the cookie and the token are two people's")]
@@ -43,6 +45,7 @@ impl ProgramRefusal {
                 | BearerError::Nobody),
             ) => row(S::UNAUTHORIZED, "bad_access_token").warn(error.remedy()),
             Self::Bearer(_) => row(S::UNAUTHORIZED, "bad_access_token"),
+            Self::Busy => row(S::SERVICE_UNAVAILABLE, "busy"),
             Self::TwoCallers => row(S::BAD_REQUEST, "two_callers"),
             Self::Scope(_) => row(S::FORBIDDEN, "scope"),
             // RFC 9470 section 3.
@@ -57,6 +60,7 @@ impl ProgramRefusal {
             Self::BadToken => {
                 "the token is unknown, revoked or expired, or its owner may not enter".to_owned()
             }
+            Self::Busy => "too many access tokens are in use at this moment".to_owned(),
             Self::Bearer(error) => error.to_string(),
             Self::TwoCallers => "the request carries a cookie and a token of two different users".to_owned(),
             Self::Scope(scope) => format!("the token lacks the scope {}", scope.name()),
@@ -70,7 +74,7 @@ impl ProgramRefusal {
     /// Its code in RFC 6750 section 3.1, where that has one.
     pub(super) fn error(&self) -> Option<&'static str> {
         match self {
-            Self::Bearer(BearerError::Unavailable(_)) | Self::Scripted => None,
+            Self::Busy | Self::Bearer(BearerError::Unavailable(_)) | Self::Scripted => None,
             Self::BadToken | Self::Bearer(_) => Some("invalid_token"),
             Self::TwoCallers => Some("invalid_request"),
             Self::Scope(_) => Some("insufficient_scope"),
@@ -85,7 +89,9 @@ impl ProgramRefusal {
         let more = match self {
             Self::Scope(scope) => format!(", scope=\"{}\"", scope.name()),
             Self::Proof(wanted) => wanted_proof(wanted),
-            Self::BadToken | Self::Bearer(_) | Self::TwoCallers | Self::Scripted => String::new(),
+            Self::Busy | Self::BadToken | Self::Bearer(_) | Self::TwoCallers | Self::Scripted => {
+                String::new()
+            }
         };
         Some(format!(
             "Bearer realm=\"hubgate\", error=\"{error}\", error_description=\"{description}\"{more}"
@@ -99,6 +105,11 @@ impl ProgramRefusal {
             Self::Bearer(BearerError::Unavailable(_)) => words(
                 "The login service does not answer",
                 "This access token cannot be checked right now.".to_owned(),
+                "Try again in a few minutes.",
+            ),
+            Self::Busy => words(
+                "Too many programs at once",
+                "More programs are using the hub than it has room for.".to_owned(),
                 "Try again in a few minutes.",
             ),
             Self::BadToken | Self::Bearer(_) => words(

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::OidcError;
 use super::jwt::Verified;
+use super::not_before::NotBefore;
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 
@@ -15,8 +16,8 @@ pub(super) struct Expected<'a> {
     pub(super) now: Timestamp,
     /// How many seconds the provider's clock may be off.
     pub(super) skew: u64,
-    /// What was issued earlier counts no more.
-    pub(super) not_before: Timestamp,
+    /// What was issued to somebody earlier counts no more.
+    pub(super) not_before: &'a NotBefore,
     /// For whom a token may be besides us.
     pub(super) trusted: &'a [String],
 }
@@ -94,15 +95,17 @@ impl Expected<'_> {
     /// `exp`, `iat` and `nbf`.
     pub(super) fn check_time(&self, claims: &Map<String, Value>) -> Result<(), OidcError> {
         self.check_expiry(claims)?;
+        let subject = claims.get("sub").and_then(Value::as_str);
+        let not_before = subject.map_or(0, |subject| self.not_before.of(subject));
         match time(claims, "iat")? {
             Some(iat) if iat > self.now.saturating_add(self.skew) => {
                 return self.wrong("its token comes from the future; compare its clock with ours", iat);
             }
             // Both times are the provider's own: no clock of ours is in this.
-            Some(iat) if iat < self.not_before => {
+            Some(iat) if iat < not_before => {
                 return Err(OidcError::untrusted(
                     "it has revoked its token (not-before)",
-                    Some(format!("it is of {iat}, and those before {} count no more", self.not_before)),
+                    Some(format!("it is of {iat}, and those before {not_before} count no more")),
                 ));
             }
             Some(_) => {}
@@ -277,18 +280,21 @@ const OF_THE_TOKEN: [&str; 15] = [
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
 
-    const EXPECTED: Expected<'_> = Expected {
+    static NEVER: LazyLock<NotBefore> = LazyLock::new(NotBefore::default);
+    static EXPECTED: LazyLock<Expected<'static>> = LazyLock::new(|| Expected {
         issuer: "https://kc.example/realms/r",
         client: "hub",
         now: 1_000_000,
         skew: 30,
-        not_before: 0,
+        not_before: &NEVER,
         trusted: &[],
-    };
+    });
 
     fn with(changes: Value) -> Map<String, Value> {
         let mut claims = json!({
@@ -376,7 +382,7 @@ mod tests {
     #[test]
     fn a_token_for_others_too_is_believed_when_they_are_listed() {
         let trusted = ["account".to_owned()];
-        let expected = Expected { trusted: &trusted, ..EXPECTED };
+        let expected = Expected { trusted: &trusted, ..*EXPECTED };
         expected.check(&with(json!({"aud": ["hub", "account"]}))).unwrap();
         expected.check(&with(json!({"aud": ["account", "hub"]}))).unwrap();
         for bad in [json!({"aud": ["account"]}), json!({"aud": ["hub", "account", "other"]})] {

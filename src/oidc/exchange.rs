@@ -1,7 +1,6 @@
 //! Calls to the token endpoint: what it answers, taken apart (RFC 6749 section 5).
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -9,6 +8,7 @@ use serde_json::{Map, Value};
 use super::answer::{error_code, error_text};
 use super::claims::time;
 use super::discovery::Known;
+use super::jwt::Jwt;
 use super::{OidcError, Provider, Tokens};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
@@ -25,35 +25,25 @@ pub(super) struct TokenResponse {
 }
 
 impl Provider {
-    /// Asks the token endpoint. `parameters` are those of the grant; what shows who we are is added.
+    /// Asks the token endpoint. `parameters` are those of the grant; what shows who we are is added. `about`: whom it is
+    /// about, as far as that is known beforehand.
     ///
     /// Not to be given up while it waits: a code or a refresh token that was sent counts once.
     pub(super) async fn exchange(
         &self,
         known: &Known,
         parameters: &[(&str, &str)],
+        about: Option<&str>,
     ) -> Result<TokenResponse, OidcError> {
         let request = self.authenticated(known, &known.token, parameters)?;
         let asked = self.0.clock.now();
         let response = Box::pin(self.0.http.json(request)).await?;
         let fields = answered(response.status(), response.body())?;
+        let response = TokenResponse::parse(&fields, asked)?;
         if let Some(not_before) = fields.get("not-before-policy").and_then(Value::as_u64) {
-            self.hear_not_before(not_before);
+            self.hear_not_before(response.claimed_subject().as_deref().or(about), not_before);
         }
-        TokenResponse::parse(&fields, asked)
-    }
-
-    /// Before when tokens count no more: the largest that the provider has said. Keycloak says it in each token
-    /// response: the latest of the realm's, the client's and that person's own, which an administrator moves by
-    /// signing somebody out. So it says of others' sessions no more than that they are to be renewed.
-    pub fn not_before(&self) -> Timestamp {
-        self.0.not_before.load(Ordering::Relaxed)
-    }
-
-    /// One in the future would refuse everything that is issued until then.
-    fn hear_not_before(&self, not_before: Timestamp) {
-        let latest = self.0.clock.now().saturating_add(self.0.skew);
-        self.0.not_before.fetch_max(not_before.min(latest), Ordering::Relaxed);
+        Ok(response)
     }
 
     /// When the provider last vouched for somebody: by an ID token, or else now.
@@ -64,6 +54,12 @@ impl Provider {
 }
 
 impl TokenResponse {
+    /// Whom the ID token is about, verified or not: the response itself is the provider's.
+    fn claimed_subject(&self) -> Option<String> {
+        let jwt = Jwt::parse(self.id_token.as_ref()?.expose()).ok()?;
+        jwt.unverified().get("sub").and_then(Value::as_str).map(str::to_owned)
+    }
+
     /// What is kept of it. `issued`: when the provider vouched for whose they are.
     pub(super) fn tokens(self, issued: Timestamp) -> Tokens {
         Tokens {

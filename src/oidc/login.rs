@@ -55,7 +55,7 @@ impl Provider {
             ("redirect_uri", self.0.client.callback.as_str()),
             ("code_verifier", &login.verifier),
         ];
-        let response = self.exchange(&known, &grant).await?;
+        let response = self.exchange(&known, &grant, None).await?;
         let access_token = response.access_token.expose();
         let identity = match &known.keys {
             Some(keys) => {

@@ -18,6 +18,7 @@ mod keys;
 mod login;
 mod logout;
 mod logout_token;
+mod not_before;
 mod person;
 pub mod probe;
 mod providers;
@@ -26,7 +27,7 @@ mod request;
 mod userinfo;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::header::{ACCEPT, HeaderValue};
@@ -45,6 +46,7 @@ use self::client::Client;
 use self::discovery::{Description, Known};
 use self::http::Http;
 use self::logout_token::Used;
+use self::not_before::NotBefore;
 use self::request::Requests;
 
 pub use self::answer::Answer;
@@ -81,7 +83,7 @@ struct Shared {
     skew: u64,
     known: ArcSwapOption<Known>,
     search: Search,
-    not_before: AtomicU64,
+    not_before: NotBefore,
     /// Logout tokens that were seen.
     used: Used,
 }
@@ -197,7 +199,7 @@ impl Provider {
             skew: config.clock_skew.0.as_secs(),
             known: ArcSwapOption::empty(),
             search: Search { turn: Semaphore::new(1), failures: AtomicUsize::new(0), last: Mutex::new(None) },
-            not_before: AtomicU64::new(0),
+            not_before: NotBefore::default(),
             used: Used::default(),
         })))
     }

@@ -102,7 +102,7 @@ impl Provider {
             client: &self.0.client.id,
             now: self.0.clock.now(),
             skew: self.0.skew,
-            not_before: self.not_before(),
+            not_before: &self.0.not_before,
             trusted: &self.0.trusted_audiences,
         }
     }

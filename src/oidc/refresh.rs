@@ -34,7 +34,7 @@ impl Provider {
             return Err(OidcError::Mismatch("it began at another provider"));
         }
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-        let response = self.exchange(&known, &grant).await?;
+        let response = self.exchange(&known, &grant, Some(&identity.subject)).await?;
         let person = Box::pin(self.person_now(&known, identity, tokens, &response)).await;
         let claims = person.as_ref().ok().map(|person| &person.claims);
         let issued = self.issued(claims.filter(|_| known.keys.is_some() && response.id_token.is_some()));

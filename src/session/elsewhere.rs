@@ -47,17 +47,14 @@ impl Sessions {
     pub async fn end_where(&self, over: impl Fn(&Session) -> bool) -> Result<usize, StoreError> {
         let ending: Vec<_> =
             self.0.live.iter().filter(|session| over(session)).map(|session| session.id).collect();
-        let mut count = 0;
-        for id in ending {
-            if let Some((_, session)) = self.0.live.remove(&id) {
-                info!(event = "session_ended", user = %session.name, "a session was ended from outside");
-                self.close(&session);
-                count += 1;
-            }
+        let ended: Vec<_> = ending.iter().filter_map(|id| Some(self.0.live.remove(id)?.1)).collect();
+        for session in &ended {
+            info!(event = "session_ended", user = %session.name, "a session was ended from outside");
         }
+        self.close(ended.iter().map(|session| &**session));
         self.count();
         self.bury().await?;
-        Ok(count)
+        Ok(ended.len())
     }
 
     /// Whether the provider has ended this meanwhile.

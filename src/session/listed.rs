@@ -86,8 +86,8 @@ impl Sessions {
     pub async fn end_each(&self, sessions: &[Arc<Session>]) -> Result<(), StoreError> {
         for session in sessions {
             self.0.live.remove(&session.id);
-            self.close(session);
         }
+        self.close(sessions.iter().map(|session| &**session));
         self.count();
         self.bury().await
     }

@@ -10,7 +10,7 @@ mod proof;
 mod renew;
 mod standing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,6 +87,9 @@ pub enum News<'a> {
     /// What the provider of this name says of them now, and what the rules make of it; `None`: they may not enter any
     /// more.
     Judged(&'a Arc<str>, &'a Identity, Option<&'a User>),
+    /// They may do less than before by what the provider says now, or nothing: what was granted elsewhere on its earlier
+    /// word counts no more.
+    Less,
 }
 
 /// What a [`Sessions`] is made of.
@@ -163,9 +166,7 @@ impl Sessions {
         self.bury().await?;
         self.count();
         let users: BTreeSet<_> = self.0.live.iter().map(|session| session.name.clone()).collect();
-        for user in &users {
-            self.tell_newest_token(user);
-        }
+        self.tell_newest_tokens(users.iter());
         Ok(self.0.live.len())
     }
 
@@ -236,10 +237,23 @@ impl Sessions {
 
     /// Of several sessions of one person it is the newest token that counts.
     fn tell_newest_token(&self, name: &UserName) {
-        let theirs = self.0.live.iter().filter(|session| session.name == *name);
-        let newest = theirs.map(|session| session.standing()).max_by_key(|standing| standing.tokens.issued);
-        let token = newest.as_ref().and_then(|standing| standing.tokens.access_token.as_ref());
-        (self.0.tell)(name, News::Token(token));
+        self.tell_newest_tokens(std::iter::once(name));
+    }
+
+    /// The same for several people, in one pass: many sessions may end at once.
+    fn tell_newest_tokens<'a>(&self, names: impl Iterator<Item = &'a UserName>) {
+        let mut newest: HashMap<&UserName, Option<Arc<Standing>>> = names.map(|name| (name, None)).collect();
+        for session in &self.0.live {
+            let Some(newest) = newest.get_mut(&session.name) else { continue };
+            let standing = session.standing();
+            if newest.as_ref().is_none_or(|newest| newest.tokens.issued <= standing.tokens.issued) {
+                *newest = Some(standing);
+            }
+        }
+        for (name, newest) in newest {
+            let token = newest.as_ref().and_then(|standing| standing.tokens.access_token.as_ref());
+            (self.0.tell)(name, News::Token(token));
+        }
     }
 
     fn sealed(&self, session: &Session) -> String {
@@ -267,7 +281,7 @@ impl Sessions {
     /// Ends a session, here at once and then in the store.
     pub async fn end(&self, session: &Session) -> Result<(), StoreError> {
         self.0.live.remove(&session.id);
-        self.close(session);
+        self.close(std::iter::once(session));
         self.count();
         self.bury().await
     }
@@ -278,11 +292,14 @@ impl Sessions {
         all.filter(|session| self.is_live(session)).collect()
     }
 
-    /// What is open for a session that is not found any more closes; the store forgets it soon.
-    fn close(&self, session: &Session) {
-        session.ended.cancel();
-        self.doom(session.id);
-        self.tell_newest_token(&session.name);
+    /// What is open for sessions that are not found any more closes; the store forgets them soon.
+    fn close<'a>(&self, sessions: impl Iterator<Item = &'a Session>) {
+        let of = sessions.map(|session| {
+            session.ended.cancel();
+            self.doom(session.id);
+            &session.name
+        });
+        self.tell_newest_tokens(of);
     }
 
     /// To be called on a timer: ends what is over, writes down when sessions were last used.
@@ -296,12 +313,13 @@ impl Sessions {
                 seen.push(Arc::clone(&session));
             }
         }
-        for id in over {
-            if let Some((_, session)) = self.0.live.remove_if(&id, |_, session| !self.is_live(session)) {
-                info!(event = "session_over", user = %session.name, "a session is over");
-                self.close(&session);
-            }
+        let over =
+            over.iter().filter_map(|id| self.0.live.remove_if(id, |_, session| !self.is_live(session)));
+        let over: Vec<_> = over.map(|(_, session)| session).collect();
+        for session in &over {
+            info!(event = "session_over", user = %session.name, "a session is over");
         }
+        self.close(over.iter().map(|session| &**session));
         self.count();
         let written = self.write(&seen).await;
         self.bury().await?;
@@ -358,10 +376,11 @@ impl Sessions {
         let mut theirs: Vec<_> = theirs.map(|session| Arc::clone(&session)).collect();
         let surplus = theirs.len().saturating_sub(PER_USER);
         theirs.sort_by_key(|session| session.last_seen.load(Ordering::Relaxed));
-        for session in theirs.iter().take(surplus) {
+        theirs.truncate(surplus);
+        for session in &theirs {
             self.0.live.remove(&session.id);
-            self.close(session);
         }
+        self.close(theirs.iter().map(|session| &**session));
     }
 
     fn doom(&self, id: SessionId) {

@@ -160,6 +160,7 @@ impl Sessions {
                     // Their API tokens must not outlive what their sessions do not.
                     let news = News::Judged(&session.provider, &standing.identity, None);
                     (self.0.tell)(&session.name, news);
+                    (self.0.tell)(&session.name, News::Less);
                 }
                 info!(event = "session_over", user = %session.name, why, "the provider has ended a session");
                 self.end_logged(session).await
@@ -185,6 +186,9 @@ impl Sessions {
     async fn take_over(&self, session: &Arc<Session>, mut identity: Identity, tokens: Tokens) -> Renewed {
         let user = (self.0.judge)(&session.provider, &identity, &session.name);
         (self.0.tell)(&session.name, News::Judged(&session.provider, &identity, user.as_ref()));
+        if user.as_ref().is_none_or(|user| user.has_less_than(&session.standing().user)) {
+            (self.0.tell)(&session.name, News::Less);
+        }
         let Some(user) = user else {
             return self.over(session, "the user may not enter any more").await;
         };
@@ -195,6 +199,11 @@ impl Sessions {
         }
         session.stand(user, identity, tokens);
         self.tell_token(session);
+        // Whoever ended it meanwhile has told theirs already, and this one is of a session that is over.
+        if session.ended.is_cancelled() {
+            self.tell_newest_token(&session.name);
+            return Renewed::Ended;
+        }
         self.write_down(session).await;
         Renewed::Stands
     }

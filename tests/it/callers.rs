@@ -280,6 +280,9 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
     let token = format!("token {}", make_token(&mut alice, &ALL).await);
     let status = async |hub: &Hub| call(hub, "GET", "/hub/api/user", &token, "").await.status;
     assert_eq!(status(&hub).await, 200);
+    let access = || format!("Bearer {}", hub.provider().access_token_for(Provider::CLIENT_ID).token());
+    let (known, unseen) = (access(), access());
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &known, "").await.status, 200);
     hub.provider().disable("alice");
     eventually("the hub hears of it", || {
         let mut alice = alice.clone();
@@ -287,6 +290,10 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
     })
     .await;
     eventually("the tokens rest", || async { status(&hub).await == 401 }).await;
+    for theirs in [&known, &unseen] {
+        let refused = || async { call(&hub, "GET", "/hub/api/user", theirs, "").await.status == 401 };
+        eventually("the provider's own access tokens are worth nothing either", refused).await;
+    }
     hub.process_mut().kill().await;
     hub.process_mut().start_again().await;
     hub.process().until_ready().await;

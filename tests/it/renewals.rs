@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hubgate::clock::Clock;
 use hubgate::config::{self, Span};
 use hubgate::forward::Lifeline;
@@ -34,7 +35,13 @@ struct Hub {
     told: Arc<Mutex<Vec<Option<String>>>>,
     /// Who may enter and who may not, as it was told.
     judged: Arc<Mutex<Vec<bool>>>,
+    /// Who may do less than before, as it was told.
+    lost: Arc<Mutex<Vec<String>>>,
+    /// Happens once, while a renewal is under way.
+    meanwhile: Meanwhile,
 }
+
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl Hub {
     async fn start() -> Self {
@@ -49,7 +56,9 @@ impl Hub {
         let metrics = Metrics::new();
         let told = Arc::<Mutex<Vec<Option<String>>>>::default();
         let judged = Arc::<Mutex<Vec<bool>>>::default();
+        let (lost, meanwhile) = (Arc::<Mutex<Vec<String>>>::default(), Meanwhile::default());
         let (tell, judge_told) = (Arc::clone(&told), Arc::clone(&judged));
+        let (lost_told, meanwhile_told) = (Arc::clone(&lost), Arc::clone(&meanwhile));
         let sessions = Sessions::new(Parts {
             config: config::Session {
                 idle_timeout: Span(Duration::from_hours(24)),
@@ -58,11 +67,18 @@ impl Hub {
                 ..config::Session::default()
             },
             judge: Arc::new(|_provider, identity, name| judge(identity, name)),
-            tell: Arc::new(move |_user, news| match news {
+            tell: Arc::new(move |user, news| match news {
                 News::Token(token) => {
                     tell.lock().unwrap().push(token.map(|token| token.expose().to_owned()));
                 }
-                News::Judged(_, _, user) => judge_told.lock().unwrap().push(user.is_some()),
+                News::Judged(_, _, user) => {
+                    judge_told.lock().unwrap().push(user.is_some());
+                    let meanwhile = meanwhile_told.lock().unwrap().take();
+                    if let Some(meanwhile) = meanwhile {
+                        meanwhile();
+                    }
+                }
+                News::Less => lost_told.lock().unwrap().push(user.to_string()),
             }),
             providers: Providers::new(vec![("main".into(), provider.clone())]),
             store: store.clone(),
@@ -71,7 +87,7 @@ impl Hub {
             metrics: metrics.clone(),
             tasks: Tasks::default(),
         });
-        Self { fake, provider, sessions, store, clock, metrics, told, judged }
+        Self { fake, provider, sessions, store, clock, metrics, told, judged, lost, meanwhile }
     }
 
     /// The same hub after a restart.
@@ -194,6 +210,7 @@ async fn roles_after_a_refresh_are_those_of_the_refresh_and_no_others() {
     hub.wait(INTERVAL);
     assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
     assert!(!session.standing().user.admin);
+    assert_eq!(*hub.lost.lock().unwrap(), ["alice"]);
     assert_eq!(session.standing().identity.strings(&["realm_access", "roles"]), ["other"]);
     assert!(is_cut(&session, &open), "what was opened with more is closed");
     hub.fake.user("alice", json!({"groups": ["/lab"], "realm_access": null}));
@@ -210,6 +227,18 @@ async fn roles_after_a_refresh_are_those_of_the_refresh_and_no_others() {
     hub.wait(INTERVAL);
     assert_eq!(hub.sessions.renewed(&session).await, Renewed::Stands);
     assert!(session.standing().user.admin && !is_cut(&session, &open));
+    assert_eq!(*hub.lost.lock().unwrap(), ["alice"], "nothing was lost since");
+}
+
+#[tokio::test]
+async fn a_renewal_that_a_logout_overtakes_leaves_no_token_with_the_container() {
+    let hub = Hub::start().await;
+    let session = hub.log_in().await;
+    let (sessions, ending) = (hub.sessions.clone(), Arc::clone(&session));
+    *hub.meanwhile.lock().unwrap() = Some(Box::new(move || drop(sessions.end(&ending).now_or_never())));
+    hub.wait(INTERVAL);
+    assert_eq!(hub.sessions.renewed(&session).await, Renewed::Ended);
+    assert_eq!(hub.told.lock().unwrap().last(), Some(&None));
 }
 
 #[tokio::test]
@@ -220,6 +249,7 @@ async fn who_may_not_enter_any_more_is_out_with_the_next_renewal() {
     hub.wait(INTERVAL);
     assert_eq!(hub.sessions.renewed(&session).await, Renewed::Ended);
     assert!(session.ended.is_cancelled() && hub.sessions.by_id(&session.id).is_none());
+    assert_eq!(*hub.lost.lock().unwrap(), ["alice"]);
     assert_eq!(hub.told.lock().unwrap().last(), Some(&None), "and their container's token is taken away");
     assert_eq!(hub.restarted().await.sessions.all().len(), 0);
 }
@@ -255,7 +285,8 @@ async fn no_session_ends_while_new_keys_cannot_be_fetched() {
     for session in &sessions {
         // Nobody waits for a provider in trouble: the answer is there a little later.
         hub.sessions.renewed(session).await;
-        eventually("it stands again", || async { hub.sessions.renewed(session).await == Renewed::Stands }).await;
+        eventually("it stands again", || async { hub.sessions.renewed(session).await == Renewed::Stands })
+            .await;
         assert!(session.standing().user.admin);
     }
 }
