@@ -130,6 +130,7 @@ struct Base {
     clock: Clock,
     store: Store,
     sealer: Arc<Sealer>,
+    bearers: Arc<Bearers>,
 }
 
 impl Base {
@@ -159,14 +160,14 @@ impl Base {
         &self,
         mapping: &Mapping,
         people: &People,
-        programs: (&ApiTokens, &Arc<Bearers>),
+        api_tokens: &ApiTokens,
         workspaces: &Workspaces,
     ) -> Hooks {
         Hooks {
             mapping: mapping.clone(),
             people: people.clone(),
-            api_tokens: programs.0.clone(),
-            bearers: Arc::clone(programs.1),
+            api_tokens: api_tokens.clone(),
+            bearers: Arc::clone(&self.bearers),
             workspaces: workspaces.clone(),
             tasks: self.tasks.clone(),
         }
@@ -206,8 +207,7 @@ async fn rename_issuers(store: &Store, providers: &[config::Provider]) -> Result
 async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
-    let certificates = Certificates::load(&config.certificate)?;
-    tell_validity(&certificates, &clock, &metrics);
+    let certificates = certificates(&config.certificate, &clock, &metrics)?;
     let store = Store::open(&config.store.folder).await?;
     rename_issuers(&store, &config.provider).await?;
     let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
@@ -221,13 +221,13 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     restore(&api_tokens, &people, &mapping).await?;
-    let base = Base { tasks, metrics, clock, store, sealer };
+    let bearers = Arc::new(Bearers::new(clock.clone()));
+    let base = Base { tasks, metrics, clock, store, sealer, bearers };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
-    let bearers = Arc::new(Bearers::new(base.clock.clone()));
-    let hooks = base.hooks(&mapping, &people, (&api_tokens, &bearers), &workspaces);
+    let hooks = base.hooks(&mapping, &people, &api_tokens, &workspaces);
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
-    let Base { tasks, metrics, clock, store, sealer } = base;
+    let Base { tasks, metrics, clock, store, sealer, bearers } = base;
     let redirect = Arc::new(Redirect::new(origins.clone()));
     let gateway = Gateway::new(gateway::Parts {
         hosts: origins,
@@ -283,6 +283,17 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         listener,
         watched,
     })
+}
+
+/// The certificates, and how long they are good is told.
+fn certificates(
+    config: &[config::Certificate],
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Certificates, AppError> {
+    let certificates = Certificates::load(config)?;
+    tell_validity(&certificates, clock, metrics);
+    Ok(certificates)
 }
 
 /// The listener of the public sockets, and that of the operators'.

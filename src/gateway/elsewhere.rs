@@ -32,12 +32,11 @@ impl Gateway {
         let form = Form::of_body(request).await?;
         // Signatures cost: a flood of forged ones waits for itself, not for the requests of others.
         let _turn = self.1.logouts.acquire().await;
-        let token = match form.one("logout_token") {
-            Some(token) => self.0.providers.logout_token(token).await,
-            None => {
-                let error = OidcError::Mismatch("there is not exactly one logout_token in it");
-                Err(LogoutTokenError::Unverified(error))
-            }
+        let token = if let Some(token) = form.one("logout_token") {
+            self.0.providers.logout_token(token).await
+        } else {
+            let error = OidcError::Mismatch("there is not exactly one logout_token in it");
+            Err(LogoutTokenError::Unverified(error))
         };
         let result = token.as_ref().map_or_else(|error| error.reason().kind(), |_| "ok");
         self.0.metrics.provider_logouts.get_or_create(&Outcome { result }).inc();
@@ -103,18 +102,12 @@ impl Gateway {
 /// Section 2.8: 400, and no session is touched. What the provider cannot be asked now is not its mistake.
 fn refused(error: &LogoutTokenError) -> Response<Body> {
     let reason = error.reason();
-    match error {
-        LogoutTokenError::Verified(_) => {
-            let remedy = reason.remedy();
-            warn!(
-                event = "provider_logout_refused",
-                error = cause(reason),
-                remedy,
-                "a logout token is refused"
-            );
-        }
+    if let LogoutTokenError::Verified(_) = error {
+        let remedy = reason.remedy();
+        warn!(event = "provider_logout_refused", error = cause(reason), remedy, "a logout token is refused");
+    } else {
         // Anybody can send such: that must not fill the log.
-        _ => debug!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused"),
+        debug!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused");
     }
     let (status, error) = if reason.is_trouble() {
         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")

@@ -43,13 +43,11 @@ impl Providers {
     /// Verifies a logout token, whichever provider it says that it is from.
     pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutTokenError> {
         let jwt = Jwt::parse(token).map_err(LogoutTokenError::Unverified)?;
-        match jwt.claimed_issuer().and_then(|issuer| self.of_issuer(issuer)) {
-            Some((_, provider)) => provider.logout_token(token).await,
-            None => {
-                let error = OidcError::untrusted("its logout token is from another issuer", None);
-                Err(LogoutTokenError::Unverified(error))
-            }
-        }
+        let Some((_, provider)) = jwt.claimed_issuer().and_then(|issuer| self.of_issuer(issuer)) else {
+            let error = OidcError::untrusted("its logout token is from another issuer", None);
+            return Err(LogoutTokenError::Unverified(error));
+        };
+        provider.logout_token(token).await
     }
 
     /// The one that an access token says it is from, true or not.
