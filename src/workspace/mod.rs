@@ -264,7 +264,7 @@ impl Workspaces {
         }
     }
 
-    /// Connections to another port of a workspace, if its owner may reach it; see [`Doors::keep`].
+    /// Connections to another port of a workspace, if its owner may reach it: kept ones, or new ones that are to be kept when something answers.
     pub fn door(&self, ready: &Ready, port: u16) -> Option<Arc<Pool>> {
         ready.doors.find(port, ready.pool.upstream(), &self.0.forwarder)
     }
