@@ -281,7 +281,7 @@ impl Day<'_> {
     }
 
     async fn is_heard_of(&self) {
-        let line = format!("activity reported workspace={}", self.user());
+        let line = format!("activity reported user={}", self.user());
         eventually("the container's report", || async { self.hub.log().contains(&line) }).await;
     }
 
