@@ -21,8 +21,8 @@ use super::pool::Lease;
 
 /// The response's body, straight from the workspace. Read to its end, it gives the connection back; dropped before, it
 /// closes it. It is cut off when its lifeline ends.
-pub struct ForwardedBody {
-    incoming: Option<Incoming>,
+pub struct ForwardedBody<B = Incoming> {
+    incoming: Option<B>,
     lease: Option<Lease>,
     life: Life,
 }
@@ -60,20 +60,15 @@ impl Life {
     }
 }
 
-impl ForwardedBody {
+impl<B: Body> ForwardedBody<B> {
     /// The body that came over the leased connection; without a lease nobody uses the connection again.
-    pub(super) fn new(incoming: Incoming, lease: Option<Lease>, lifeline: &Arc<Lifeline>) -> Self {
+    pub(super) fn new(incoming: B, lease: Option<Lease>, lifeline: &Arc<Lifeline>) -> Self {
         if incoming.is_end_stream() {
             let mut body = Self { incoming: None, lease, life: Life::Over };
             body.end();
             return body;
         }
         Self { incoming: Some(incoming), lease, life: Life::Unasked(Arc::clone(lifeline)) }
-    }
-
-    /// No body.
-    pub(super) fn empty() -> Self {
-        Self { incoming: None, lease: None, life: Life::Over }
     }
 
     /// Without the lease the connection closes, and the workspace sees that nobody reads on.
@@ -91,7 +86,14 @@ impl ForwardedBody {
     }
 }
 
-impl Body for ForwardedBody {
+impl ForwardedBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { incoming: None, lease: None, life: Life::Over }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for ForwardedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -127,11 +129,11 @@ impl Body for ForwardedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -146,26 +148,33 @@ fn without_foreign_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     }
 }
 
-impl fmt::Debug for ForwardedBody {
+impl<B> fmt::Debug for ForwardedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForwardedBody").field("ended", &self.is_end_stream()).finish_non_exhaustive()
+        f.debug_struct("ForwardedBody").field("ended", &self.incoming.is_none()).finish_non_exhaustive()
     }
 }
 
 /// The request's body, straight from the client, without trailers. It fails when the client pauses for too long, and when
 /// its lifeline ends.
-pub(super) struct RequestBody {
-    incoming: Option<Incoming>,
+pub(super) struct RequestBody<B = Incoming> {
+    incoming: Option<B>,
     life: Life,
     pause: Pause,
     progress: Option<Arc<Progress>>,
 }
 
 impl RequestBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self::over()
+    }
+}
+
+impl<B: Body> RequestBody<B> {
     /// The client's body, in which each pause may last so long.
-    pub(super) fn new(incoming: Incoming, pause: Duration, lifeline: &Arc<Lifeline>) -> Self {
+    pub(super) fn new(incoming: B, pause: Duration, lifeline: &Arc<Lifeline>) -> Self {
         if incoming.is_end_stream() {
-            return Self::empty();
+            return Self::over();
         }
         Self {
             incoming: Some(incoming),
@@ -175,8 +184,7 @@ impl RequestBody {
         }
     }
 
-    /// No body.
-    pub(super) fn empty() -> Self {
+    fn over() -> Self {
         Self {
             incoming: None,
             life: Life::Over,
@@ -203,7 +211,7 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -237,11 +245,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -295,4 +303,59 @@ impl Pause {
 #[error("the client sent nothing for {}s", .limit.as_secs())]
 struct Paused {
     limit: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// A body that always has something to send.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    /// Whether the next frame is one; else the body is at its end, and why.
+    async fn next<B: Body<Data = Bytes, Error = BoxError> + Unpin>(body: &mut B) -> Result<bool, String> {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+        frame.transpose().map(|frame| frame.is_some()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_response_that_never_pauses_ends_with_the_right_to_it() {
+        let lifeline = Lifeline::new(CancellationToken::new());
+        let mut body = ForwardedBody::new(Endless, None, &lifeline);
+        for _ in 0..3 {
+            assert_eq!(next(&mut body).await, Ok(true));
+        }
+        lifeline.cut();
+        assert_eq!(next(&mut body).await, Err("the right to this response has ended".to_owned()));
+        assert_eq!(next(&mut body).await, Ok(false), "and there is no more of it");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_never_pauses_ends_with_the_right_to_it() {
+        let lifeline = Lifeline::new(CancellationToken::new());
+        let mut body = RequestBody::new(Endless, Duration::from_mins(1), &lifeline);
+        for _ in 0..3 {
+            assert_eq!(next(&mut body).await, Ok(true));
+        }
+        lifeline.cut();
+        assert_eq!(next(&mut body).await, Err("the right to send this has ended".to_owned()));
+        assert_eq!(next(&mut body).await, Ok(false));
+    }
 }

@@ -71,64 +71,6 @@ async fn a_response_that_still_streams_is_cut_off_with_the_right_to_it() {
 }
 
 #[tokio::test]
-async fn a_response_that_never_pauses_is_cut_off_with_the_right_to_it() {
-    let upstream = Upstream::with(|mut exchange: Exchange| async move {
-        exchange.write("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n").await?;
-        let piece = "x".repeat(1024 * 1024);
-        while exchange.write(&piece).await.is_ok() {}
-        Ok(exchange)
-    })
-    .await;
-    let gate = Gate::before(&upstream).await;
-    let mut stream = TcpStream::connect(gate.address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: hub.example\r\n\r\n").await.unwrap();
-    let mut piece = vec![0; 256 * 1024];
-    stream.read_exact(&mut piece).await.unwrap();
-    gate.lifeline.cut();
-    let mut arrived = 0;
-    loop {
-        // Slower than the workspace sends: there is always something to pass on.
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-        match soon(stream.read(&mut piece)).await {
-            Ok(0) | Err(_) => break,
-            Ok(count) => arrived += count,
-        }
-        assert!(arrived < IN_SOCKETS, "it goes on");
-    }
-    gate.wait_connections(0).await;
-}
-
-#[tokio::test]
-async fn an_upload_that_never_pauses_is_cut_off_with_the_right_to_it() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let upstream = Upstream::with(move |mut exchange: Exchange| {
-        let tell = tell.clone();
-        async move {
-            while let Ok(Some(_)) = exchange.skip_chunk().await {
-                tell.send(true).map_err(std::io::Error::other)?;
-            }
-            tell.send(false).map_err(std::io::Error::other)?;
-            Ok(exchange)
-        }
-    })
-    .await;
-    let gate = Gate::before(&upstream).await;
-    let mut stream = TcpStream::connect(gate.address).await.unwrap();
-    let uploading = gate.tasks.spawn(async move {
-        let head = "PUT / HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-        while stream.write_all(chunk.as_bytes()).await.is_ok() {}
-    });
-    assert!(soon(told.recv()).await.unwrap());
-    gate.lifeline.cut();
-    soon(async { while told.recv().await.unwrap() {} }).await;
-    soon(uploading).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_request_streams_as_it_comes() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let upstream = Upstream::with(move |mut exchange: Exchange| {
