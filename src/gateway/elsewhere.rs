@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderV
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::form::Form;
 use super::page::json;
@@ -106,8 +106,8 @@ fn refused(error: &LogoutTokenError) -> Response<Body> {
         let remedy = reason.remedy();
         warn!(event = "provider_logout_refused", error = cause(reason), remedy, "a logout token is refused");
     } else {
-        // Anybody can send such: that must not fill the log.
-        debug!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused");
+        // Anybody can send such: it is told, and is nothing to wake an administrator for.
+        info!(event = "provider_logout_refused", error = cause(reason), "a logout token is refused");
     }
     let (status, error) = if reason.is_trouble() {
         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
