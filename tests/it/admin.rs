@@ -7,7 +7,7 @@ use support::provider::Provider;
 use url::Url;
 
 use crate::BINARY;
-use crate::callers::{call, make_token};
+use crate::callers::call;
 use crate::control::json as command;
 use crate::socket::Socket;
 
@@ -65,7 +65,7 @@ async fn only_administrators_find_the_administration_page() {
     let stranger = hub.client().open("/hub/admin").await;
     assert_eq!(stranger.header("location"), Some("/hub/login?next=%2Fhub%2Fadmin"));
     assert_eq!(hub.client().submit("/hub/admin", &fields).await.status, 401);
-    let token = make_token(&mut ada, &["admin:sessions", "admin:users", "list:users"]).await;
+    let token = ada.make_token(&["admin:sessions", "admin:users", "list:users"]).await;
     assert_eq!(
         call(&hub, "GET", "/hub/admin", &format!("token {token}"), "").await.status,
         401,
@@ -157,15 +157,15 @@ async fn no_lesser_role_reaches_the_sessions_of_others() {
     let hub = hub("").await;
     let (mut ada, mut bob) = (hub.signed_in("ada").await, hub.signed_in("bob").await);
     let mut eve = hub.signed_in_with("eve", json!({"realm_access": {"roles": ["boss"]}})).await;
-    let of_eve = format!("token {}", make_token(&mut eve, &["admin:sessions"]).await);
+    let of_eve = format!("token {}", eve.make_token(&["admin:sessions"]).await);
     assert_eq!(call(&hub, "GET", "/hub/api/sessions", &of_eve, "").await.status, 200, "while she is one");
     // A demoted administrator's token, and session.
     let mut eve = hub.signed_in("eve").await;
     let lesser = ["access:servers", "servers", "read:users", "tokens"];
-    let of_bob = format!("token {}", make_token(&mut bob, &lesser).await);
+    let of_bob = format!("token {}", bob.make_token(&lesser).await);
     let mut programs = vec![("bob's", of_bob), ("eve's", of_eve)];
     for scope in ["access:servers", "servers", "read:users", "tokens", "list:users", "admin:users"] {
-        programs.push((scope, format!("token {}", make_token(&mut ada, &[scope]).await)));
+        programs.push((scope, format!("token {}", ada.make_token(&[scope]).await)));
     }
     let id = ids(&hub, "ada").await.pop().unwrap();
     let one = format!("/hub/api/sessions/{id}");
@@ -212,7 +212,7 @@ async fn programs_with_the_scope_see_and_end_sessions() {
     let hub = hub("").await;
     let (mut ada, mut bob) = (hub.signed_in("ada").await, hub.signed_in("bob").await);
     hub.signed_in("carl").await;
-    let token = format!("token {}", make_token(&mut ada, &["admin:sessions"]).await);
+    let token = format!("token {}", ada.make_token(&["admin:sessions"]).await);
     let answer = call(&hub, "GET", "/hub/api/sessions", &token, "").await;
     let list = json_of(&answer)["sessions"].clone();
     let of = |user: &str| {
@@ -256,7 +256,7 @@ async fn a_user_lists_and_ends_their_own_sessions() {
     let path = "/hub/api/users/bob/sessions";
     let list = json_of(&with_cookie(&mut one, "GET", path, None).await);
     assert_eq!(list["sessions"].as_array().unwrap().len(), 2);
-    let token = format!("token {}", make_token(&mut one, &["read:users", "tokens", "servers"]).await);
+    let token = format!("token {}", one.make_token(&["read:users", "tokens", "servers"]).await);
     assert_eq!(json_of(&call(&hub, "GET", path, &token, "").await), list);
     assert_eq!(
         call(&hub, "DELETE", path, &token, "").await.status,

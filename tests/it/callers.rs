@@ -1,7 +1,7 @@
 //! Programs in a user's name: what a token opens, and what it does not.
 
 use serde_json::{Value, json};
-use support::client::{Answer, Client, PATIENCE, read_answer};
+use support::client::{Answer, PATIENCE, read_answer};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::provider::Provider;
@@ -11,29 +11,6 @@ use url::Url;
 use crate::BINARY;
 
 const ALL: [&str; 4] = ["access:servers", "servers", "read:users", "tokens"];
-
-/// Makes a token on the page, as a person does.
-pub(crate) async fn make_token(browser: &mut Client, scopes: &[&str]) -> String {
-    let page = browser.open("/hub/token").await;
-    let form_token = page.field("form_token").expect("a form");
-    let mut fields = vec![
-        ("form_token", form_token.as_str()),
-        ("action", "make"),
-        ("note", "a test"),
-        ("lifetime", "86400"),
-    ];
-    fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
-    let answer = browser.submit("/hub/token", &fields).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    shown(&answer).expect("a token")
-}
-
-/// What a page shows to be copied.
-pub(crate) fn shown(page: &Answer) -> Option<String> {
-    let text = page.text();
-    let (_, rest) = text.split_once("<p class=\"shown\"><code>")?;
-    rest.split_once("</code>").map(|(shown, _)| shown.to_owned())
-}
 
 /// Asks as a program does: no cookie, no origin.
 pub(crate) async fn call(hub: &Hub, method: &str, path: &str, authorization: &str, body: &str) -> Answer {
@@ -71,7 +48,7 @@ async fn a_program_with_a_token_reaches_its_owners_workspace_and_no_other() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     hub.run_workspace("bob").await;
-    let token = make_token(&mut hub.signed_in("alice").await, &["access:servers"]).await;
+    let token = hub.signed_in("alice").await.make_token(&["access:servers"]).await;
     let own = format!("token {}", hub.environment_of("alice", "JUPYTER_TOKEN").unwrap());
     for scheme in ["token", "Bearer", "bearer"] {
         let authorization = format!("{scheme} {token}");
@@ -96,7 +73,7 @@ async fn a_token_that_is_not_good_is_refused_whatever_else_is_sent() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     let mut alice = hub.signed_in("alice").await;
-    let token = make_token(&mut alice, &ALL).await;
+    let token = alice.make_token(&ALL).await;
     let before = hub.requests("alice");
     let unknown = format!("hubgate_{}", "A".repeat(43));
     let cut = token.split_at(token.len() - 1).0.to_owned();
@@ -126,9 +103,9 @@ async fn the_cookie_of_one_and_the_token_of_another_are_refused() {
     hub.run_workspace("alice").await;
     hub.run_workspace("bob").await;
     let mut alice = hub.signed_in("alice").await;
-    let alices = format!("token {}", make_token(&mut alice, &ALL).await);
+    let alices = format!("token {}", alice.make_token(&ALL).await);
     let mut bob = hub.signed_in("bob").await;
-    let bobs = format!("Bearer {}", make_token(&mut bob, &ALL).await);
+    let bobs = format!("Bearer {}", bob.make_token(&ALL).await);
     let (before, before_bob) = (hub.requests("alice"), hub.requests("bob"));
     for path in ["/user/alice/x", "/user/bob/x", "/hub/api/user", "/hub/home", "/hub/token"] {
         let answer = alice.send("GET", path, &[("Authorization", &bobs)], b"").await;
@@ -137,7 +114,7 @@ async fn the_cookie_of_one_and_the_token_of_another_are_refused() {
     assert_eq!((hub.requests("alice"), hub.requests("bob")), (before, before_bob));
     let answer = alice.send("POST", "/user/alice/x", &[("Authorization", &alices)], b"{}").await;
     assert_eq!(answer.status, 200, "of the same person, the token counts");
-    let narrow = format!("token {}", make_token(&mut alice, &["read:users"]).await);
+    let narrow = format!("token {}", alice.make_token(&["read:users"]).await);
     let answer = alice.send("GET", "/user/alice/x", &[("Authorization", &narrow)], b"").await;
     assert_eq!(answer.status, 403, "also where it may do less");
 }
@@ -176,7 +153,7 @@ async fn a_token_opens_what_its_scopes_name_and_nothing_else() {
         ("DELETE", "/hub/api/users/alice/tokens/a0000000000000000", "tokens"),
     ];
     for scope in ALL {
-        let token = format!("token {}", make_token(&mut alice, &[scope]).await);
+        let token = format!("token {}", alice.make_token(&[scope]).await);
         for (method, path, needed) in asks {
             let answer = call(&hub, method, path, &token, "").await;
             let refused = answer.status == 403 && challenge(&answer).contains("insufficient_scope");
@@ -206,7 +183,7 @@ async fn a_token_opens_what_its_scopes_name_and_nothing_else() {
 async fn another_site_cannot_use_a_token_in_a_browser() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
-    let token = format!("token {}", make_token(&mut hub.signed_in("alice").await, &ALL).await);
+    let token = format!("token {}", hub.signed_in("alice").await.make_token(&ALL).await);
     let before = hub.requests("alice");
     for (name, value) in [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")] {
         let headers = [("Authorization", token.as_str()), (name, value)];
@@ -226,8 +203,8 @@ async fn a_revoked_token_takes_its_websockets_along() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     let mut alice = hub.signed_in("alice").await;
-    let token = format!("token {}", make_token(&mut alice, &ALL).await);
-    let other = format!("token {}", make_token(&mut alice, &ALL).await);
+    let token = format!("token {}", alice.make_token(&ALL).await);
+    let other = format!("token {}", alice.make_token(&ALL).await);
     let ((_, mut gone), (_, mut stays)) =
         (websocket(&hub, &token, "").await, websocket(&hub, &other, "").await);
     let user = json_of(&call(&hub, "GET", "/hub/api/user", &token, "").await);
@@ -258,7 +235,7 @@ async fn tokens_outlive_the_session_and_a_restart_and_rest_with_a_lost_role() {
     };
     let (status, mut alice) = sign_in(&hub, &member).await;
     assert_eq!(status, 303);
-    let token = format!("token {}", make_token(&mut alice, &ALL).await);
+    let token = format!("token {}", alice.make_token(&ALL).await);
     let form_token = alice.open("/hub/logout").await.field("form_token").unwrap();
     alice.submit("/hub/logout", &[("form_token", &form_token)]).await;
     let status = async |hub: &Hub| call(hub, "GET", "/hub/api/user", &token, "").await.status;
@@ -277,7 +254,7 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
     let sections = format!("{EVERYONE}{PROFILE}[session]\nrefresh_interval = \"1s\"\n");
     let mut hub = Hub::with(BINARY, &sections).await;
     let mut alice = hub.signed_in("alice").await;
-    let token = format!("token {}", make_token(&mut alice, &ALL).await);
+    let token = format!("token {}", alice.make_token(&ALL).await);
     let status = async |hub: &Hub| call(hub, "GET", "/hub/api/user", &token, "").await.status;
     assert_eq!(status(&hub).await, 200);
     let access = || format!("Bearer {}", hub.provider().access_token_for(Provider::CLIENT_ID).token());
@@ -306,7 +283,7 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
 async fn a_token_in_an_address_opens_nothing() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
-    let own = make_token(&mut hub.signed_in("alice").await, &["access:servers", "read:users"]).await;
+    let own = hub.signed_in("alice").await.make_token(&["access:servers", "read:users"]).await;
     let access = hub.provider().access_token_for(Provider::CLIENT_ID).token();
     let reached = hub.requests("alice");
     for token in [own, access] {
@@ -434,7 +411,7 @@ async fn who_is_signed_out_everywhere_is_so_with_access_tokens_too() {
     let hub = Hub::with(BINARY, &format!("{EVERYONE}{ada}{PROFILE}")).await;
     hub.run_workspace("alice").await;
     let mut ada = hub.signed_in("ada").await;
-    let admin = format!("token {}", make_token(&mut ada, &["admin:sessions"]).await);
+    let admin = format!("token {}", ada.make_token(&["admin:sessions"]).await);
     let form_token = ada.open("/hub/admin").await.field("form_token").unwrap();
     let bearer = |user: &str| {
         hub.provider().user(user, json!({}));
@@ -479,7 +456,7 @@ async fn who_is_signed_out_everywhere_is_so_with_access_tokens_too() {
 #[tokio::test]
 async fn a_program_starts_and_stops_its_owners_server() {
     let hub = Hub::start(BINARY).await;
-    let token = format!("token {}", make_token(&mut hub.signed_in("alice").await, &ALL).await);
+    let token = format!("token {}", hub.signed_in("alice").await.make_token(&ALL).await);
     let user = async || json_of(&call(&hub, "GET", "/hub/api/users/alice", &token, "").await);
     assert_eq!(user().await["servers"], json!({}));
     assert_eq!(call(&hub, "GET", "/user/alice/x", &token, "").await.status, 424);
@@ -509,7 +486,7 @@ async fn a_program_starts_and_stops_its_owners_server() {
 async fn tokens_are_made_with_tokens_and_never_do_more_than_those() {
     let hub = Hub::start(BINARY).await;
     let mut alice = hub.signed_in("alice").await;
-    let token = format!("token {}", make_token(&mut alice, &["tokens", "read:users"]).await);
+    let token = format!("token {}", alice.make_token(&["tokens", "read:users"]).await);
     let tokens = "/hub/api/users/alice/tokens";
     let answer = call(
         &hub,
@@ -605,7 +582,7 @@ async fn no_script_makes_a_token_with_a_browsers_session() {
 async fn a_token_is_shown_once_and_revoked_on_the_page() {
     let hub = Hub::start(BINARY).await;
     let mut alice = hub.signed_in("alice").await;
-    let token = make_token(&mut alice, &["read:users"]).await;
+    let token = alice.make_token(&["read:users"]).await;
     let page = alice.open("/hub/token").await;
     assert!(page.text().contains("a test") && !page.text().contains(&token));
     assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -642,7 +619,7 @@ async fn a_program_enters_an_image_that_expects_a_jupyterhub() {
     let hub = Hub::with(BINARY, &sections).await;
     hub.run_workspace("alice").await;
     let mut alice = hub.signed_in("alice").await;
-    let token = make_token(&mut alice, &["access:servers"]).await;
+    let token = alice.make_token(&["access:servers"]).await;
     let authorization = format!("token {token}");
     assert_eq!(call(&hub, "GET", "/user/alice/x", &authorization, "").await.status, 200);
     let pass = hub.last_request("alice").header("authorization").unwrap().to_owned();

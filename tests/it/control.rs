@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use crate::BINARY;
-use crate::callers::{call, make_token};
+use crate::callers::call;
 use crate::socket::Socket;
 
 /// What a command printed, and how it ended.
@@ -247,7 +247,7 @@ async fn whatever_comes_over_the_admin_socket_does_no_harm() {
 async fn tokens_are_made_listed_and_revoked_from_the_command_line() {
     let hub = Hub::start(BINARY).await;
     let mut alice = hub.signed_in("alice").await;
-    let own = make_token(&mut alice, &["read:users"]).await;
+    let own = alice.make_token(&["read:users"]).await;
     let said = operate(
         &hub,
         &[

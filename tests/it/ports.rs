@@ -7,7 +7,6 @@ use support::hub::{EVERYONE, Hub, PROFILE};
 use support::upstream::{Exchange, Upstream};
 
 use crate::BINARY;
-use crate::callers::make_token;
 
 const ALLOWED: &str = "ports = [8050, \"8500-8510\", 8888]\n";
 
@@ -135,7 +134,7 @@ async fn where_nothing_listens_a_page_says_so_and_the_workspace_stays() {
 async fn a_programs_token_never_reaches_a_port() {
     let (hub, program) = hub(ALLOWED, 8050).await;
     let mut alice = hub.signed_in("alice").await;
-    let secret = make_token(&mut alice, &["access:servers"]).await;
+    let secret = alice.make_token(&["access:servers"]).await;
     let mut client = hub.client();
     let bearer = format!("token {secret}");
     let headers = [("authorization", bearer.as_str())];

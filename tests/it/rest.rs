@@ -11,7 +11,7 @@ use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 
 use crate::BINARY;
-use crate::callers::{call, make_token};
+use crate::callers::call;
 
 /// Ada is an administrator.
 const ADA: &str = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n";
@@ -45,7 +45,7 @@ struct Program<'h> {
 
 impl<'h> Program<'h> {
     async fn new(hub: &'h Hub, browser: &mut Client, scopes: &[&str]) -> Self {
-        Self { hub, authorization: format!("token {}", make_token(browser, scopes).await) }
+        Self { hub, authorization: format!("token {}", browser.make_token(scopes).await) }
     }
 
     async fn of_ada(hub: &'h Hub, scopes: &[&str]) -> Self {

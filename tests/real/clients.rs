@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use support::client::Client;
+use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::process::NAME;
 use tokio::process::Command;
@@ -43,17 +43,6 @@ async fn hub(more: &str) -> Hub {
     Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}{more}")).await
 }
 
-/// Makes a token on the page, as a person does.
-async fn token(browser: &mut Client, scopes: &[&str]) -> String {
-    let form_token = browser.open("/hub/token").await.field("form_token").expect("a form");
-    let mut fields =
-        vec![("form_token", form_token.as_str()), ("action", "make"), ("note", ""), ("lifetime", "86400")];
-    fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
-    let page = browser.submit("/hub/token", &fields).await.text();
-    let (_, shown) = page.split_once("<p class=\"shown\"><code>").expect("a token");
-    shown.split_once("</code>").expect("a token").0.to_owned()
-}
-
 /// A client in Python, to which the hub has a name and a certificate that it trusts.
 fn client(hub: &Hub, program: &str) -> Command {
     let folder = hub.folder();
@@ -80,7 +69,7 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
     for user in ["alice", "bob"] {
         hub.run_workspace(user).await;
     }
-    let culler = token(&mut hub.signed_in("ada").await, CULLER).await;
+    let culler = hub.signed_in("ada").await.make_token(CULLER).await;
     let mut bob = hub.signed_in("bob").await;
     let using = async {
         loop {
@@ -94,8 +83,10 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
         command.env("JUPYTERHUB_API_URL", format!("{}/hub/api", hub.origin()));
         let child = command.env("JUPYTERHUB_API_TOKEN", &culler).spawn().unwrap();
         hub.until_running(1).await;
-        // It looks a few times more.
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // It looks through all servers once more, and once more.
+        let looks = || hub.process().log().matches("by=\"api_token\"").count();
+        let before = looks();
+        eventually("it looks again", || async { looks() >= before + 6 }).await;
         child
     };
     let mut child = tokio::select! {
@@ -119,7 +110,7 @@ async fn what_the_description_of_the_api_says_is_so() {
     for user in ["ada", "alice"] {
         hub.run_workspace(user).await;
     }
-    let token = token(&mut hub.signed_in("ada").await, ALL).await;
+    let token = hub.signed_in("ada").await.make_token(ALL).await;
     // What is random meets nobody; so once more with a name that there is.
     let names = "[parameters]\n\"path.name\" = \"alice\"\n";
     for (run, config) in [("anybody", ""), ("alice", names)] {

@@ -57,6 +57,13 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// What a page shows to be copied.
+    pub fn shown(&self) -> Option<String> {
+        let text = self.text();
+        let (_, rest) = text.split_once("<p class=\"shown\"><code>")?;
+        rest.split_once("</code>").map(|(shown, _)| shown.to_owned())
+    }
+
     /// The value of a hidden field in a page.
     pub fn field(&self, name: &str) -> Option<String> {
         let text = self.text();
@@ -191,6 +198,21 @@ impl Client {
             ("Sec-Fetch-Dest", "empty"),
         ];
         self.send(method, target, &headers, body).await
+    }
+
+    /// Makes an API token on its page, as a person does.
+    pub async fn make_token(&mut self, scopes: &[&str]) -> String {
+        let form_token = self.open("/hub/token").await.field("form_token").expect("a form");
+        let mut fields = vec![
+            ("form_token", form_token.as_str()),
+            ("action", "make"),
+            ("note", "a test"),
+            ("lifetime", "86400"),
+        ];
+        fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
+        let answer = self.submit("/hub/token", &fields).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.shown().expect("a token")
     }
 
     /// Sends a form of one of the hub's own pages.
