@@ -226,9 +226,7 @@ impl Gateway {
         let Some(profile) = self.allowed_profile(session, name) else {
             return Err(Refusal::NotOffered(name.chars().take(100).collect()));
         };
-        if !id.server.is_default() {
-            self.0.workspaces.add_server(id, self.0.clock.now()).await?;
-        }
+        self.0.workspaces.add_server(id, self.0.clock.now()).await?;
         self.0.workspaces.start(id, &session.standing().user, profile);
         let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
         // It may run something else already.

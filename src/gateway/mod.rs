@@ -253,8 +253,10 @@ impl Gateway {
 
     /// What answers a path that is neither the hub's nor a workspace's.
     fn neighbour(&self, head: &Head<'_, '_>) -> Option<Arc<Neighbour>> {
-        let path = head.target.split('?').next().unwrap_or_default();
-        if head.route == Route::Unknown { self.0.beside.find(path).cloned() } else { None }
+        if head.route != Route::Unknown {
+            return None;
+        }
+        self.0.beside.find(head.target.split('?').next().unwrap_or_default()).cloned()
     }
 
     /// A session whose standing must be renewed first.

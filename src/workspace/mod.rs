@@ -134,7 +134,8 @@ impl Workspaces {
         std::iter::once(id(ServerName::default())).chain(self.0.named.of(user).into_iter().map(id)).collect()
     }
 
-    /// Gives a user one more workspace, which does not run yet. One that is there already stays as it is.
+    /// Gives a user one more workspace, which does not run yet. One that is there already, as the default one always is,
+    /// stays as it is.
     pub async fn add_server(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
         self.0.named.add(id, now).await
     }

@@ -79,7 +79,7 @@ impl NamedServers {
 
     pub(super) async fn add(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
         let WorkspaceId { user, server } = id;
-        if self.find(user, server.as_str()).is_some() {
+        if server.is_default() || self.find(user, server.as_str()).is_some() {
             return Ok(());
         }
         ServerName::parse_new(server.as_str())?;

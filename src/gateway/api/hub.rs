@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::page::Page;
-use super::{body, problem, time};
+use super::{body, problem};
+use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::jupyterhub::VERSION;
@@ -94,7 +95,7 @@ impl Gateway {
             let path = id.path();
             let data = json!({
                 "user": id.user.as_str(), "server_name": id.server.as_str(),
-                "last_activity": time(ready.activity.last()),
+                "last_activity": utc(ready.activity.last()),
             });
             let target = format!("http://{}", ready.pool.upstream().address);
             routes.push((path.clone(), json!({ "routespec": path, "target": target, "data": data })));

@@ -24,7 +24,6 @@ use super::hosts::Origin;
 use super::page::json;
 use super::refusal::Refusal;
 use super::{Body, Gateway, empty, form};
-use crate::clock::{Timestamp, utc};
 use crate::routes::{ApiPath, Resource};
 use crate::server_name::ServerName;
 use crate::spawner::WorkspaceId;
@@ -116,11 +115,6 @@ async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Resu
 /// An error as JupyterHub writes it.
 fn problem(status: StatusCode, message: &str) -> Response<Body> {
     json(status, &json!({ "status": status.as_u16(), "message": message }))
-}
-
-/// RFC 3339.
-fn time(timestamp: Timestamp) -> String {
-    utc(timestamp)
 }
 
 fn merge(into: &mut Value, from: Value) {

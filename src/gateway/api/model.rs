@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::access::View;
-use super::time;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, utc};
 use crate::gateway::Gateway;
 use crate::gateway::hosts::Origin;
 use crate::gateway::refusal::Refusal;
@@ -101,9 +100,9 @@ impl Gateway {
             }
         };
         let profiles = person.user.as_ref().map(|user| Arc::clone(&user.profiles)).unwrap_or_default();
-        add(all, json!({ "roles": [], "created": person.created.map(time), "profiles": profiles }));
+        add(all, json!({ "roles": [], "created": person.created.map(utc), "profiles": profiles }));
         add(groups, json!({ "groups": person.groups }));
-        add(activity, json!({ "last_activity": last.map(time) }));
+        add(activity, json!({ "last_activity": last.map(utc) }));
         if servers {
             let id = self.0.workspaces.id(&person.name);
             let state = self.0.workspaces.state(&id);
@@ -142,8 +141,8 @@ impl Gateway {
             "ready": ready.is_some(),
             "pending": pending(state),
             "stopped": !is_active(state),
-            "started": ready.map(|ready| time(ready.started)),
-            "last_activity": ready.map(|ready| time(ready.activity.last())),
+            "started": ready.map(|ready| utc(ready.started)),
+            "last_activity": ready.map(|ready| utc(ready.activity.last())),
             "user_options": options,
             "full_url": format!("{}{url}", at.origin),
             "full_progress_url": format!("{}{progress}", at.origin),

@@ -124,7 +124,7 @@ impl Gateway {
                 return Ok(problem(StatusCode::BAD_REQUEST, &message));
             }
         };
-        if let Err(error) = self.make_room(id).await {
+        if let Err(error) = self.0.workspaces.add_server(id, self.0.clock.now()).await {
             return refused_server(error);
         }
         if caller.name() != &id.user {
@@ -146,13 +146,6 @@ impl Gateway {
         };
         let named = || options.image.iter().chain(&options.profile).next().cloned().unwrap_or_default();
         found.cloned().ok_or_else(|| NoStart::NotOffered(named()))
-    }
-
-    async fn make_room(&self, id: &WorkspaceId) -> Result<(), ServerError> {
-        if self.0.workspaces.of(&id.user).contains(id) {
-            return Ok(());
-        }
-        self.0.workspaces.add_server(id, self.0.clock.now()).await
     }
 
     /// 204: it does not run. 202: it stops.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::access::TOKENS;
-use super::{body, problem, time};
+use super::{body, problem};
+use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
@@ -140,7 +141,7 @@ fn model(token: &ApiToken) -> Value {
     let scopes: Vec<_> = token.scopes().iter().map(Scope::name).collect();
     json!({
         "kind": "api_token", "id": token.id.to_string(), "user": name.as_str(), "roles": [], "scopes": scopes,
-        "note": token.note.as_str(), "created": time(token.created), "expires_at": time(token.expires),
-        "last_activity": token.last_used().map(time), "session_id": null, "oauth_client": "JupyterHub",
+        "note": token.note.as_str(), "created": utc(token.created), "expires_at": utc(token.expires),
+        "last_activity": token.last_used().map(utc), "session_id": null, "oauth_client": "JupyterHub",
     })
 }

@@ -81,7 +81,7 @@ impl Gateway {
     /// When somebody came here first, which is not known of whoever only has a server. Nobody: there is no such user.
     pub(super) async fn created(&self, name: &UserName) -> Result<Option<Timestamp>, Refusal> {
         let created = self.0.people.find(name).await?.map(|row| row.created);
-        let runs = || self.0.workspaces.all().iter().any(|(id, _)| id.user == *name);
+        let runs = || self.0.workspaces.of(name).iter().any(|id| self.0.workspaces.state(id).is_some());
         if created.is_none() && !runs() { Err(Refusal::NoSuch("user")) } else { Ok(created) }
     }
 
