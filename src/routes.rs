@@ -223,9 +223,21 @@ fn is_simple(path: &str) -> bool {
 
 /// Every reading of `path` names the route's owner, or none does; no reading climbs out of a folder.
 fn prove(path: &str, route: &Route<'_>) -> Result<(), BadPath> {
-    if !path.starts_with('/') || !path.is_ascii() || path.contains('\\') || !escapes_are_whole(path) {
+    // Nothing of the first stands in a path (RFC 3986 section 3.3).
+    let foreign = !path.is_ascii() || path.contains(|c: char| c == '\\' || c.is_control());
+    if foreign || !path.starts_with('/') || !escapes_are_whole(path) {
         return Err(BadPath);
     }
+    prove_readings(path, route, |reading| reading)?;
+    // A character that a reader takes out may hold two halves of an escape apart.
+    prove_readings(path, route, |mut reading| {
+        reading.retain(|c| !c.is_control());
+        reading
+    })
+}
+
+/// Proves what is read of `path` when it is decoded again and again, and each time `rid` of something.
+fn prove_readings(path: &str, route: &Route<'_>, rid: fn(String) -> String) -> Result<(), BadPath> {
     let mut reading = Cow::Borrowed(path);
     // Three decodings: a request that needs a fourth to become harmful meets nobody who decodes so often.
     for round in 0..4 {
@@ -236,6 +248,7 @@ fn prove(path: &str, route: &Route<'_>) -> Result<(), BadPath> {
             // A file may be called so. What else there is must still be harmless to whoever goes on.
             Err(_invalid) => percent_decode_str(&reading).decode_utf8_lossy().into_owned(),
         };
+        let decoded = rid(decoded);
         if decoded == reading {
             break;
         }
@@ -350,6 +363,9 @@ mod tests {
             "/user/alice/%EF%BC%8E%EF%BC%8E/bob",
             "/user/alice/..%EF%BC%8Fbob",
             "/user/alice/.%09./bob/",
+            "/user/alice/%25252%0ae%252e/bob/",
+            "/%25252%0ae/user/bob/",
+            "/%25252\ne/user/bob/",
             "/user/alice/..%3fx/",
             "/user/alice/..%23",
             "/user/alice/%25ff/%252e%252e/bob",
