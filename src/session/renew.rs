@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{News, Session, Sessions};
 use crate::clock::Timestamp;
@@ -221,13 +221,15 @@ impl Sessions {
     fn suffer(&self, session: &Session, error: &OidcError) -> Renewed {
         let now = self.0.clock.now();
         let first = session.trouble.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
-        let since = first.unwrap_or_else(|since| since);
+        let since = first.map_or_else(|since| since, |_none| now);
         // As long again as it has lasted: soon at first, then seldom.
         let pause = now.saturating_sub(since).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         session.due.store(now.saturating_add(pause), Ordering::Relaxed);
         if first.is_ok() {
             let remedy = error.remedy();
             warn!(event = "provider_trouble", user = %session.name, error = cause(error), remedy, "a session cannot be renewed: it goes on as it is");
+        } else {
+            debug!(event = "provider_trouble", user = %session.name, error = cause(error), pause, "a session still cannot be renewed");
         }
         let outcome = self.outcome(session);
         if outcome == Renewed::Suspended {
