@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -26,6 +26,8 @@ pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
     insecure: bool,
+    /// When it last answered; `None`: it did not when it was last asked.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Http {
@@ -49,7 +51,7 @@ impl Http {
         // Nothing is kept open between logins: a code can be sent only once, so it must not be lost on a connection
         // that the provider has just closed.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, timeout, insecure })
+        Ok(Self { client, timeout, insecure, heard: Mutex::default() })
     }
 
     /// Whether tokens and secrets may go there.
@@ -109,9 +111,39 @@ impl Http {
                 .map_err(|source| OidcError::Unreachable { address: address.clone(), source })?;
             Ok(Response::from_parts(head, Vec::from(body.to_bytes())))
         };
-        tokio::time::timeout(self.timeout, exchange)
+        let answer = tokio::time::timeout(self.timeout, exchange)
             .await
-            .map_err(|source| OidcError::unreachable(&address, source))?
+            .map_err(|source| OidcError::unreachable(&address, source))
+            .flatten();
+        *self.heard() = answer.is_ok().then(Instant::now);
+        answer
+    }
+
+    /// Whether anybody answers there. What they answer does not matter, unless it is a proxy that finds nobody.
+    pub(super) async fn is_there(&self, url: &Url) -> Result<(), OidcError> {
+        let address = place(url);
+        let question = Request::head(url.as_str()).body(Full::default());
+        let question = question.map_err(|source| OidcError::unreachable(&address, source))?;
+        let answer = tokio::time::timeout(self.timeout, self.client.request(question)).await;
+        let result = match answer {
+            Ok(Ok(answer)) if AWAY.contains(&answer.status()) => {
+                Err(OidcError::unreachable(&address, Detail(format!("it answers {}", answer.status()))))
+            }
+            Ok(Ok(_answer)) => Ok(()),
+            Ok(Err(source)) => Err(OidcError::unreachable(&address, source)),
+            Err(source) => Err(OidcError::unreachable(&address, source)),
+        };
+        *self.heard() = result.is_ok().then(Instant::now);
+        result
+    }
+
+    /// Whether it answered when it was last asked, and not longer ago than this.
+    pub(super) fn heard_within(&self, time: Duration) -> bool {
+        self.heard().is_some_and(|heard| heard.elapsed() < time)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,6 +155,10 @@ impl fmt::Debug for Http {
             .finish_non_exhaustive()
     }
 }
+
+/// What proxies say when there is nobody behind them.
+const AWAY: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 
 /// The largest answer that is read.
 const BODY: usize = 1024 * 1024;

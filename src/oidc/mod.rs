@@ -29,6 +29,7 @@ mod userinfo;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ::http::header::{ACCEPT, HeaderValue};
 use ::http::{Method, Request};
@@ -252,35 +253,56 @@ impl Provider {
 
     async fn known(&self) -> Result<Arc<Known>, OidcError> {
         let Shared { known, search, .. } = &*self.0;
-        if let Some(known) = known.load_full() {
-            return Ok(known);
+        let find = async || {
+            let found = Box::pin(self.0.description.resolve(&self.0.http)).await?;
+            info!(issuer = %found.issuer, "provider found");
+            let found = Arc::new(found);
+            known.store(Some(Arc::clone(&found)));
+            Ok(found)
+        };
+        search.unless(|| known.load_full(), find).await
+    }
+
+    /// Whether it can be asked: a browser that is sent to a provider that is away shows an error of its own, which tells
+    /// nobody what to do. Asked for only if it has not answered for a while.
+    async fn is_there(&self, known: &Known) -> Result<(), OidcError> {
+        let http = &self.0.http;
+        let there = || http.heard_within(FRESH).then_some(());
+        self.0.search.unless(there, async || http.is_there(&known.token).await).await
+    }
+}
+
+impl Search {
+    /// What is there already, or what the one search finds.
+    async fn unless<T>(
+        &self,
+        there: impl Fn() -> Option<T>,
+        find: impl AsyncFnOnce() -> Result<T, OidcError>,
+    ) -> Result<T, OidcError> {
+        if let Some(there) = there() {
+            return Ok(there);
         }
-        let failures = search.failures.load(Ordering::SeqCst);
-        let _turn = search.turn.acquire().await;
-        if let Some(known) = known.load_full() {
-            return Ok(known);
+        let failures = self.failures.load(Ordering::SeqCst);
+        let _turn = self.turn.acquire().await;
+        if let Some(there) = there() {
+            return Ok(there);
         }
-        if search.failures.load(Ordering::SeqCst) != failures
-            && let Some(error) = search.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        if self.failures.load(Ordering::SeqCst) != failures
+            && let Some(error) = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
         {
             return Err(repeated(&error));
         }
-        match Box::pin(self.0.description.resolve(&self.0.http)).await {
-            Ok(found) => {
-                info!(issuer = %found.issuer, "provider found");
-                let found = Arc::new(found);
-                known.store(Some(Arc::clone(&found)));
-                Ok(found)
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                *search.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&error));
-                search.failures.fetch_add(1, Ordering::SeqCst);
-                Err(repeated(&error))
-            }
-        }
+        find().await.map_err(|error| {
+            let error = Arc::new(error);
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&error));
+            self.failures.fetch_add(1, Ordering::SeqCst);
+            repeated(&error)
+        })
     }
 }
+
+/// An answer of the provider counts so long as a sign that it is there.
+const FRESH: Duration = Duration::from_secs(10);
 
 impl OidcError {
     /// What an administrator can do.

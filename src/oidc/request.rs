@@ -61,6 +61,7 @@ impl Provider {
     /// Begins a login: where to send the browser, and what must come back with it.
     pub async fn begin(&self, want: &Want) -> Result<(Url, Login), OidcError> {
         let known = self.known().await?;
+        self.is_there(&known).await?;
         let step_up = want.step_up.clone().unwrap_or_default();
         let requests = &self.0.requests;
         let login = Login {

@@ -350,6 +350,34 @@ async fn an_unchanged_jupyterhub_image_finds_the_hub_it_expects() {
     assert_eq!(ask("GET", "/hub/api/user", &bearer, "").await.0, 403);
 }
 
+#[tokio::test]
+async fn while_the_provider_is_away_whoever_is_signed_in_is_told_and_works_on_for_a_stated_time() {
+    let session = "[session]\nrefresh_interval = \"1s\"\noutage_grace = \"6s\"\n";
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}{session}")).await;
+    hub.run_workspace("alice").await;
+    let alice = hub.signed_in("alice").await;
+    let home = || {
+        let mut alice = alice.clone();
+        async move { alice.open("/hub/home").await }
+    };
+    assert!(!home().await.text().contains("The login service does not answer"));
+    hub.provider().stop();
+    eventually("the home page says so", || async {
+        home().await.text().contains("The login service does not answer. You can go on working for")
+    })
+    .await;
+    assert_eq!(alice.clone().fetch("GET", "/user/alice/x", b"").await.status, 200, "her work goes on");
+    let stranger = hub.client().open("/hub/login").await;
+    assert_eq!(stranger.status, 503);
+    assert!(stranger.text().contains("Signing in is not possible right now"), "{}", stranger.text());
+
+    eventually("the time is over", || async { home().await.status == 503 }).await;
+    assert!(home().await.text().contains("has been away for too long"));
+    assert_eq!(alice.clone().fetch("GET", "/user/alice/x", b"").await.status, 503);
+    hub.provider().restart().await;
+    eventually("she is in again, without a login", || async { home().await.status == 200 }).await;
+}
+
 /// A request of a container: no TLS, JSON comes back.
 pub(crate) async fn plain(
     api: &Url,

@@ -95,6 +95,10 @@ impl Provider {
             form: pairs(&body),
             fields: head.headers.keys().map(ToString::to_string).collect(),
         };
+        // Whoever asks for a head only asks whether there is somebody.
+        if head.method == Method::HEAD {
+            return json_answer(405, &json!({"error": "method not allowed"}));
+        }
         self.state().requests.push(seen.clone());
         let prefix = self.prefix();
         let path = seen.path.strip_prefix(prefix.as_str()).unwrap_or_default();
