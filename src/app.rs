@@ -25,6 +25,7 @@ use crate::people::People;
 use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::{self, Sessions};
+use crate::share::Shares;
 use crate::spawner::{self, SpawnError, Spawner};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -114,6 +115,7 @@ struct App {
     credentials: Vec<config::Provider>,
     sessions: Sessions,
     api_tokens: ApiTokens,
+    shares: Shares,
     workspaces: Workspaces,
     gateway: Gateway,
     control: Control,
@@ -131,6 +133,7 @@ struct Base {
     store: Store,
     sealer: Arc<Sealer>,
     bearers: Arc<Bearers>,
+    shares: Shares,
 }
 
 impl Base {
@@ -168,6 +171,7 @@ impl Base {
             people: people.clone(),
             api_tokens: api_tokens.clone(),
             bearers: Arc::clone(&self.bearers),
+            shares: self.shares.clone(),
             workspaces: workspaces.clone(),
             tasks: self.tasks.clone(),
         }
@@ -202,15 +206,21 @@ async fn rename_issuers(store: &Store, providers: &[config::Provider]) -> Result
     Ok(())
 }
 
+/// The store, and what seals what is secret in it.
+async fn open(config: &Config) -> Result<(Store, Arc<Sealer>), AppError> {
+    let store = Store::open(&config.store.folder).await?;
+    rename_issuers(&store, &config.provider).await?;
+    let sealer = Sealer::new(&Store::sealing_key(&config.store.folder)?);
+    Ok((store, Arc::new(sealer)))
+}
+
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
 async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
     let certificates = certificates(&config.certificate, &clock, &metrics)?;
-    let store = Store::open(&config.store.folder).await?;
-    rename_issuers(&store, &config.provider).await?;
-    let sealer = Arc::new(Sealer::new(&Store::sealing_key(&config.store.folder)?));
+    let (store, sealer) = open(&config).await?;
     let providers = providers(&config, &clock)?;
     let (origins, body_timeout) = (hosts(&config), config.listen.body_timeout.0);
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
@@ -220,17 +230,17 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
-    restore(&api_tokens, &people, &mapping).await?;
+    let shares = Shares::new(&config.sharing, store.clone(), Arc::clone(&sealer), clock.clone());
+    restore(&api_tokens, &shares, &people, &mapping).await?;
     let bearers = Arc::new(Bearers::new(clock.clone()));
-    let base = Base { tasks, metrics, clock, store, sealer, bearers };
+    let base = Base { tasks, metrics, clock, store, sealer, bearers, shares };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
     let hooks = base.hooks(&mapping, &people, &api_tokens, &workspaces);
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
-    let Base { tasks, metrics, clock, store, sealer, bearers } = base;
-    let redirect = Arc::new(Redirect::new(origins.clone()));
+    let Base { tasks, metrics, clock, store, sealer, bearers, shares } = base;
     let gateway = Gateway::new(gateway::Parts {
-        hosts: origins,
+        hosts: origins.clone(),
         contact: config.public.contact.clone(),
         login_timeout: config.session.login_timeout.0,
         step_up: step_up(&config.admin),
@@ -239,6 +249,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         sessions: sessions.clone(),
         people: people.clone(),
         api_tokens: api_tokens.clone(),
+        shares: shares.clone(),
         bearers,
         store: store.clone(),
         workspaces: workspaces.clone(),
@@ -275,11 +286,12 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         credentials: config.provider,
         sessions,
         api_tokens,
+        shares,
         workspaces,
         gateway,
         control,
         admin,
-        redirect,
+        redirect: Arc::new(Redirect::new(origins)),
         listener,
         watched,
     })
@@ -318,14 +330,20 @@ fn step_up(admin: &config::Admin) -> Option<StepUp> {
     asked.then(|| StepUp { acr_values: admin.acr_values.clone(), max_age })
 }
 
-/// Takes API tokens back, and judges their owners by what the provider last said of them.
-async fn restore(tokens: &ApiTokens, people: &People, mapping: &Mapping) -> Result<(), AppError> {
+/// Takes API tokens and shares back, and judges their owners by what the provider last said of them.
+async fn restore(
+    tokens: &ApiTokens,
+    shares: &Shares,
+    people: &People,
+    mapping: &Mapping,
+) -> Result<(), AppError> {
     let judge = async |name: &UserName| {
         let Some(known) = people.recall(name).await?.filter(|known| !known.barred) else { return Ok(None) };
         let user = mapping.user(&known.provider, &known.identity, name.clone()).ok();
         Ok(user.map(|user| Right { provider: known.provider.into(), user }))
     };
     tokens.restore(judge).await?;
+    shares.restore(async |name: &UserName| Ok(judge(name).await?.is_some())).await?;
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub mod people;
 pub mod mapping;
 pub mod routes;
 pub mod session;
+pub mod share;
 pub mod token;
 pub mod workspace;
 

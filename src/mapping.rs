@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::{self, Limit};
 use crate::identity::Identity;
-use crate::user::{Limits, User, UserName, UserNameError};
+use crate::user::{Group, Limits, User, UserName, UserNameError};
 
 /// The rules of the configuration, ready to judge.
 #[derive(Debug, Clone)]
@@ -174,11 +174,23 @@ impl Mapping {
     pub fn judge(&self, provider: &str, identity: &Identity, name: UserName) -> Judgement {
         let verdict = |rule: &Rule| self.verdict(rule, provider, identity, &name);
         let verdicts: Vec<Verdict> = self.rules.iter().map(verdict).collect();
-        let outcome = self.grant(&verdicts, name);
+        let outcome = self.grant(&verdicts, name, self.groups(provider, identity));
         Judgement { verdicts, outcome }
     }
 
-    fn grant(&self, verdicts: &[Verdict], name: UserName) -> Result<User, MappingError> {
+    fn groups(&self, provider: &str, identity: &Identity) -> Arc<[Group]> {
+        let Some(claims) = self.claims(provider) else { return [].into() };
+        let provider: Arc<str> = claims.provider.as_str().into();
+        let group = |path: &str| Group { provider: Arc::clone(&provider), path: path.into() };
+        identity.strings(&[&claims.groups]).into_iter().map(group).collect()
+    }
+
+    fn grant(
+        &self,
+        verdicts: &[Verdict],
+        name: UserName,
+        groups: Arc<[Group]>,
+    ) -> Result<User, MappingError> {
         let rules = self.rules.iter().zip(verdicts);
         let matching: Vec<&config::Rule> = rules
             .filter_map(|(rule, verdict)| matches!(verdict, Verdict::Matches(_)).then_some(&rule.rule))
@@ -204,6 +216,7 @@ impl Mapping {
             admin: matching.iter().any(|rule| rule.admin),
             profiles,
             routes: granted(&self.routes, |rule| &rule.routes),
+            groups,
             memory: memory.map(|limit| limit.value().map(|size| size.0)),
             cpu: cpu.map(|limit| limit.value().map(|cpu| cpu.0)),
             name,

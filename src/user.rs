@@ -148,6 +148,8 @@ pub struct User {
     pub profiles: Arc<[Arc<str>]>,
     /// Names of the routes beside the hub that are open to this user.
     pub routes: Arc<[Arc<str>]>,
+    /// The groups that their provider says they are in.
+    pub groups: Arc<[Group]>,
     /// Bytes of memory that the rules grant in place of the profile's limit; `Some(None)` is no limit at all.
     pub memory: Option<Option<u64>>,
     /// Processors that the rules grant in place of the profile's limit.
@@ -155,11 +157,30 @@ pub struct User {
 }
 
 impl User {
-    /// Whether something was taken away since `before`.
+    /// Whether something was taken away since `before`. A group is something: what is shared with it is open to them.
     pub fn has_less_than(&self, before: &Self) -> bool {
         let kept = |profile: &Arc<str>| self.profiles.contains(profile);
         let open = |route: &Arc<str>| self.routes.contains(route);
-        (before.admin && !self.admin) || !before.profiles.iter().all(kept) || !before.routes.iter().all(open)
+        let member = |group: &Group| self.groups.contains(group);
+        (before.admin && !self.admin)
+            || !before.profiles.iter().all(kept)
+            || !before.routes.iter().all(open)
+            || !before.groups.iter().all(member)
+    }
+}
+
+/// A group, as one provider knows it: its path there says nothing of the groups of another provider.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// The provider's name in the configuration.
+    pub provider: Arc<str>,
+    /// The path, as the provider writes it.
+    pub path: Arc<str>,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
     }
 }
 
@@ -183,6 +204,7 @@ mod tests {
             admin,
             profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
             routes: [].into(),
+            groups: [].into(),
             memory: None,
             cpu: None,
         };
@@ -190,6 +212,10 @@ mod tests {
         assert!(!user(true, &["qe", "lab", "more"]).has_less_than(&before));
         assert!(user(false, &["lab", "qe"]).has_less_than(&before));
         assert!(user(true, &["lab"]).has_less_than(&before));
+        let group = |provider: &str| Group { provider: provider.into(), path: "/lab".into() };
+        let member = |provider| User { groups: [group(provider)].into(), ..before.clone() };
+        assert!(before.has_less_than(&member("main")) && !member("main").has_less_than(&before));
+        assert!(member("eth").has_less_than(&member("main")), "of another provider, it is another group");
     }
 
     #[test]

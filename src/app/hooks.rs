@@ -9,6 +9,7 @@ use crate::logging::cause;
 use crate::mapping::Mapping;
 use crate::people::People;
 use crate::session::{Judge, News, Tell};
+use crate::share::Shares;
 use crate::tasks::Tasks;
 use crate::token::{ApiTokens, Right};
 use crate::workspace::Workspaces;
@@ -19,6 +20,7 @@ pub(super) struct Hooks {
     pub(super) people: People,
     pub(super) api_tokens: ApiTokens,
     pub(super) bearers: Arc<Bearers>,
+    pub(super) shares: Shares,
     pub(super) workspaces: Workspaces,
     pub(super) tasks: Tasks,
 }
@@ -30,12 +32,13 @@ impl Hooks {
     }
 
     pub(super) fn tell(self) -> Tell {
-        let Self { mapping, people, api_tokens, bearers, workspaces, tasks } = self;
+        let Self { mapping, people, api_tokens, bearers, shares, workspaces, tasks } = self;
         Arc::new(move |name, news| match news {
             News::Token(token) => workspaces.give_token(name, token),
             News::Less => bearers.end_of(name),
             // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
             News::Judged(provider, identity, user) => {
+                shares.judged(name, user.is_some());
                 let (people, api_tokens, bearers) =
                     (people.clone(), api_tokens.clone(), Arc::clone(&bearers));
                 let (provider, identity) = (Arc::clone(provider), identity.clone());

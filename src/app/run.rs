@@ -18,12 +18,13 @@ use crate::logging::cause;
 use crate::metrics::Outcome;
 use crate::oidc::Provider;
 use crate::session::Sessions;
+use crate::share::Shares;
 use crate::token::ApiTokens;
 
 /// Between looks at what is over and what must be written down.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Between looks at which sessions must be renewed.
+/// Between looks at which sessions must be renewed, and which shares are over.
 const RENEW: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it.
@@ -90,18 +91,21 @@ async fn live(
         () = tokio::time::sleep(drain) => warn!(event = "stopped", open = app.tasks.running(), "connections are cut off"),
         () = end(&mut terminate, &mut interrupt) => warn!(event = "stopped", "a second signal: at once"),
     }
-    sweep(&app.sessions, &app.api_tokens, &app.gateway).await;
+    sweep(&app.sessions, &app.api_tokens, &app.shares, &app.gateway).await;
     Ok(())
 }
 
 /// Ends what is over, and writes down what was used.
-async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens, gateway: &Gateway) {
+async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens, shares: &Shares, gateway: &Gateway) {
     gateway.sweep();
     if let Err(error) = sessions.sweep().await {
         error!(error = cause(&error), "cannot write down when sessions were last used");
     }
     if let Err(error) = api_tokens.sweep().await {
         error!(error = cause(&error), "cannot write down when API tokens were last used");
+    }
+    if let Err(error) = shares.sweep().await {
+        error!(error = cause(&error), "cannot write down which shares are over");
     }
 }
 
@@ -169,17 +173,18 @@ fn reload_credentials(app: &App) {
 fn start_timers(app: &App, reconcile: Duration) {
     let workspaces = app.workspaces.clone();
     app.tasks.spawn(async move { workspaces.watch(reconcile).await });
-    let (sessions, api_tokens, gateway, stopping) =
-        (app.sessions.clone(), app.api_tokens.clone(), app.gateway.clone(), app.tasks.stopping());
+    let (sessions, api_tokens, gateway) = (app.sessions.clone(), app.api_tokens.clone(), app.gateway.clone());
+    let (shares, stopping) = (app.shares.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
-            sweep(&sessions, &api_tokens, &gateway).await;
+            sweep(&sessions, &api_tokens, &shares, &gateway).await;
         }
     });
-    let (sessions, stopping) = (app.sessions.clone(), app.tasks.stopping());
+    let (sessions, shares, stopping) = (app.sessions.clone(), app.shares.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(RENEW)).await {
             sessions.renew_due();
+            shares.expire();
         }
     });
     for (name, provider) in app.providers.iter() {

@@ -4,6 +4,7 @@ mod admin;
 mod files;
 mod provider;
 mod routes;
+mod sharing;
 mod workspaces;
 
 use std::fmt;
@@ -61,6 +62,7 @@ fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     session(findings, config);
     api(findings, config);
     admin::check(findings, config);
+    sharing::check(findings, config);
     forward(findings, config);
     log(findings, config);
     workspaces::check(findings, config);

@@ -10,6 +10,7 @@ mod ports;
 mod profile;
 mod provider;
 mod route;
+mod sharing;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ pub use ports::Ports;
 pub use profile::{HubLogin, Mode, Profile, StoppedStatus, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
 pub use route::Route;
+pub use sharing::Sharing;
 pub use units::{Cpu, Limit, Size, Span};
 
 /// The whole file.
@@ -48,6 +50,9 @@ pub struct Config {
     /// What programs need to work in a user's name.
     #[serde(default)]
     pub api: Api,
+    /// Whether users let each other into their workspaces.
+    #[serde(default)]
+    pub sharing: Sharing,
     /// How administrators reach the hub that runs.
     #[serde(default)]
     pub admin: Admin,

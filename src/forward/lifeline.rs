@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Lifeline {
     ended: CancellationToken,
     open: AtomicUsize,
+    within: Option<Arc<Self>>,
 }
 
 /// One thing that is open, counted until it is dropped.
@@ -19,7 +20,18 @@ pub struct Hold(Arc<Lifeline>);
 impl Lifeline {
     /// Ends when `ended` is cancelled.
     pub fn new(ended: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { ended, open: AtomicUsize::new(0) })
+        Arc::new(Self { ended, open: AtomicUsize::new(0), within: None })
+    }
+
+    /// A narrower right: it ends with its `parent` or before, and what is open on it is open on its parent, too.
+    pub fn within(parent: &Arc<Self>) -> Arc<Self> {
+        let ended = parent.ended.child_token();
+        Arc::new(Self { ended, open: AtomicUsize::new(0), within: Some(Arc::clone(parent)) })
+    }
+
+    /// Whether it was made within this one.
+    pub fn is_within(&self, parent: &Arc<Self>) -> bool {
+        self.within.as_ref().is_some_and(|within| Arc::ptr_eq(within, parent))
     }
 
     /// How many things are open on it.
@@ -39,8 +51,14 @@ impl Lifeline {
 
     /// One more thing that is open on it.
     pub fn hold(self: &Arc<Self>) -> Hold {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.with_parents().for_each(|line| {
+            line.open.fetch_add(1, Ordering::Relaxed);
+        });
         Hold(Arc::clone(self))
+    }
+
+    fn with_parents(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |line| line.within.as_deref())
     }
 }
 
@@ -53,6 +71,28 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.with_parents().for_each(|line| {
+            line.open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrower_right_counts_on_its_parent_and_ends_before_it_or_with_it() {
+        let parent = Lifeline::new(CancellationToken::new());
+        let (one, other) = (Lifeline::within(&parent), Lifeline::within(&parent));
+        assert!(one.is_within(&parent) && !parent.is_within(&parent) && !one.is_within(&other));
+        let (hold, of_parent) = (one.hold(), parent.hold());
+        assert_eq!((one.open(), other.open(), parent.open()), (1, 0, 2));
+        one.cut();
+        assert!(hold.is_cut() && !of_parent.is_cut() && !other.ended().is_cancelled());
+        drop(hold);
+        assert_eq!((one.open(), parent.open()), (0, 1));
+        parent.cut();
+        assert!(other.ended().is_cancelled() && of_parent.is_cut());
     }
 }

@@ -236,6 +236,7 @@ mod tests {
             admin,
             profiles: [Arc::from("lab")].into(),
             routes: [].into(),
+            groups: [].into(),
             memory: None,
             cpu: None,
         };

@@ -64,6 +64,7 @@ use crate::people::People;
 use crate::routes::{Endpoint, Route};
 use crate::seal::{Sealer, random};
 use crate::session::{Renewed, Session, Sessions};
+use crate::share::Shares;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
@@ -106,6 +107,8 @@ pub struct Parts {
     pub people: People,
     /// What programs hold.
     pub api_tokens: ApiTokens,
+    /// Who lets whom into their workspaces.
+    pub shares: Shares,
     /// Access tokens of the providers' that programs hold.
     pub bearers: Arc<Bearers>,
     /// Who has which name.

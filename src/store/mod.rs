@@ -1,4 +1,4 @@
-//! What must survive a restart: users, sessions and API tokens.
+//! What must survive a restart: users, sessions, API tokens and shares.
 //!
 //! One database (`SQLite`) in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
 //! The workspaces are not here: the container runtime is their record.
@@ -7,6 +7,7 @@ mod api_tokens;
 mod files;
 mod people;
 mod servers;
+mod shares;
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::user::UserName;
 
 pub use api_tokens::ApiTokenRow;
 pub use people::PersonRow;
+pub use shares::{ShareCodeRow, ShareNews, ShareRow};
 
 /// The database; a clone is another handle.
 #[derive(Debug, Clone)]

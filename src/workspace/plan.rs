@@ -300,6 +300,7 @@ mod tests {
             admin: false,
             profiles: ["lab".into()].into(),
             routes: [].into(),
+            groups: [].into(),
             memory: None,
             cpu: None,
         };

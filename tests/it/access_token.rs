@@ -56,8 +56,15 @@ impl Lab {
         let upstream = Upstream::bind(address).await.unwrap();
         self.upstreams.lock().unwrap().push(upstream);
         let profiles = ["lab".into()].into();
-        let user =
-            User { name: name(user), admin: false, profiles, routes: [].into(), memory: None, cpu: None };
+        let user = User {
+            name: name(user),
+            admin: false,
+            profiles,
+            routes: [].into(),
+            groups: [].into(),
+            memory: None,
+            cpu: None,
+        };
         self.workspaces.start(&self.workspaces.id(&user.name), &user, &self.profile);
     }
 

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["store", "tls", "oidc", "spawner", "forward"],
     &["people"],
-    &["session", "token", "workspace", "mapping", "routes"],
+    &["session", "token", "share", "workspace", "mapping", "routes"],
     &["explain"],
     &["gateway"],
     &["admin", "control"],

@@ -16,6 +16,7 @@ const DEFINITION: &str = concat!(
     include_str!("../../src/config/profile.rs"),
     include_str!("../../src/config/provider.rs"),
     include_str!("../../src/config/route.rs"),
+    include_str!("../../src/config/sharing.rs"),
 );
 
 /// As little as it takes; every line is changed by some test.

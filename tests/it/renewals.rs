@@ -127,6 +127,7 @@ fn judge(identity: &Identity, name: &UserName) -> Option<User> {
         admin,
         profiles: [Arc::from("lab")].into(),
         routes: [].into(),
+        groups: [].into(),
         memory: None,
         cpu: None,
     })

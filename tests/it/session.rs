@@ -105,6 +105,7 @@ fn user(name: &str) -> User {
         admin: false,
         profiles: [Arc::from("lab")].into(),
         routes: [].into(),
+        groups: [].into(),
         memory: None,
         cpu: None,
     }

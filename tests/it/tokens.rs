@@ -98,7 +98,15 @@ impl Hub {
 
 fn user(name: &str, admin: bool) -> User {
     let name = UserName::parse(name).expect("a user name");
-    User { name, admin, profiles: [Arc::from("lab")].into(), routes: [].into(), memory: None, cpu: None }
+    User {
+        name,
+        admin,
+        profiles: [Arc::from("lab")].into(),
+        routes: [].into(),
+        groups: [].into(),
+        memory: None,
+        cpu: None,
+    }
 }
 
 fn right(user: &User) -> Right {

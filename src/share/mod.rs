@@ -1,0 +1,400 @@
+//! Workspaces that their owners share: who may come to whose, found in memory on every request, written through to the
+//! store.
+//!
+//! A share is never worth more than its owner: while they may not enter, nobody does by their word. It ends when it is
+//! over, revoked, or the workspace is no more, and takes along what is open for it.
+
+mod code;
+mod codes;
+mod grant;
+mod kept;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod unwritten;
+
+use std::fmt;
+use std::sync::Arc;
+
+use dashmap::{DashMap, DashSet};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, Timestamp, utc};
+use crate::config;
+use crate::seal::{self, Sealer};
+use crate::spawner::WorkspaceId;
+use crate::store::{Store, StoreError};
+use crate::user::{User, UserName};
+
+use code::CodeHash;
+use grant::Fresh;
+use unwritten::Unwritten;
+
+pub use code::{Code, CodeId};
+pub use codes::NewCode;
+pub use grant::{Granted, Share, ShareId};
+pub use terms::{Access, Terms, With};
+
+/// All shares and share codes; a clone is another handle.
+#[derive(Clone)]
+pub struct Shares(Arc<Inner>);
+
+struct Inner {
+    enabled: bool,
+    /// `sharing.lifetime_max`, in seconds.
+    lifetime_max: Option<u64>,
+    /// By owner. Whoever looks takes the list as it is: it is replaced, never changed.
+    live: DashMap<UserName, Arc<[Arc<Share>]>>,
+    codes: DashMap<CodeHash, Arc<Code>>,
+    /// Owners who may not enter.
+    resting: DashSet<UserName>,
+    unwritten: Unwritten,
+    /// One writer at a time: what is older must not come after what is newer.
+    turn: Semaphore,
+    store: Store,
+    sealer: Arc<Sealer>,
+    clock: Clock,
+}
+
+/// What is to be shared.
+#[derive(Debug, Clone)]
+pub struct NewShare {
+    /// Which workspace.
+    pub of: WorkspaceId,
+    /// With whom.
+    pub with: With,
+    /// How much.
+    pub access: Access,
+    /// Until when; without it, as long as can be.
+    pub expires: Option<Timestamp>,
+    /// Who says so.
+    pub by: UserName,
+}
+
+/// Something could not be shared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ShareError {
+    /// It is theirs.
+    #[error("{owner} has it already: it is theirs")]
+    Own {
+        /// Who.
+        owner: UserName,
+    },
+    /// More than [`Shares::PER_OWNER`].
+    #[error("{owner} has {} shares already", Shares::PER_OWNER)]
+    TooMany {
+        /// Who.
+        owner: UserName,
+    },
+    /// More than [`Shares::CODES_PER_OWNER`].
+    #[error("{owner} has {} share codes already", Shares::CODES_PER_OWNER)]
+    TooManyCodes {
+        /// Who.
+        owner: UserName,
+    },
+    /// It would be for no time, or too long.
+    #[error("it lasts from now on, and at most {max}s")]
+    Lifetime {
+        /// In seconds.
+        max: u64,
+    },
+    /// The code is not good any more.
+    #[error("the share code is over")]
+    Over,
+    /// The store.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+impl Shares {
+    /// The most shares that one owner can have.
+    pub const PER_OWNER: usize = 100;
+
+    /// And codes.
+    pub const CODES_PER_OWNER: usize = 20;
+
+    /// None yet: see [`Shares::restore`].
+    pub fn new(config: &config::Sharing, store: Store, sealer: Arc<Sealer>, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            enabled: config.enabled,
+            lifetime_max: config.lifetime_max.value().map(|max| max.0.as_secs()),
+            live: DashMap::new(),
+            codes: DashMap::new(),
+            resting: DashSet::new(),
+            unwritten: Unwritten::default(),
+            turn: Semaphore::new(1),
+            store,
+            sealer,
+            clock,
+        }))
+    }
+
+    /// Whether anything is shared at all. Where not, what the store has stays there, and counts for nothing.
+    pub fn enabled(&self) -> bool {
+        self.0.enabled
+    }
+
+    /// The longest that a share may last, in seconds.
+    pub fn lifetime_max(&self) -> Option<u64> {
+        self.0.lifetime_max
+    }
+
+    /// Takes back what the store has. `judge` says whether an owner may enter. Answers how many shares there are.
+    pub async fn restore(
+        &self,
+        judge: impl AsyncFn(&UserName) -> Result<bool, StoreError>,
+    ) -> Result<usize, StoreError> {
+        if !self.0.enabled {
+            return Ok(0);
+        }
+        let (shares, codes) = (self.0.store.shares().await?, self.0.store.share_codes().await?);
+        let mut owners: Vec<_> = shares.iter().map(|row| &row.owner).collect();
+        owners.extend(codes.iter().map(|row| &row.owner));
+        owners.sort_unstable();
+        owners.dedup();
+        for owner in owners {
+            if !judge(owner).await? {
+                self.0.resting.insert(owner.clone());
+            }
+        }
+        for row in &shares {
+            let Some(fresh) = kept::open_share(row, &self.0.sealer) else {
+                warn!(event = "share_dropped", owner = %row.owner, "a share was sealed elsewhere or changed");
+                self.0.unwritten.no_share(ShareId(row.id));
+                continue;
+            };
+            self.take_back(fresh);
+        }
+        for row in &codes {
+            self.take_code_back(row);
+        }
+        self.write().await?;
+        Ok(self.0.live.iter().map(|shares| shares.len()).sum())
+    }
+
+    /// The longest share may have become shorter since.
+    fn take_back(&self, mut fresh: Fresh) {
+        if let Some(max) = self.0.lifetime_max {
+            let latest = fresh.since.saturating_add(max);
+            fresh.terms.expires = Some(fresh.terms.expires.map_or(latest, |expires| expires.min(latest)));
+        }
+        if fresh.terms.over(self.0.clock.now()) {
+            return self.0.unwritten.no_share(fresh.id);
+        }
+        fresh.rests = self.0.resting.contains(&fresh.of.user);
+        self.insert(&Arc::new(Share::new(fresh)));
+    }
+
+    fn insert(&self, share: &Arc<Share>) {
+        let mut theirs = self.0.live.entry(share.of.user.clone()).or_default();
+        *theirs = theirs.iter().chain([share]).cloned().collect();
+    }
+
+    /// The best of what a user and their groups have of a workspace that is another's.
+    pub fn find(&self, of: &WorkspaceId, who: &User) -> Option<Granted> {
+        let theirs = Arc::clone(&*self.0.live.get(&of.user)?);
+        let now = self.0.clock.now();
+        let covering = theirs.iter().filter(|share| share.of == *of && share.with.covers(who));
+        covering.filter_map(|share| share.granted(now)).max_by_key(Granted::rank)
+    }
+
+    /// Shares a workspace, or sets other terms for whom it is shared with. It is in the store before this returns.
+    pub async fn make(&self, new: NewShare) -> Result<Arc<Share>, ShareError> {
+        if new.with == With::User(new.of.user.clone()) {
+            return Err(ShareError::Own { owner: new.of.user });
+        }
+        let terms = Terms { access: new.access, expires: self.until(new.expires)? };
+        self.settle(new, |_before| terms).await
+    }
+
+    /// When a share would end that is to end then; without a wish, as late as can be.
+    fn until(&self, wanted: Option<Timestamp>) -> Result<Option<Timestamp>, ShareError> {
+        let now = self.0.clock.now();
+        let latest = self.0.lifetime_max.map(|max| now.saturating_add(max));
+        let Some(wanted) = wanted else { return Ok(latest) };
+        if wanted <= now || latest.is_some_and(|latest| latest < wanted) {
+            return Err(ShareError::Lifetime { max: self.0.lifetime_max.unwrap_or(u64::MAX) });
+        }
+        Ok(Some(wanted))
+    }
+
+    /// Puts a share where it belongs, with the terms that `decide` makes of those before, and writes it down.
+    async fn settle(
+        &self,
+        new: NewShare,
+        decide: impl Fn(Option<Terms>) -> Terms,
+    ) -> Result<Arc<Share>, ShareError> {
+        let (share, before) = self.place(new, decide)?;
+        self.0.unwritten.share(&share);
+        if let Err(error) = self.write().await {
+            if before.is_none() {
+                self.finish(&share, "the store failed");
+            }
+            return Err(error.into());
+        }
+        let Terms { access, expires } = share.terms();
+        if before != Some(share.terms()) {
+            let event = if before.is_none() { "share_made" } else { "share_changed" };
+            info!(event, owner = %share.of.user, server = share.of.server.as_str(), with = %share.with, %access, expires = expires.map(utc), by = %share.by, "a workspace is shared");
+        }
+        Ok(share)
+    }
+
+    /// The share of these two, with these terms from now on, and the terms it had before.
+    fn place(
+        &self,
+        new: NewShare,
+        decide: impl Fn(Option<Terms>) -> Terms,
+    ) -> Result<(Arc<Share>, Option<Terms>), ShareError> {
+        let now = self.0.clock.now();
+        let owner = new.of.user.clone();
+        // Held to the end of this: nobody else adds to the list meanwhile.
+        let mut theirs = self.0.live.entry(owner.clone()).or_default();
+        // What is over is about to go.
+        let live = || theirs.iter().filter(|share| !share.is_ended() && !share.terms().over(now));
+        if let Some(known) = live().find(|share| share.of == new.of && share.with == new.with) {
+            let before = known.terms();
+            if known.change(decide(Some(before)), now) {
+                return Ok((Arc::clone(known), Some(before)));
+            }
+        }
+        if live().count() >= Self::PER_OWNER {
+            return Err(ShareError::TooMany { owner });
+        }
+        let share = Arc::new(Share::new(Fresh {
+            id: ShareId(seal::random()),
+            of: new.of,
+            with: new.with,
+            by: new.by,
+            created: now,
+            terms: decide(None),
+            since: now,
+            rests: self.0.resting.contains(&owner),
+        }));
+        *theirs = theirs.iter().chain([&share]).cloned().collect();
+        Ok((share, None))
+    }
+
+    /// What an owner shares, oldest first.
+    pub fn of(&self, owner: &UserName) -> Vec<Arc<Share>> {
+        let theirs = self.0.live.get(owner).map(|theirs| Arc::clone(&theirs));
+        self.good(theirs.iter().flat_map(|theirs| theirs.iter()))
+    }
+
+    /// What others share with somebody, or with a group of theirs.
+    pub fn with(&self, who: &User) -> Vec<Arc<Share>> {
+        let others = |share: &&Arc<Share>| share.with.covers(who) && share.of.user != who.name;
+        self.all(others)
+    }
+
+    /// What is shared with whomever `matches` says.
+    pub fn all(&self, matches: impl Fn(&&Arc<Share>) -> bool) -> Vec<Arc<Share>> {
+        let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
+        self.good(lists.iter().flat_map(|theirs| theirs.iter()).filter(matches))
+    }
+
+    fn good<'s>(&self, shares: impl Iterator<Item = &'s Arc<Share>>) -> Vec<Arc<Share>> {
+        let now = self.0.clock.now();
+        let good = shares.filter(|share| !share.is_ended() && !share.terms().over(now));
+        let mut good: Vec<_> = good.cloned().collect();
+        good.sort_by(|a, b| (&a.of.user, a.created, a.id.0).cmp(&(&b.of.user, b.created, b.id.0)));
+        good
+    }
+
+    /// Leaves whoever has full access the right to look.
+    pub async fn narrow(&self, share: &Arc<Share>) -> Result<(), StoreError> {
+        let terms = Terms { access: Access::Read, ..share.terms() };
+        if share.change(terms, self.0.clock.now()) {
+            info!(event = "share_changed", owner = %share.of.user, server = share.of.server.as_str(), with = %share.with, access = %terms.access, "a workspace is shared for looking only");
+            self.0.unwritten.share(share);
+        }
+        self.write().await
+    }
+
+    /// Ends a share, here at once and then in the store.
+    pub async fn end(&self, share: &Arc<Share>) -> Result<(), StoreError> {
+        self.finish(share, "revoked");
+        self.write().await
+    }
+
+    /// Ends all shares of a workspace. Answers how many there were.
+    pub async fn end_of(&self, of: &WorkspaceId) -> Result<usize, StoreError> {
+        let theirs: Vec<_> = self.of(&of.user).into_iter().filter(|share| share.of == *of).collect();
+        for share in &theirs {
+            self.finish(share, "revoked");
+        }
+        self.write().await?;
+        Ok(theirs.len())
+    }
+
+    /// A workspace is no more, and nobody may come to another of the same name by its shares and codes.
+    pub async fn forget(&self, of: &WorkspaceId) -> Result<(), StoreError> {
+        self.end_of(of).await?;
+        self.end_codes_of(of).await.map(drop)
+    }
+
+    fn finish(&self, share: &Arc<Share>, why: &'static str) {
+        if !share.end() {
+            return;
+        }
+        if let Some(mut theirs) = self.0.live.get_mut(&share.of.user) {
+            *theirs = theirs.iter().filter(|other| other.id != share.id).cloned().collect();
+        }
+        self.0.live.remove_if(&share.of.user, |_owner, theirs| theirs.is_empty());
+        self.0.unwritten.share(share);
+        info!(event = "share_ended", owner = %share.of.user, server = share.of.server.as_str(), with = %share.with, access = %share.terms().access, why, "a workspace is shared no more");
+    }
+
+    /// An owner was judged again: whether they may enter. While not, nobody does by their word.
+    pub fn judged(&self, owner: &UserName, may_enter: bool) {
+        if may_enter && self.0.resting.remove(owner).is_none() {
+            return;
+        }
+        if !may_enter && self.0.enabled {
+            self.0.resting.insert(owner.clone());
+        }
+        let theirs = self.0.live.get(owner).map(|theirs| Arc::clone(&theirs)).unwrap_or_default();
+        for share in theirs.iter() {
+            // As it is by now: another may have judged them meanwhile.
+            share.rest(self.0.resting.contains(owner));
+        }
+    }
+
+    /// To be called every second or so: ends what is over, and closes what is open for it.
+    pub fn expire(&self) {
+        let now = self.0.clock.now();
+        let over = |share: &&Arc<Share>| share.terms().over(now);
+        let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
+        for share in lists.iter().flat_map(|theirs| theirs.iter()).filter(over) {
+            self.finish(share, "over");
+        }
+        self.expire_codes(now);
+    }
+
+    /// To be called on a timer: ends what is over, and writes down what is not written down yet.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.expire();
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<(), StoreError> {
+        // Never closed; without a turn, two writers would only do the same work.
+        let _turn = self.0.turn.acquire().await;
+        let batch = self.0.unwritten.take();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.0.store.write_shares(&batch.rows(&self.0.sealer)).await?;
+        batch.written();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shares({})", self.0.live.len())
+    }
+}
