@@ -65,6 +65,10 @@ pub enum Endpoint<'a> {
     ApiAuthorize,
     /// The user's API tokens.
     Tokens,
+    /// With whom the user shares their workspaces.
+    Share,
+    /// A link that shares one asks whether it is wanted.
+    AcceptShare,
     /// Confirms a program that has no browser.
     Device,
     /// A container redeems a code; a program without a browser asks for its token.
@@ -146,6 +150,8 @@ impl<'a> Endpoint<'a> {
             "logo" => Self::Logo,
             "api/" => Self::ApiRoot,
             "token" => Self::Tokens,
+            "share" => Self::Share,
+            "accept-share" => Self::AcceptShare,
             "admin" => Self::Admin,
             "device" => Self::Device,
             "health" => Self::Health,
@@ -193,6 +199,7 @@ impl<'a> Endpoint<'a> {
             Self::HubUser(_) | Self::UserRedirect(_) => "redirect",
             Self::Logo => "logo",
             Self::Tokens => "tokens",
+            Self::Share | Self::AcceptShare => "share",
             Self::Device => "device",
             Self::Admin => "admin",
             Self::ApiRoot | Self::ApiAuthorize | Self::ApiToken | Self::ApiDevice | Self::Api(_) => "api",
@@ -404,7 +411,7 @@ mod tests {
     }
 
     fn api(resource: Resource, name: &str) -> Endpoint<'_> {
-        Endpoint::Api(ApiPath { resource, name, item: "" })
+        Endpoint::Api(ApiPath { resource, name, item: "", part: "" })
     }
 
     #[test]
@@ -425,6 +432,8 @@ mod tests {
             ("/hub/api/sessions/0123456789ab", api(Resource::Session, "0123456789ab")),
             ("/hub/health", Endpoint::Health),
             ("/hub/token", Endpoint::Tokens),
+            ("/hub/share", Endpoint::Share),
+            ("/hub/accept-share", Endpoint::AcceptShare),
             ("/hub/device", Endpoint::Device),
             ("/hub/api/oauth2/device_authorization", Endpoint::ApiDevice),
             ("/hub/user-redirect/git-pull", Endpoint::UserRedirect("git-pull")),

@@ -175,6 +175,8 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::HubUser(_)
         | Endpoint::UserRedirect(_)
         | Endpoint::Tokens
+        | Endpoint::Share
+        | Endpoint::AcceptShare
         | Endpoint::Device
         | Endpoint::Admin
         | Endpoint::ApiAuthorize => Needs::Person,

@@ -52,9 +52,10 @@ impl Bearer {
         (&self.identity, self.issued)
     }
 
-    /// What it may do. Making tokens is not among it: what passes in minutes must not buy what stays for months.
+    /// What it may do. Making tokens and shares is not among it: what passes in minutes must not buy what stays for months.
     pub(super) fn scopes(&self) -> Scopes {
-        Scopes::of(&self.right.user).iter().filter(|scope| *scope != Scope::Tokens).collect()
+        let lasts = |scope: &Scope| matches!(scope, Scope::Tokens | Scope::Shares);
+        Scopes::of(&self.right.user).iter().filter(|scope| !lasts(scope)).collect()
     }
 
     fn is_over(&self, now: Timestamp) -> bool {

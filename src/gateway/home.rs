@@ -69,6 +69,7 @@ impl Gateway {
             Some("remove") => {
                 let id = self.theirs(session, name)?;
                 self.0.workspaces.remove_server(&id).await?;
+                self.0.shares.forget(&id).await?;
                 info!(event = "server_removed", workspace = %id, "a named server was removed");
             }
             _ => return Err(Refusal::BadRequest("an action that is not known")),
@@ -104,7 +105,7 @@ impl Gateway {
             lines: vec![line],
             actions,
         });
-        let rows: Vec<_> = rows.collect();
+        let mut rows: Vec<_> = rows.collect();
         let most = usize::try_from(self.0.workspaces.most_named()).unwrap_or(usize::MAX);
         if rows.len() < most {
             let name = Input::Text {
@@ -115,6 +116,10 @@ impl Gateway {
             };
             let add = Action::form(session, "Add", "/hub/home", &[("action", "add")]);
             actions.push(add.second().asking(vec![name]));
+        }
+        rows.extend(self.shared_with(session).into_iter().map(|(_share, row)| row));
+        if self.0.shares.enabled() {
+            actions.push(Action::link("Sharing", super::share::PAGE));
         }
         if session.standing().user.admin {
             actions.push(Action::link("Administration", super::admin::PAGE));

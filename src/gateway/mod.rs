@@ -1,5 +1,6 @@
 //! One request: parse, route, session, authorize, resolve, forward.
 
+mod accept;
 mod admin;
 mod api;
 mod attempts;
@@ -29,6 +30,7 @@ mod program;
 mod redirect;
 mod refusal;
 mod rounds;
+mod share;
 mod step_up;
 mod stopped;
 mod tokens;
@@ -173,9 +175,11 @@ impl Gateway {
         Self(Arc::new(parts), Arc::new(own))
     }
 
-    /// To be called on a timer: access tokens that are over take along what is open for them.
+    /// To be called on a timer: access tokens that are over take along what is open for them, and workspaces that are no
+    /// more their shares.
     pub fn sweep(&self) {
         self.0.bearers.sweep();
+        self.0.shares.forget_gone(|id| self.0.workspaces.of(&id.user).contains(id));
     }
 
     /// Answers a request of the public listeners, whatever it is.
@@ -307,6 +311,8 @@ impl Gateway {
             Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
             Endpoint::UserRedirect(rest) => Self::user_redirect(&request, permit, rest),
             Endpoint::Tokens => self.tokens(request, permit, at).await,
+            Endpoint::Share => self.share(request, permit, at).await,
+            Endpoint::AcceptShare => self.accept_share(request, permit).await,
             Endpoint::Device => self.device(connection, request, permit).await,
             Endpoint::ApiDevice => self.api_device(connection, request, at).await,
             Endpoint::ApiToken => self.api_device_token(request).await,

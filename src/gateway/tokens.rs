@@ -117,21 +117,16 @@ impl Gateway {
             value: scope.name(),
             chosen: ordinary.contains(scope),
         };
-        let most = self.0.api_tokens.lifetime_max();
-        let lifetimes = LIFETIMES.iter().filter(|(seconds, _)| *seconds <= most);
-        let mut options: Vec<_> =
-            lifetimes.map(|(seconds, words)| (seconds.to_string(), (*words).to_owned())).collect();
-        if options.is_empty() {
-            options
-                .push((most.to_string(), humantime::format_duration(Duration::from_secs(most)).to_string()));
-        }
+        let options = lifetimes(self.0.api_tokens.lifetime_max());
         let mut inputs = vec![Input::Text {
             name: "note",
             label: "What is it for?",
             value: String::new(),
             length: Note::MAX_CHARACTERS,
         }];
-        inputs.extend(self.grantable(session).iter().filter(|scope| !scope.is_part()).map(choice));
+        let useful = |scope: &Scope| self.0.shares.enabled() || !scope.is_about_shares();
+        let wholes = self.grantable(session).iter().filter(|scope| !scope.is_part() && useful(scope));
+        inputs.extend(wholes.map(choice));
         inputs.push(Input::Select { name: "lifetime", label: "It lives for", options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)
     }
@@ -174,6 +169,17 @@ pub(super) fn refuse_scripts(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What a person may give away.
 pub(super) fn right(session: &Session) -> Right {
     Right { provider: Arc::clone(&session.provider), user: session.standing().user.clone() }
+}
+
+/// How long something may live, to be chosen: in seconds, and in words.
+pub(super) fn lifetimes(most: u64) -> Vec<(String, String)> {
+    let shorter = LIFETIMES.iter().filter(|(seconds, _)| *seconds <= most);
+    let mut options: Vec<_> =
+        shorter.map(|(seconds, words)| (seconds.to_string(), (*words).to_owned())).collect();
+    if options.is_empty() {
+        options.push((most.to_string(), humantime::format_duration(Duration::from_secs(most)).to_string()));
+    }
+    options
 }
 
 pub(super) fn date(timestamp: Timestamp) -> String {

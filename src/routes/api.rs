@@ -12,6 +12,8 @@ pub struct ApiPath<'a> {
     pub name: &'a str,
     /// The second one: the name of a server, the id of a token.
     pub item: &'a str,
+    /// The third one: the name of a server behind that of its owner.
+    pub part: &'a str,
 }
 
 /// What an address of the REST API is about.
@@ -61,6 +63,22 @@ pub enum Resource {
     Groups,
     /// A group.
     Group,
+    /// What a user shares.
+    Shares,
+    /// With whom a server is shared.
+    ServerShares,
+    /// The codes by which a user shares.
+    ShareCodes,
+    /// Those of a server.
+    ServerShareCodes,
+    /// What is shared with a user.
+    UserShared,
+    /// One server that is.
+    UserSharedServer,
+    /// What is shared with a group.
+    GroupShared,
+    /// One server that is.
+    GroupSharedServer,
     /// There are none.
     Services,
     /// Where requests go.
@@ -93,6 +111,14 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/sessions/{session_id}", Resource::Session, &[Method::DELETE]),
     ("/groups", Resource::Groups, &[Method::GET]),
     ("/groups/{name}", Resource::Group, &[Method::GET]),
+    ("/shares/{name}", Resource::Shares, &[Method::GET]),
+    ("/shares/{name}/{server_name}", Resource::ServerShares, SHARES),
+    ("/share-codes/{name}", Resource::ShareCodes, &[Method::GET]),
+    ("/share-codes/{name}/{server_name}", Resource::ServerShareCodes, SERVER),
+    ("/users/{name}/shared", Resource::UserShared, &[Method::GET]),
+    ("/users/{name}/shared/{owner}/{server_name}", Resource::UserSharedServer, SHARED),
+    ("/groups/{name}/shared", Resource::GroupShared, &[Method::GET]),
+    ("/groups/{name}/shared/{owner}/{server_name}", Resource::GroupSharedServer, SHARED),
     ("/services", Resource::Services, &[Method::GET]),
     ("/proxy", Resource::Proxy, &[Method::GET, Method::POST]),
     ("/shutdown", Resource::Shutdown, &[Method::POST]),
@@ -102,6 +128,10 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
 const LOOKED_AT: &[Method] = &[Method::GET, Method::HEAD];
 
 const SERVER: &[Method] = &[Method::GET, Method::POST, Method::DELETE];
+
+const SHARES: &[Method] = &[Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+
+const SHARED: &[Method] = &[Method::GET, Method::DELETE];
 
 impl<'a> ApiPath<'a> {
     /// The address at this path, which is what follows `/hub/api` in it.
@@ -122,6 +152,21 @@ impl Resource {
         matches!(self, Self::Health | Self::OpenApi)
     }
 
+    /// Whether it is there only where workspaces are shared.
+    pub fn is_about_shares(self) -> bool {
+        matches!(
+            self,
+            Self::Shares
+                | Self::ServerShares
+                | Self::ShareCodes
+                | Self::ServerShareCodes
+                | Self::UserShared
+                | Self::UserSharedServer
+                | Self::GroupShared
+                | Self::GroupSharedServer
+        )
+    }
+
     /// Its methods.
     pub fn methods(self) -> &'static [Method] {
         let row = ADDRESSES.iter().find(|(_, resource, _)| *resource == self);
@@ -131,7 +176,7 @@ impl Resource {
 
 fn matched<'a>(template: &str, resource: Resource, path: &'a str) -> Option<ApiPath<'a>> {
     let mut parts = path.split('/');
-    let mut chosen = [""; 2];
+    let mut chosen = [""; 3];
     let mut slots = chosen.iter_mut();
     for segment in template.split('/') {
         let part = parts.next()?;
@@ -141,8 +186,8 @@ fn matched<'a>(template: &str, resource: Resource, path: &'a str) -> Option<ApiP
             return None;
         }
     }
-    let [name, item] = chosen;
-    parts.next().is_none().then_some(ApiPath { resource, name, item })
+    let [name, item, part] = chosen;
+    parts.next().is_none().then_some(ApiPath { resource, name, item, part })
 }
 
 #[cfg(test)]
@@ -158,8 +203,12 @@ mod tests {
             ("/users/a%20b/servers/gpu/progress", Resource::NamedProgress, "a%20b", "gpu"),
             ("/users/alice/servers/", Resource::NamedServer, "alice", ""),
             ("/groups/%2Flab%2Fx", Resource::Group, "%2Flab%2Fx", ""),
+            ("/shares/alice", Resource::Shares, "alice", ""),
+            ("/shares/alice/", Resource::ServerShares, "alice", ""),
+            ("/shares/alice/gpu", Resource::ServerShares, "alice", "gpu"),
+            ("/users/bob/shared/alice/", Resource::UserSharedServer, "bob", "alice"),
         ] {
-            assert_eq!(ApiPath::find(path), Some(ApiPath { resource, name, item }), "{path}");
+            assert_eq!(ApiPath::find(path), Some(ApiPath { resource, name, item, part: "" }), "{path}");
         }
         for path in [
             "/x",
@@ -180,7 +229,7 @@ mod tests {
     fn every_resource_has_one_address() {
         for (at, (template, resource, methods)) in ADDRESSES.iter().enumerate() {
             assert_eq!(ADDRESSES.iter().position(|(_, other, _)| other == resource), Some(at), "{template}");
-            assert!(!methods.is_empty() && template.matches('{').count() <= 2, "{template}");
+            assert!(!methods.is_empty() && template.matches('{').count() <= 3, "{template}");
         }
     }
 }

@@ -146,11 +146,11 @@ impl Shares {
         Ok(codes.len())
     }
 
-    pub(super) fn expire_codes(&self, now: Timestamp) {
-        let over: Vec<_> =
-            self.0.codes.iter().filter(|code| code.expires <= now).map(|code| Arc::clone(&code)).collect();
-        for code in over {
-            self.finish_code(&code, "over");
+    pub(super) fn end_codes_where(&self, ends: impl Fn(&Code) -> bool, why: &'static str) {
+        let ending = self.0.codes.iter().filter(|code| ends(code));
+        let ending: Vec<_> = ending.map(|code| Arc::clone(&code)).collect();
+        for code in ending {
+            self.finish_code(&code, why);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::forward::Lifeline;
 use crate::spawner::WorkspaceId;
 use crate::user::UserName;
 
-/// What a share is called in the store: it opens nothing.
+/// What a share is called in forms and in the store: it opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShareId(pub(super) [u8; 8]);
 
@@ -173,6 +173,16 @@ impl Granted {
             known = Some(line);
         }
         known
+    }
+}
+
+impl ShareId {
+    /// Reads `s` and 16 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('s')?;
+        let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u64::from_str_radix(digits, 16).ok().filter(|_| plain)?;
+        Some(Self(number.to_be_bytes()))
     }
 }
 

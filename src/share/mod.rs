@@ -300,7 +300,8 @@ impl Shares {
         let now = self.0.clock.now();
         let good = shares.filter(|share| !share.is_ended() && !share.terms().over(now));
         let mut good: Vec<_> = good.cloned().collect();
-        good.sort_by(|a, b| (&a.of.user, a.created, a.id.0).cmp(&(&b.of.user, b.created, b.id.0)));
+        // Stable: of one second, as they came.
+        good.sort_by(|a, b| (&a.of.user, a.created).cmp(&(&b.of.user, b.created)));
         good
     }
 
@@ -334,6 +335,14 @@ impl Shares {
     pub async fn forget(&self, of: &WorkspaceId) -> Result<(), StoreError> {
         self.end_of(of).await?;
         self.end_codes_of(of).await.map(drop)
+    }
+
+    /// The same of all workspaces that are not there. To be written down by the next [`Shares::sweep`].
+    pub fn forget_gone(&self, is_there: impl Fn(&WorkspaceId) -> bool) {
+        for share in self.all(|share| !is_there(&share.of)) {
+            self.finish(&share, "the workspace is no more");
+        }
+        self.end_codes_where(|code| !is_there(&code.of), "the workspace is no more");
     }
 
     fn finish(&self, share: &Arc<Share>, why: &'static str) {
@@ -371,7 +380,7 @@ impl Shares {
         for share in lists.iter().flat_map(|theirs| theirs.iter()).filter(over) {
             self.finish(share, "over");
         }
-        self.expire_codes(now);
+        self.end_codes_where(|code| code.expires <= now, "over");
     }
 
     /// To be called on a timer: ends what is over, and writes down what is not written down yet.

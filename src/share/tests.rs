@@ -339,6 +339,11 @@ async fn a_workspace_that_is_no_more_takes_its_shares_and_codes_along() {
     assert!(hub.shares.find(&gpu, &user("bob", &[])).is_none());
     assert!(hub.shares.code(text.expose()).is_none());
     assert_eq!(hub.found(&user("bob", &[])), Some(Access::Read));
+    let shared = NewShare { of: gpu.clone(), ..new(with("bob"), Access::Full, None) };
+    hub.shares.make(shared).await.unwrap();
+    hub.shares.make_code(NewCode { of: gpu.clone(), ..code(Access::Full) }).await.unwrap();
+    hub.shares.forget_gone(|id| id.server.is_default());
+    assert!(hub.shares.codes_of(&name("alice")).is_empty());
     let shared = hub.shares.with(&user("bob", &[]));
     assert_eq!(shared.iter().map(|share| share.of.clone()).collect::<Vec<_>>(), [workspace("")]);
 }

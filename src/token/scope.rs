@@ -8,8 +8,8 @@ use crate::user::{User, UserName};
 
 /// One thing that a token may do.
 ///
-/// JupyterHub's scopes reach everybody unless a filter narrows them. Here four do not, because most tokens are for their
-/// owner's own things: `access:servers`, `servers`, `read:users` and `tokens`.
+/// JupyterHub's scopes reach everybody unless a filter narrows them. Here those do not that are for their owner's own things, as
+/// most tokens are: `access:servers`, `servers`, `read:users`, `tokens` and `shares` among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Reach the owner's workspaces.
@@ -28,6 +28,14 @@ pub enum Scope {
     DeleteOwnServers,
     /// Say when the owner was active.
     OwnActivity,
+    /// Share the owner's workspaces, and take that back.
+    Shares,
+    /// See with whom they are shared: a part of `shares`.
+    ReadShares,
+    /// See what others share with the owner, and give it back.
+    UsersShares,
+    /// See it: a part of `users:shares`.
+    ReadUsersShares,
     /// See everybody. Of administrators only, as all that follow.
     ListUsers,
     /// Manage everybody.
@@ -50,6 +58,10 @@ pub enum Scope {
     ReadGroups,
     /// Read what the hub is made of.
     ReadHub,
+    /// See what is shared with a group, and take it back.
+    GroupsShares,
+    /// See it.
+    ReadGroupsShares,
     /// See where requests go.
     Proxy,
     /// Stop the hub.
@@ -67,7 +79,7 @@ pub struct UnknownScope;
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 27] = [
         Self::AccessServers,
         Self::Servers,
         Self::ReadUsers,
@@ -76,6 +88,10 @@ impl Scope {
         Self::StartOwnServers,
         Self::DeleteOwnServers,
         Self::OwnActivity,
+        Self::Shares,
+        Self::ReadShares,
+        Self::UsersShares,
+        Self::ReadUsersShares,
         Self::ListUsers,
         Self::AdminUsers,
         Self::AdminSessions,
@@ -87,6 +103,8 @@ impl Scope {
         Self::Activity,
         Self::ReadGroups,
         Self::ReadHub,
+        Self::GroupsShares,
+        Self::ReadGroupsShares,
         Self::Proxy,
         Self::Shutdown,
     ];
@@ -102,6 +120,10 @@ impl Scope {
             Self::StartOwnServers => "start:servers!user",
             Self::DeleteOwnServers => "delete:servers!user",
             Self::OwnActivity => "users:activity!user",
+            Self::Shares => "shares",
+            Self::ReadShares => "read:shares",
+            Self::UsersShares => "users:shares",
+            Self::ReadUsersShares => "read:users:shares",
             Self::ListUsers => "list:users",
             Self::AdminUsers => "admin:users",
             Self::AdminSessions => "admin:sessions",
@@ -113,6 +135,8 @@ impl Scope {
             Self::Activity => "users:activity",
             Self::ReadGroups => "read:groups",
             Self::ReadHub => "read:hub",
+            Self::GroupsShares => "groups:shares",
+            Self::ReadGroupsShares => "read:groups:shares",
             Self::Proxy => "proxy",
             Self::Shutdown => "shutdown",
         }
@@ -129,6 +153,10 @@ impl Scope {
             Self::StartOwnServers => "start your server",
             Self::DeleteOwnServers => "stop your server",
             Self::OwnActivity => "say when you were active",
+            Self::Shares => "share your server, and take that back",
+            Self::ReadShares => "see with whom you share your server",
+            Self::UsersShares => "see what others share with you, and give it back",
+            Self::ReadUsersShares => "see what others share with you",
             Self::ListUsers => "see all users",
             Self::AdminUsers => "manage other users: what is known of them, their tokens",
             Self::AdminSessions => "end other users' sessions",
@@ -140,6 +168,8 @@ impl Scope {
             Self::Activity => "say when other users were active",
             Self::ReadGroups => "see who is in which group",
             Self::ReadHub => "read what this hub is made of",
+            Self::GroupsShares => "see what is shared with groups, and take it back",
+            Self::ReadGroupsShares => "see what is shared with groups",
             Self::Proxy => "see where requests go",
             Self::Shutdown => "stop this hub",
         }
@@ -152,7 +182,27 @@ impl Scope {
 
     /// Whether another scope of the owner's holds it: people choose the whole.
     pub fn is_part(self) -> bool {
-        matches!(self, Self::ReadOwnServers | Self::StartOwnServers | Self::DeleteOwnServers)
+        matches!(
+            self,
+            Self::ReadOwnServers
+                | Self::StartOwnServers
+                | Self::DeleteOwnServers
+                | Self::ReadShares
+                | Self::ReadUsersShares
+        )
+    }
+
+    /// Whether it is worth nothing where nothing is shared.
+    pub fn is_about_shares(self) -> bool {
+        matches!(
+            self,
+            Self::Shares
+                | Self::ReadShares
+                | Self::UsersShares
+                | Self::ReadUsersShares
+                | Self::GroupsShares
+                | Self::ReadGroupsShares
+        )
     }
 
     /// Reads one scope of `owner`. JupyterHub's filters `!user` and `!user=<owner>` make a scope that reaches everybody
@@ -186,19 +236,25 @@ impl Scope {
             Self::StartOwnServers => 1 << 5,
             Self::DeleteOwnServers => 1 << 6,
             Self::OwnActivity => 1 << 7,
-            Self::ListUsers => 1 << 8,
-            Self::AdminUsers => 1 << 9,
-            Self::AdminSessions => 1 << 10,
-            Self::AdminServers => 1 << 11,
-            Self::ReadServers => 1 << 12,
-            Self::StartServers => 1 << 13,
-            Self::DeleteServers => 1 << 14,
-            Self::ReadActivity => 1 << 15,
-            Self::Activity => 1 << 16,
-            Self::ReadGroups => 1 << 17,
-            Self::ReadHub => 1 << 18,
-            Self::Proxy => 1 << 19,
-            Self::Shutdown => 1 << 20,
+            Self::Shares => 1 << 8,
+            Self::ReadShares => 1 << 9,
+            Self::UsersShares => 1 << 10,
+            Self::ReadUsersShares => 1 << 11,
+            Self::ListUsers => 1 << 12,
+            Self::AdminUsers => 1 << 13,
+            Self::AdminSessions => 1 << 14,
+            Self::AdminServers => 1 << 15,
+            Self::ReadServers => 1 << 16,
+            Self::StartServers => 1 << 17,
+            Self::DeleteServers => 1 << 18,
+            Self::ReadActivity => 1 << 19,
+            Self::Activity => 1 << 20,
+            Self::ReadGroups => 1 << 21,
+            Self::ReadHub => 1 << 22,
+            Self::GroupsShares => 1 << 23,
+            Self::ReadGroupsShares => 1 << 24,
+            Self::Proxy => 1 << 25,
+            Self::Shutdown => 1 << 26,
         }
     }
 }
@@ -208,7 +264,7 @@ impl Scopes {
     pub const NONE: Self = Self(0);
 
     /// Those of everybody, about what is their own.
-    const OWN: Self = Self((Scope::OwnActivity.bit() << 1) - 1);
+    const OWN: Self = Self((Scope::ReadUsersShares.bit() << 1) - 1);
 
     /// Those, and those of administrators.
     const ALL: Self = Self((Scope::Shutdown.bit() << 1) - 1);

@@ -38,6 +38,7 @@ mod rest;
 mod servers;
 mod service;
 mod session;
+mod sharing;
 mod shutdown;
 mod sites;
 mod socket;

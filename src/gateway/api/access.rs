@@ -62,6 +62,27 @@ pub(super) const REPORT: Act =
 /// To list, make and revoke tokens.
 pub(super) const TOKENS: Act = Act { own: &[Scope::Tokens], others: &[Scope::AdminUsers] };
 
+/// To share, and to take that back.
+pub(super) const SHARES: Act = Act { own: &[Scope::Shares], others: &[Scope::AdminUsers] };
+
+/// To see with whom something is shared.
+pub(super) const READ_SHARES: Act =
+    Act { own: &[Scope::ReadShares, Scope::Shares], others: &[Scope::AdminUsers] };
+
+/// To see what is shared with somebody.
+pub(super) const READ_SHARED: Act =
+    Act { own: &[Scope::ReadUsersShares, Scope::UsersShares], others: &[Scope::AdminUsers] };
+
+/// To give back what is shared with somebody.
+pub(super) const LEAVE_SHARES: Act = Act { own: &[Scope::UsersShares], others: &[Scope::AdminUsers] };
+
+/// To see what is shared with a group.
+pub(super) const READ_GROUPS_SHARES: &[Scope] =
+    &[Scope::ReadGroupsShares, Scope::GroupsShares, Scope::AdminUsers];
+
+/// To take it back.
+pub(super) const GROUPS_SHARES: &[Scope] = &[Scope::GroupsShares, Scope::AdminUsers];
+
 /// What a caller sees of a user.
 #[expect(clippy::struct_excessive_bools, reason = "each is a part of a user that scopes of its own show")]
 #[derive(Debug, Clone, Copy)]

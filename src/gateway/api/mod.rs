@@ -10,6 +10,8 @@ mod page;
 mod progress;
 mod servers;
 mod sessions;
+mod share_codes;
+mod shares;
 mod tokens;
 mod users;
 
@@ -45,6 +47,9 @@ impl Gateway {
             return Ok(hub::openapi());
         }
         let caller = known(permit)?;
+        if path.resource.is_about_shares() && !self.0.shares.enabled() {
+            return Err(Refusal::NotFound);
+        }
         match path.resource {
             Resource::Caller => self.api_own(caller, at).await,
             Resource::Users => self.api_users(&request, caller, at).await,
@@ -67,6 +72,14 @@ impl Gateway {
             Resource::Info => self.api_info(&request, caller),
             Resource::Proxy => self.api_proxy(&request, caller, at).await,
             Resource::Shutdown => self.api_shutdown(request, caller).await,
+            Resource::Shares => self.api_shares(&request, caller, at, &owner(path)?).await,
+            Resource::ServerShares => self.api_shares_of(request, caller, at, named(path)?).await,
+            Resource::ShareCodes => self.api_codes(&request, caller, at, &owner(path)?).await,
+            Resource::ServerShareCodes => self.api_codes_of(request, caller, at, named(path)?).await,
+            Resource::UserShared => self.api_shared_with(&request, caller, at, &owner(path)?).await,
+            Resource::UserSharedServer => self.api_shared_one(&request, caller, at, path).await,
+            Resource::GroupShared => self.api_shared_with_group(&request, caller, at, path.name),
+            Resource::GroupSharedServer => self.api_group_shared_one(&request, caller, at, path).await,
             Resource::Health
             | Resource::OpenApi
             | Resource::Root

@@ -15,15 +15,27 @@ use crate::gateway::refusal::Refusal;
 pub(super) struct Page {
     offset: usize,
     limit: usize,
-    /// By [`MEDIA_TYPE`].
+    /// The items are enclosed in an object that says which they are.
     described: bool,
+    /// As [`MEDIA_TYPE`].
+    typed: bool,
 }
 
 impl Page {
-    /// The page that a request asks for.
+    /// The page that a request asks for, of a list that is described to whoever asks for [`MEDIA_TYPE`].
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        Self::read(request, false)
+    }
+
+    /// The same, of a list that is always described.
+    pub(super) fn enclosed<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        Self::read(request, true)
+    }
+
+    fn read<B>(request: &Request<B>, always: bool) -> Result<Self, Refusal> {
         let mut accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let described = accepted.any(|value| value.contains(MEDIA_TYPE));
+        let typed = accepted.any(|value| value.contains(MEDIA_TYPE));
+        let described = always || typed;
         let query = Form::of_query(request.uri());
         let number = |name: &str| query.one(name).map(str::parse::<usize>).transpose();
         let wrong = |_error| Refusal::BadRequest("offset and limit must be numbers");
@@ -32,7 +44,7 @@ impl Page {
             return Err(Refusal::BadRequest("limit must be at least 1"));
         }
         let offset = number("offset").map_err(wrong)?.unwrap_or(0);
-        Ok(Self { offset, limit: limit.min(MOST), described })
+        Ok(Self { offset, limit: limit.min(MOST), described, typed })
     }
 
     /// What of a whole list is on it.
@@ -51,7 +63,9 @@ impl Page {
             .then(|| json!({ "offset": following, "limit": limit, "url": self.address(following, uri, at) }));
         let pagination = json!({ "offset": offset, "limit": limit, "total": total, "next": next });
         let mut response = json(StatusCode::OK, &json!({ "items": items, "_pagination": pagination }));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if self.typed {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        }
         response
     }
 
@@ -85,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_page_has_a_bound() {
-        let described = |offset, limit| Page { offset, limit, described: true };
+        let described = |offset, limit| Page { offset, limit, described: true, typed: true };
         for (uri, expected) in [
             ("/", described(0, 50)),
             ("/?limit=7&offset=14", described(14, 7)),
@@ -93,7 +107,7 @@ mod tests {
         ] {
             assert_eq!(page(uri, MEDIA_TYPE).unwrap(), expected, "{uri}");
         }
-        assert_eq!(page("/", "*/*").unwrap(), Page { offset: 0, limit: 200, described: false });
+        assert_eq!(page("/", "*/*").unwrap(), Page { offset: 0, limit: 200, described: false, typed: false });
         for wrong in ["/?limit=0", "/?limit=-1", "/?offset=-1", "/?limit=x", "/?offset=99999999999999999999"]
         {
             assert!(page(wrong, MEDIA_TYPE).is_err(), "{wrong}");
@@ -106,7 +120,7 @@ mod tests {
     fn the_next_page_keeps_what_was_asked_for() {
         let at = Origin::new(&"https://hub.example".parse().unwrap(), vec![]);
         let uri: Uri = "/hub/api/users?state=ready&limit=2&name_filter=a%26b".parse().unwrap();
-        let next = Page { offset: 2, limit: 2, described: true }.address(4, &uri, &at);
+        let next = Page { offset: 2, limit: 2, described: true, typed: true }.address(4, &uri, &at);
         let expected = "https://hub.example/hub/api/users?state=ready&name_filter=a%26b&offset=4&limit=2";
         assert_eq!(next, expected);
     }

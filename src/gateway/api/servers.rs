@@ -168,6 +168,7 @@ impl Gateway {
             info!(event = "workspace_stop_ordered", workspace = %id, by = %caller.name(), "an administrator stops a workspace");
         }
         let gone = if remove {
+            self.0.shares.forget(id).await?;
             match self.0.workspaces.stop_and_remove(id).await {
                 Ok(gone) => gone,
                 Err(error) => return refused_server(error),

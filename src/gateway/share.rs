@@ -1,0 +1,368 @@
+//! `/hub/share`: with whom the user shares their servers, and what others share with them.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::authorize::Permit;
+use super::form::Form;
+use super::home::signed_in;
+use super::hosts::Origin;
+use super::page::{Action, Input, Page, Row};
+use super::refusal::Refusal;
+use super::tokens::{date, lifetimes, refuse_scripts};
+use super::{Body, Gateway, see_other};
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+use crate::session::Session;
+use crate::share::{Access, Code, CodeId, NewCode, NewShare, Share, ShareError, ShareId, Terms, With};
+use crate::spawner::WorkspaceId;
+use crate::user::{Group, UserName};
+
+/// Where it is.
+pub(super) const PAGE: &str = "/hub/share";
+
+impl Gateway {
+    /// Lists, shares, makes links, revokes.
+    pub(super) async fn share(
+        &self,
+        request: Request<Incoming>,
+        permit: &Permit,
+        at: &Origin,
+    ) -> Result<Response<Body>, Refusal> {
+        let session = signed_in(permit)?;
+        if !self.0.shares.enabled() {
+            return Err(Refusal::NotFound);
+        }
+        refuse_scripts(request.headers())?;
+        match *request.method() {
+            Method::GET => Ok(self.share_page(session, None)),
+            Method::POST => {
+                let form = Form::of_body(request).await?;
+                form.check(&self.page_token(session, PAGE))?;
+                self.act_on_shares(session, &form, at).await
+            }
+            _ => Err(Refusal::Method),
+        }
+    }
+
+    async fn act_on_shares(
+        &self,
+        session: &Arc<Session>,
+        form: &Form,
+        at: &Origin,
+    ) -> Result<Response<Body>, Refusal> {
+        match form.one("action") {
+            Some("share") => return self.share_on_page(session, form).await,
+            Some("link") => return self.link_on_page(session, form, at).await,
+            Some("revoke") => {
+                if let Some(share) = self.their_share(session, form) {
+                    self.0.shares.end(&share).await?;
+                }
+            }
+            Some("narrow") => {
+                if let Some(share) = self.their_share(session, form) {
+                    self.0.shares.narrow(&share).await?;
+                }
+            }
+            Some("revoke-link") => {
+                let id = form.one("id").and_then(CodeId::parse);
+                let codes = self.0.shares.codes_of(&session.name);
+                if let Some(code) = codes.into_iter().find(|code| Some(code.id) == id) {
+                    self.0.shares.end_code(&code).await?;
+                }
+            }
+            Some("leave") => {
+                let with = With::User(session.name.clone());
+                let id = form.one("id").and_then(ShareId::parse);
+                let shares = self.0.shares.all(|share| share.with == with && Some(share.id) == id);
+                if let Some(share) = shares.first() {
+                    self.0.shares.end(share).await?;
+                }
+            }
+            _ => return Err(Refusal::BadRequest("an action that is not known")),
+        }
+        Ok(see_other(PAGE))
+    }
+
+    fn their_share(&self, session: &Session, form: &Form) -> Option<Arc<Share>> {
+        let id = form.one("id").and_then(ShareId::parse)?;
+        self.0.shares.of(&session.name).into_iter().find(|share| share.id == id)
+    }
+
+    async fn share_on_page(&self, session: &Arc<Session>, form: &Form) -> Result<Response<Body>, Refusal> {
+        let complain = |what| Ok(self.share_page(session, Some(what)));
+        let Some((of, access, expires)) = self.chosen_share(session, form) else {
+            return complain("Choose a server, how much to share, and for how long.");
+        };
+        let with = match (form.one("user"), form.one("group")) {
+            (Some(user), None) => {
+                let name = UserName::normalise(user).ok();
+                let known = match &name {
+                    Some(name) => self.0.people.find(name).await?.is_some(),
+                    None => false,
+                };
+                let Some(name) = name.filter(|_| known) else {
+                    return complain("There is no user of this name here. Send them a link instead.");
+                };
+                With::User(name)
+            }
+            (None, Some(path)) => {
+                let standing = session.standing();
+                let group = standing.user.groups.iter().find(|group| *group.path == *path);
+                let Some(group) = group else { return complain("Choose a group that you are in.") };
+                With::Group(Group::clone(group))
+            }
+            (Some(_), Some(_)) | (None, None) => return complain("Say with whom."),
+        };
+        match self.0.shares.make(NewShare { of, with, access, expires, by: session.name.clone() }).await {
+            Ok(_share) => Ok(see_other(PAGE)),
+            Err(ShareError::Store(error)) => Err(error.into()),
+            Err(ShareError::Own { .. }) => complain("It is yours already."),
+            Err(ShareError::TooMany { .. }) => {
+                complain("You share with as many as you can. Revoke some first.")
+            }
+            Err(_refused) => complain("Choose a shorter time."),
+        }
+    }
+
+    async fn link_on_page(
+        &self,
+        session: &Arc<Session>,
+        form: &Form,
+        at: &Origin,
+    ) -> Result<Response<Body>, Refusal> {
+        let complain = |what| Ok(self.share_page(session, Some(what)));
+        let Some((of, access, expires)) = self.chosen_share(session, form) else {
+            return complain("Choose a server, how much to share, and for how long.");
+        };
+        let new = NewCode { of, access, expires, share_expires: None, by: session.name.clone() };
+        match self.0.shares.make_code(new).await {
+            Ok((secret, code)) => Ok(self.link_shown_once(session, &secret, &code, at)),
+            Err(ShareError::Store(error)) => Err(error.into()),
+            Err(ShareError::TooManyCodes { .. }) => {
+                complain("You have as many links as you can. Revoke some first.")
+            }
+            Err(_refused) => complain("Choose a shorter time."),
+        }
+    }
+
+    /// What a form says of what is to be shared: a server of theirs, how much of it, and until when.
+    fn chosen_share(
+        &self,
+        session: &Session,
+        form: &Form,
+    ) -> Option<(WorkspaceId, Access, Option<Timestamp>)> {
+        let server = form.one("server")?;
+        let of = self.0.workspaces.of(&session.name).into_iter().find(|id| id.server.as_str() == server)?;
+        let access = form.one("access").and_then(Access::parse)?;
+        let expires = match form.one("lifetime")? {
+            FOR_EVER => None,
+            seconds => Some(self.0.clock.now().saturating_add(seconds.parse::<u64>().ok()?)),
+        };
+        Some((of, access, expires))
+    }
+
+    fn share_page(&self, session: &Arc<Session>, complaint: Option<&str>) -> Response<Body> {
+        let token = self.page_token(session, PAGE);
+        let shares = &self.0.shares;
+        let mut rows: Vec<_> = shares.of(&session.name).iter().map(|share| given(share, &token)).collect();
+        rows.extend(shares.codes_of(&session.name).iter().map(|code| link(code, &token)));
+        rows.extend(self.shared_with(session).into_iter().map(|(share, row)| Row {
+            actions: row.actions.into_iter().chain(leave(session, &share, &token)).collect(),
+            ..row
+        }));
+        let what = "Whoever you share a server with can see all that is in it. With full access they work in it as you do: they run programs, and change your files.";
+        let page = Page {
+            title: "Sharing".to_owned(),
+            paragraphs: std::iter::once(what).chain(complaint).map(str::to_owned).collect(),
+            rows,
+            actions: self.share_forms(session, &token),
+            user: Some(session.name.to_string()),
+            ..Page::default()
+        };
+        self.1.pages.render(if complaint.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK }, &page)
+    }
+
+    fn share_forms(&self, session: &Session, token: &Secret) -> Vec<Action> {
+        let servers = self.0.workspaces.of(&session.name);
+        let server = |id: &WorkspaceId| (id.server.to_string(), server_name(id));
+        let common = |most: Option<u64>| {
+            let mut options = lifetimes(most.unwrap_or(u64::MAX));
+            options.extend(most.is_none().then(|| (FOR_EVER.to_owned(), "until you revoke it".to_owned())));
+            let access =
+                [Access::Read, Access::Full].map(|access| (access.name().to_owned(), may(access).to_owned()));
+            vec![
+                Input::Select {
+                    name: "server",
+                    label: "Server",
+                    options: servers.iter().map(server).collect(),
+                },
+                Input::Select { name: "access", label: "They may", options: access.into() },
+                Input::Select { name: "lifetime", label: "For", options },
+            ]
+        };
+        let form = |label: &str, action: &str, first: Option<Input>, most: Option<u64>| {
+            let inputs = first.into_iter().chain(common(most)).collect();
+            Action::form_of(token, label, PAGE, &[("action", action)]).asking(inputs)
+        };
+        let (most, user) = (
+            self.0.shares.lifetime_max(),
+            Input::Text {
+                name: "user",
+                label: "User name",
+                value: String::new(),
+                length: UserName::MAX_BYTES,
+            },
+        );
+        let mut forms = vec![form("Share with a user", "share", Some(user), most)];
+        let standing = session.standing();
+        if !standing.user.groups.is_empty() {
+            let option = |group: &Group| (group.path.to_string(), group.path.to_string());
+            let options = standing.user.groups.iter().map(option).collect();
+            let group = Input::Select { name: "group", label: "Group", options };
+            forms.push(form("Share with a group", "share", Some(group), most).second());
+        }
+        forms.push(form("Make a link", "link", None, Some(self.0.shares.code_lifetime_max())).second());
+        forms
+    }
+
+    /// What others share with whoever is signed in.
+    pub(super) fn shared_with(&self, session: &Session) -> Vec<(Arc<Share>, Row)> {
+        if !self.0.shares.enabled() {
+            return Vec::new();
+        }
+        let shares = self.0.shares.with(&session.standing().user);
+        let row = |share: Arc<Share>| {
+            let terms = share.terms();
+            let by_group = match &share.with {
+                With::User(_) => String::new(),
+                With::Group(group) => format!(", as all of {group}"),
+            };
+            let row = Row {
+                title: format!("Shared with you: {}", whose(&share.of)),
+                lines: vec![format!("You may {}{by_group}, {}.", may(terms.access), until(terms))],
+                actions: vec![Action::link("Open", &Self::shared_address(&share.of))],
+            };
+            (share, row)
+        };
+        shares.into_iter().map(row).collect()
+    }
+
+    /// Where a visitor finds a workspace.
+    pub(super) fn shared_address(id: &WorkspaceId) -> String {
+        id.path()
+    }
+
+    fn link_shown_once(
+        &self,
+        session: &Session,
+        secret: &Secret,
+        code: &Code,
+        at: &Origin,
+    ) -> Response<Body> {
+        let page = Page {
+            title: "Your new link".to_owned(),
+            paragraphs: vec![
+                "Copy it now: it is shown this once. Whoever has it, and may sign in here, can accept it."
+                    .to_owned(),
+                format!("They may {} of {}.", may(code.access), whose(&code.of)),
+                format!("It can be accepted until {}.", date(code.expires)),
+            ],
+            shown: Some(format!("{}{}", at.origin, accept_path(secret))),
+            actions: vec![Action::link("Done", PAGE)],
+            user: Some(session.name.to_string()),
+            ..Page::default()
+        };
+        self.1.pages.render(StatusCode::OK, &page)
+    }
+}
+
+/// The address that accepts a code.
+pub(super) fn accept_path(code: &Secret) -> String {
+    // Of base64url's letters, none has a meaning in a query.
+    format!("{}?code={}", super::accept::PAGE, code.expose())
+}
+
+/// What a share lets somebody do, after "may".
+pub(super) fn may(access: Access) -> &'static str {
+    match access {
+        Access::Read => "look, and change nothing",
+        Access::Full => "work in it, as its owner does",
+    }
+}
+
+/// Until when, in words.
+pub(super) fn until(terms: Terms) -> String {
+    terms.expires.map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", date(end)))
+}
+
+/// A server by its owner's name and its own.
+pub(super) fn whose(id: &WorkspaceId) -> String {
+    if id.server.is_default() {
+        format!("the server of {}", id.user)
+    } else {
+        format!("the server {} of {}", id.server, id.user)
+    }
+}
+
+fn server_name(id: &WorkspaceId) -> String {
+    if id.server.is_default() { "your server".to_owned() } else { id.server.to_string() }
+}
+
+fn given(share: &Share, token: &Secret) -> Row {
+    let terms = share.terms();
+    let id = share.id.to_string();
+    let form = |label: &str, action: &str| {
+        Action::form_of(token, label, PAGE, &[("action", action), ("id", &id)]).second()
+    };
+    let narrow = (terms.access == Access::Full).then(|| form("Let them only look", "narrow"));
+    Row {
+        title: match &share.with {
+            With::User(name) => name.to_string(),
+            With::Group(group) => format!("Everybody in {group}"),
+        },
+        lines: vec![format!(
+            "{}: they may {}, {}.",
+            capital(&server_name(&share.of)),
+            may(terms.access),
+            until(terms)
+        )],
+        actions: narrow.into_iter().chain([form("Revoke", "revoke")]).collect(),
+    }
+}
+
+fn link(code: &Code, token: &Secret) -> Row {
+    let accepted = match code.accepted() {
+        0 => "not accepted yet".to_owned(),
+        1 => "accepted once".to_owned(),
+        times => format!("accepted {times} times"),
+    };
+    let id = code.id.to_string();
+    Row {
+        title: "A link".to_owned(),
+        lines: vec![
+            format!("{}: whoever accepts it may {}.", capital(&server_name(&code.of)), may(code.access)),
+            format!("made {}, can be accepted until {}, {accepted}", date(code.created), date(code.expires)),
+        ],
+        actions: vec![
+            Action::form_of(token, "Revoke", PAGE, &[("action", "revoke-link"), ("id", &id)]).second(),
+        ],
+    }
+}
+
+/// Whoever something is shared with by name can give it back.
+fn leave(session: &Session, share: &Share, token: &Secret) -> Option<Action> {
+    let id = share.id.to_string();
+    let own = share.with == With::User(session.name.clone());
+    own.then(|| Action::form_of(token, "Leave", PAGE, &[("action", "leave"), ("id", &id)]).second())
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// In place of seconds.
+const FOR_EVER: &str = "unlimited";
