@@ -365,16 +365,19 @@ fn hosts(config: &Config) -> Hosts {
     let shared = names(false);
     let main = Origin::new(&config.public.url, if shared.is_empty() { names(true) } else { shared });
     let own = config.provider.iter().filter(|provider| provider.host.is_some());
-    let own = own.map(|provider| Origin::new(&config.origin_of(provider), vec![provider.name().into()]));
-    Hosts::new(main, own.collect())
+    let own = own.map(|provider| Origin::new(&config.origin_of(provider), [provider.name().into()]));
+    Hosts::new(main, own.collect(), config.public.user_domain.clone())
 }
 
 /// What workspaces are told of their surroundings.
 fn place(config: &Config) -> Place {
     let listen = config.hub_api.listen.map(|address| format!("http://{address}/hub/api"));
     let url = config.hub_api.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    let port = config.public.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let users = config.public.user_domain.as_ref();
     Place {
         public_url: config.public.url.origin().ascii_serialization(),
+        user_origins: users.map(|users| format!("https://*.{}{port}", users.parent())),
         hub_api: url.or(listen),
         escape: config.spawner.escape,
         images: config.spawner.kind == config::SpawnerKind::Docker,

@@ -14,6 +14,9 @@ pub const LOGIN_PREFIX: &str = "__Host-hubgate-login-";
 /// Counts logins that follow each other: see `gateway::rounds`.
 pub const ROUNDS: &str = "__Host-hubgate-rounds";
 
+/// At a user's own host: shows that the browser which comes back from the hub is the one that was sent there.
+pub const ENTRY: &str = "__Host-hubgate-entry";
+
 /// Remembers a logout that goes by the provider until the browser is back.
 pub const LOGOUT: &str = "__Host-hubgate-logout";
 

@@ -41,6 +41,10 @@ pub enum Endpoint<'a> {
     Root,
     /// Begins a login.
     Login,
+    /// A browser comes from a user's own host to be told there who it is.
+    Enter,
+    /// There: it is back.
+    Entered,
     /// The provider sends browsers back here; where several share a host, each has a path of its own, with its name.
     Callback(&'a str),
     /// Asks, then ends the session.
@@ -142,6 +146,8 @@ impl<'a> Endpoint<'a> {
         Some(match path {
             "" | "home" => Self::Home,
             "login" | "oauth_login" => Self::Login,
+            "enter" => Self::Enter,
+            "entered" => Self::Entered,
             "oauth_callback" => Self::Callback(""),
             "logout" => Self::Logout,
             "backchannel-logout" => Self::BackchannelLogout,
@@ -191,6 +197,7 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Root => "root",
             Self::Login => "login",
+            Self::Enter | Self::Entered => "enter",
             Self::Callback(_) => "callback",
             Self::Logout => "logout",
             Self::BackchannelLogout | Self::FrontchannelLogout => "provider-logout",

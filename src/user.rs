@@ -1,11 +1,15 @@
 //! Who works here: a [`UserName`] that is safe wherever it is written, and what a [`User`] may do.
 
+mod label;
+
 use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
+
+pub use self::label::is_label_of;
 
 /// A user's name: lower case, one Unicode spelling (NFKC), and harmless in a path, a header, a label and a log.
 ///
@@ -84,6 +88,11 @@ impl UserName {
     /// The name as JupyterHub writes it in URLs.
     pub fn path_segment(&self) -> String {
         utf8_percent_encode(&self.0, PATH_SEGMENT).to_string()
+    }
+
+    /// The name as a label of DNS, the same for nobody else: see [`is_label_of`].
+    pub fn label(&self) -> String {
+        label::of(&self.0).into_owned()
     }
 
     /// The name itself.

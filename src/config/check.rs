@@ -56,6 +56,7 @@ pub(super) fn rules(loaded: &Loaded) -> Vec<Finding> {
 
 fn all_rules(findings: &mut Findings<'_>, config: &Config) {
     public(findings, config);
+    user_domain(findings, config);
     listen(findings, config);
     addresses(findings, config);
     provider::check(findings, config);
@@ -124,6 +125,29 @@ fn public(findings: &mut Findings<'_>, config: &Config) {
             "public.url",
             "more than an origin",
             "write scheme, host and port only: \"https://hub.example.org\"",
+        );
+    }
+}
+
+/// A host of the hub's that is a user's as well would be whose it is by its path alone.
+fn user_domain(findings: &mut Findings<'_>, config: &Config) {
+    let Some(domain) = &config.public.user_domain else { return };
+    if config.public.url.host_str().is_some_and(|host| domain.covers(host)) {
+        findings.add(
+            "public.user_domain",
+            "covers public.url, which could then be the host of a user of that name",
+            format!(
+                "write \"*.{}\", or another name below",
+                config.public.url.host_str().unwrap_or_default()
+            ),
+        );
+    }
+    // Whoever comes to a user's host is asked for at one host of the hub's.
+    if config.provider.iter().any(|provider| provider.host.is_some()) {
+        findings.add(
+            "public.user_domain",
+            "does not go with provider.host",
+            "let people choose their provider at one host: leave provider.host out",
         );
     }
 }

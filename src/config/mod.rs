@@ -12,6 +12,7 @@ mod provider;
 mod route;
 mod sharing;
 mod units;
+mod user_domain;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorith
 pub use route::Route;
 pub use sharing::Sharing;
 pub use units::{Cpu, Limit, Size, Span};
+pub use user_domain::UserDomain;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -129,6 +131,9 @@ pub struct Public {
     /// The origin that browsers see: `https://hub.example.org`, with no path. Redirect URIs are built from it, never
     /// from a request.
     pub url: Url,
+    /// `"*.hub.example.org"`: each user's servers are at a host name of their own below it, where a page of theirs is
+    /// another site's to everybody else's. Default: all are at `url`.
+    pub user_domain: Option<UserDomain>,
     /// `max-age` of Strict-Transport-Security; `"unlimited"` is not allowed, `"0s"` sends none.
     #[serde(default = "Public::default_hsts")]
     pub hsts: Span,

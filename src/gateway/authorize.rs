@@ -179,10 +179,12 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::AcceptShare
         | Endpoint::Device
         | Endpoint::Admin
+        | Endpoint::Enter
         | Endpoint::ApiAuthorize => Needs::Person,
         Endpoint::Api(path) if path.resource.is_open() => Needs::Nobody,
         Endpoint::Api(_) => Needs::Anybody,
         Endpoint::Login
+        | Endpoint::Entered
         | Endpoint::Callback(_)
         | Endpoint::Logout
         | Endpoint::BackchannelLogout

@@ -1,5 +1,6 @@
 //! A request's head, read once: for which host, on which route, how it was made.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::hosts::{Hosts, Origin};
 use super::refusal::Refusal;
 use crate::routes::{ApiPath, Route};
 use http::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
-use http::{Method, Request, Uri, Version};
+use http::{Method, Request, Version};
 
 /// Where a request came in.
 #[derive(Debug, Clone)]
@@ -52,12 +53,8 @@ const BRANDS: HeaderName = HeaderName::from_static("sec-ch-ua");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 impl<'a, 'h> Head<'a, 'h> {
-    pub(super) fn parse<B>(
-        request: &'a Request<B>,
-        connection: &Connection,
-        hosts: &'h Hosts,
-    ) -> Result<Self, Refusal> {
-        let at = find_host(request.uri(), request.headers(), request.version(), connection, hosts)?;
+    /// Of a request for that origin: see [`find_origin`].
+    pub(super) fn parse<B>(request: &'a Request<B>, at: &'h Origin) -> Result<Self, Refusal> {
         if let Some(ApiPath { resource, .. }) = ApiPath::at(request.uri().path())
             && !resource.methods().contains(request.method())
         {
@@ -86,34 +83,44 @@ impl<'a, 'h> Head<'a, 'h> {
 }
 
 /// One host, ours, the same wherever it is written (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-fn find_host<'a>(
-    uri: &Uri,
-    headers: &HeaderMap,
-    version: Version,
+pub(super) fn find_origin<'a, B>(
+    request: &Request<B>,
     connection: &Connection,
     hosts: &'a Hosts,
-) -> Result<&'a Origin, Refusal> {
-    let mut fields = headers.get_all(HOST).into_iter();
+) -> Result<Cow<'a, Origin>, Refusal> {
+    let mut fields = request.headers().get_all(HOST).into_iter();
     let field = fields.next();
     if fields.next().is_some() {
         return Err(Refusal::BadHost);
     }
     let field = field.map(HeaderValue::to_str).transpose().map_err(|_not_text| Refusal::BadHost)?;
-    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = match (authority, field) {
         (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
             return Err(Refusal::BadHost);
         }
-        (_, None) if version < Version::HTTP_2 => return Err(Refusal::BadHost),
+        (_, None) if request.version() < Version::HTTP_2 => return Err(Refusal::BadHost),
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(Refusal::BadHost),
     };
     let wrong = || Refusal::WrongHost { public: hosts.main().origin.clone() };
     let at = hosts.find(host).ok_or_else(wrong)?;
     match &connection.server_name {
-        Some(name) if !name.eq_ignore_ascii_case(&at.name) => Err(wrong()),
+        Some(name) if !name.eq_ignore_ascii_case(&at.name) && !shares_certificate(name, &at, hosts) => {
+            Err(wrong())
+        }
         Some(_) | None => Ok(at),
     }
+}
+
+/// Browsers send what is for one user's host by the connection to another, or to the hub, where one certificate is for
+/// both (RFC 9113 section 9.1.1).
+fn shares_certificate(name: &str, at: &Origin, hosts: &Hosts) -> bool {
+    let of_users = |origin: &Origin| origin.label.is_some() || origin.name == hosts.main().name;
+    let mixed = hosts
+        .named(name)
+        .is_some_and(|other| (other.label.is_some() || at.label.is_some()) && of_users(&other));
+    mixed && of_users(at)
 }
 
 /// CONNECT and TRACE are for proxies of another kind; what has no name here cannot be judged.
@@ -181,8 +188,8 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        let origin = |url: &str| Origin::new(&Url::parse(url).unwrap(), vec!["main".into()]);
-        Hosts::new(origin("https://hub.example"), vec![origin("https://eth.hub.example")])
+        let origin = |url: &str| Origin::new(&Url::parse(url).unwrap(), ["main".into()]);
+        Hosts::new(origin("https://hub.example"), vec![origin("https://eth.hub.example")], None)
     }
 
     fn connection(server_name: Option<&str>) -> Connection {
@@ -204,8 +211,10 @@ mod tests {
     }
 
     fn status(uri: &str, headers: &[(&str, &str)], server_name: Option<&str>) -> u16 {
-        match Head::parse(&request(uri, headers), &connection(server_name), &hosts()) {
-            Ok(_) => 200,
+        let (request, hosts) = (request(uri, headers), hosts());
+        let at = find_origin(&request, &connection(server_name), &hosts);
+        match at.and_then(|at| Head::parse(&request, &at).map(drop)) {
+            Ok(()) => 200,
             Err(refusal) => refusal.status().as_u16(),
         }
     }
@@ -235,11 +244,28 @@ mod tests {
     }
 
     #[test]
+    fn connections_are_shared_by_hosts_of_one_wildcard_only() {
+        let users = crate::config::UserDomain::try_from("*.hub.example".to_owned()).unwrap();
+        let origin = |url: &str| Origin::new(&Url::parse(url).unwrap(), ["main".into()]);
+        let hosts =
+            Hosts::new(origin("https://hub.example"), vec![origin("https://eth.example")], Some(users));
+        let served = |host: &str, server_name: &str| {
+            let request = request("/", &[("host", host)]);
+            find_origin(&request, &connection(Some(server_name)), &hosts).is_ok()
+        };
+        assert!(served("alice.hub.example", "hub.example") && served("hub.example", "alice.hub.example"));
+        assert!(served("alice.hub.example", "bob.hub.example"));
+        assert!(!served("alice.hub.example", "eth.example") && !served("eth.example", "alice.hub.example"));
+        assert!(!served("alice.hub.example", "evil.example") && !served("eth.example", "hub.example"));
+    }
+
+    #[test]
     fn only_a_person_opening_a_page_navigates() {
         let navigates = |headers: &[(&str, &str)]| {
             let mut all = vec![("host", "hub.example")];
             all.extend(headers);
-            Head::parse(&request("/", &all), &connection(None), &hosts()).unwrap().navigation
+            let hosts = hosts();
+            Head::parse(&request("/", &all), hosts.main()).unwrap().navigation
         };
         assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
         assert!(navigates(&[("accept", "text/html,*/*")]));

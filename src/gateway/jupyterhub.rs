@@ -94,7 +94,8 @@ impl Gateway {
         let client = query.one("client_id").unwrap_or_default();
         let mut theirs = self.0.workspaces.of(&session.name).into_iter();
         let id = theirs.find(|id| id.client_id() == client).ok_or(Refusal::NotYours)?;
-        let callback = format!("{}oauth_callback", id.path());
+        let origin = self.0.hosts.of_user(&id.user).map(|origin| origin.origin).unwrap_or_default();
+        let callback = format!("{origin}{}oauth_callback", id.path());
         if query.one("redirect_uri") != Some(&callback) || query.one("response_type") != Some("code") {
             return Err(Refusal::BadRequest("not what this container registered"));
         }

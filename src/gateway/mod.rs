@@ -11,6 +11,7 @@ mod body;
 mod caller;
 mod credential;
 mod device;
+mod domains;
 mod elsewhere;
 mod form;
 mod forward;
@@ -208,12 +209,20 @@ impl Gateway {
         request: Request<Incoming>,
         seen: &mut Seen,
     ) -> Result<Response<Body>, Refusal> {
-        let head = Head::parse(&request, connection, &self.0.hosts)?;
+        let at = head::find_origin(&request, connection, &self.0.hosts)?;
+        let at = &*at;
+        let head = Head::parse(&request, at)?;
+        if let Some(answer) = self.misplaced(&head) {
+            seen.route = head.route.label();
+            return answer;
+        }
         let neighbour = self.neighbour(&head);
         seen.route = if neighbour.is_some() { "beside" } else { head.route.label() };
-        let at = head.at;
         // At a host of one provider, who signed in at another is nobody.
-        let mut session = self.0.sessions.find(request.headers());
+        let mut session = match &at.label {
+            None => self.0.sessions.find(request.headers()),
+            Some(label) => self.0.sessions.find_at(request.headers(), label),
+        };
         session = session.filter(|session| at.providers.contains(&session.provider));
         if let Some(found) = session.take_if(|session| !self.0.sessions.is_settled(session)) {
             // Boxed, as below: few requests come here.
@@ -230,6 +239,13 @@ impl Gateway {
             caller.await?
         };
         seen.caller = caller.as_ref().map(|caller| (caller.name().clone(), caller.kind()));
+        if caller.is_none()
+            && head.navigation
+            && at.label.is_some()
+            && matches!(head.route, Route::Workspace { .. })
+        {
+            return Ok(self.ask_hub(&head, request.headers()));
+        }
         let permit = authorize(&head, neighbour.as_ref(), caller)?;
         let navigation = head.navigation;
         match permit.target() {
@@ -297,6 +313,8 @@ impl Gateway {
         };
         match endpoint {
             Endpoint::Login => self.login(&request.into_parts().0, permit, at, navigation).await,
+            Endpoint::Enter => self.enter(&request, permit),
+            Endpoint::Entered => self.entered(&request, at),
             Endpoint::Callback(_) => self.callback(request, permit).await,
             Endpoint::Logout => self.logout(request, permit, at).await,
             Endpoint::BackchannelLogout => self.backchannel_logout(request).await,

@@ -1,5 +1,7 @@
 //! From plain HTTP to the hub's own addresses: only to look at pages, never with what was sent.
 
+use std::borrow::Cow;
+
 use http::header::{ALLOW, HOST, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
@@ -39,10 +41,10 @@ impl Redirect {
         response
     }
 
-    fn origin<B>(&self, request: &Request<B>) -> &Origin {
+    fn origin<B>(&self, request: &Request<B>) -> Cow<'_, Origin> {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         // Here the port is another one.
         let name = host.map(|host| host.split_once(':').map_or(host, |(name, _)| name));
-        name.and_then(|name| self.hosts.named(name)).unwrap_or(self.hosts.main())
+        name.and_then(|name| self.hosts.named(name)).unwrap_or(Cow::Borrowed(self.hosts.main()))
     }
 }

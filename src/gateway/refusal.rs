@@ -135,6 +135,8 @@ impl Refusal {
         // The first three are for programs' makers; people read the others, too.
         let message = if let Self::BadRequest(what) = self {
             (*what).to_owned()
+        } else if let Self::WrongHost { .. } = self {
+            self.words().what
         } else if let Self::NoSuch(what) = self {
             format!("No such {what}")
         } else if let Self::ApiMethod(resource) = self {

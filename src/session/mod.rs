@@ -3,6 +3,7 @@
 //! The browser holds 256 random bits and nothing else. Here and in the store a session is known by their SHA-256, so
 //! whoever reads the store cannot be anybody; identity and tokens are sealed there.
 
+mod at_host;
 mod elsewhere;
 mod kept;
 mod listed;
@@ -264,12 +265,17 @@ impl Sessions {
     /// the session, the answer is the same.
     pub fn find(&self, headers: &HeaderMap) -> Option<Arc<Session>> {
         let session = self.by_id(&parse(cookies::find(headers, cookies::SESSION)?)?)?;
+        self.note(&session);
+        Some(session)
+    }
+
+    /// It is used now.
+    fn note(&self, session: &Session) {
         let now = self.0.clock.now();
         // A request a microsecond must not fight over the cache line: it is written once a second.
         if session.last_seen.load(Ordering::Relaxed) < now {
             session.last_seen.fetch_max(now, Ordering::Relaxed);
         }
-        Some(session)
     }
 
     /// The live session of this id, without noting a use.

@@ -7,19 +7,30 @@ use super::StartError;
 use crate::config::{self, Escape, Limit, Mode};
 use crate::secret::Secret;
 use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape, escape_server};
-use crate::user::{Limits, User};
+use crate::user::{Limits, User, UserName};
 
 /// What a workspace is told of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The hub's origin, without a slash at its end.
     pub public_url: String,
+    /// Where users have hosts of their own: their origins, with `*` for the label.
+    pub user_origins: Option<String>,
     /// Where containers reach the hub API: `http://172.17.0.1:8081/hub/api`. None: no hub for containers.
     pub hub_api: Option<String>,
     /// How user names are written in names of volumes.
     pub escape: Escape,
     /// Workspaces have images; else they are child processes whose port the spawner chooses.
     pub images: bool,
+}
+
+impl Place {
+    /// The origin at which browsers reach this user's workspaces.
+    fn origin_of(&self, user: &UserName) -> String {
+        self.user_origins
+            .as_ref()
+            .map_or_else(|| self.public_url.clone(), |origins| origins.replace('*', &user.label()))
+    }
 }
 
 /// Everything that a start of this workspace needs.
@@ -237,6 +248,10 @@ fn hub_environment(
     let base = id.path();
     let user = id.user.path_segment();
     let scopes = access_scopes(id);
+    let origin = place.origin_of(&id.user);
+    // Where the hub is at another host than the workspace, images must know both.
+    let apart = place.user_origins.is_some();
+    let (hub, here) = if apart { (&*place.public_url, &*origin) } else { ("", "") };
     let pairs = [
         ("JUPYTERHUB_API_TOKEN", token.expose().to_owned()),
         ("JPY_API_TOKEN", token.expose().to_owned()),
@@ -248,14 +263,15 @@ fn hub_environment(
         ("JUPYTERHUB_OAUTH_ACCESS_SCOPES", scopes.clone()),
         ("JUPYTERHUB_OAUTH_SCOPES", scopes),
         ("JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES", "[]".to_owned()),
-        ("JUPYTERHUB_OAUTH_CALLBACK_URL", format!("{base}oauth_callback")),
+        ("JUPYTERHUB_OAUTH_CALLBACK_URL", format!("{here}{base}oauth_callback")),
         ("JUPYTERHUB_BASE_URL", "/".to_owned()),
-        ("JUPYTERHUB_HOST", String::new()),
+        ("JUPYTERHUB_HOST", hub.to_owned()),
         ("JUPYTERHUB_USER", id.user.to_string()),
         ("JUPYTERHUB_SERVER_NAME", id.server.to_string()),
         ("JUPYTERHUB_DEFAULT_URL", profile.default_url.clone()),
-        ("JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED", "0".to_owned()),
-        ("JUPYTERHUB_PUBLIC_URL", format!("{}{base}", place.public_url)),
+        // A cookie that no sibling of this host can set; on a host of all users it would be everybody's.
+        ("JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED", u8::from(apart).to_string()),
+        ("JUPYTERHUB_PUBLIC_URL", format!("{origin}{base}")),
         ("JUPYTERHUB_PUBLIC_HUB_URL", format!("{}/hub/", place.public_url)),
     ];
     Ok(pairs.map(|(name, value)| (name.to_owned(), value)).into())
@@ -275,7 +291,6 @@ pub(super) fn access_scopes(id: &WorkspaceId) -> String {
 mod tests {
     use super::*;
     use crate::server_name::ServerName;
-    use crate::user::UserName;
 
     fn profile(text: &str) -> config::Profile {
         toml::from_str(&format!("name = \"lab\"\nimage = \"lab:1\"\n{text}")).unwrap()
@@ -291,6 +306,7 @@ mod tests {
         let id = WorkspaceId { user: name.clone(), server: ServerName::default() };
         let place = Place {
             public_url: "https://hub.example".into(),
+            user_origins: None,
             hub_api: Some("http://172.17.0.1:8081/hub/api".into()),
             escape: Escape::Current,
             images: true,
@@ -390,8 +406,13 @@ mod tests {
         let asks = profile("user = \"1:2\"\naccess_token_file = \"/run/hubgate/access_token\"");
         let spec = plan("alice", &asks, &image(&[])).unwrap();
         assert_eq!(spec.environment["HUBGATE_ACCESS_TOKEN_FILE"], "/run/hubgate/access_token");
-        let place =
-            |images| Place { public_url: String::new(), hub_api: None, escape: Escape::Current, images };
+        let place = |images| Place {
+            public_url: String::new(),
+            user_origins: None,
+            hub_api: None,
+            escape: Escape::Current,
+            images,
+        };
         let file = access_token_file(&asks, &place(true), Some(&Secret::new("acc3ss"))).unwrap();
         assert_eq!((file.path.as_str(), file.owner), ("/run/hubgate/access_token", None));
         let spec = Spec { files: vec![file], ..spec };

@@ -99,6 +99,7 @@ async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metric
     Workspaces::new(Parts {
         profiles: vec![profile.clone()],
         place: Place {
+            user_origins: None,
             public_url: "https://hub.example".to_owned(),
             hub_api: None,
             escape: Escape::Current,

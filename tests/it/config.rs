@@ -326,6 +326,12 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("hub.example.org\"", "hub.example.org?a=b\"", "public.url"),
     ("hub.example.org\"", "hub.example.org#a\"", "public.url"),
     ("https://hub", "https://me:secret@hub", "public.url"),
+    ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.example.org\"", "public.user_domain"),
+    (
+        "listen.https = []\n[provider]",
+        "listen.https = []\npublic.user_domain = \"*.users.example\"\n[provider]\nhost = \"eth.example.org\"",
+        "public.user_domain",
+    ),
     ("listen.https = []", "listen.https = [\"127.0.0.1:443\"]", "certificate"),
     (
         "listen.https = []",
@@ -631,6 +637,8 @@ fn what_is_unusual_but_right_is_not_found() {
         ("image = ", "volume = [{ source = \"/srv/{raw_username}\", target = \"/home/aiida\" }]\nimage = "),
         ("image = ", "volume = [{ source = \"home-{username}\", target = \"/home/aiida\" }]\nimage = "),
         ("image = ", "user = \"1000:100\"\nimage = "),
+        ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.hub.example.org\""),
+        ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.hub-users.example\""),
     ] {
         assert_eq!(lines(&findings(&small_but(from, to))), "", "{to}");
     }
@@ -707,6 +715,7 @@ fn the_example_is_read_with_every_line_in_force() {
     let wrong: Vec<_> = found.iter().filter(|finding| !finding.what.starts_with("cannot read")).collect();
     let told: Vec<_> = wrong.iter().map(|finding| finding.key.as_str()).collect();
     let alternatives = [
+        "public.user_domain",
         "provider.issuer",
         "provider.client_secret",
         "provider.client_key",

@@ -13,7 +13,6 @@ use crate::BINARY;
 
 /// Opens a websocket of the user's workspace, and answers the connection.
 pub(crate) async fn websocket(
-    hub: &Hub,
     client: &Client,
     user: &str,
 ) -> impl AsyncReadExt + AsyncWriteExt + Unpin + use<> {
@@ -22,8 +21,8 @@ pub(crate) async fn websocket(
         "GET /user/{user}/api/kernels/1/channels HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nCookie: {}\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        hub.host(),
-        hub.origin(),
+        client.host(),
+        format_args!("https://{}", client.host()),
         client.cookies(),
     );
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -230,7 +229,7 @@ async fn a_session_that_ends_takes_its_websockets_along() {
     hub.run_workspace("alice").await;
     let mut alice = hub.signed_in("alice").await;
     let other = hub.signed_in("alice").await;
-    let (gone, mut stays) = (websocket(&hub, &alice, "alice").await, websocket(&hub, &other, "alice").await);
+    let (gone, mut stays) = (websocket(&alice, "alice").await, websocket(&other, "alice").await);
     let page = alice.open("/hub/logout").await;
     assert_eq!(page.status, 200, "GET only asks");
     let token = page.field("form_token").unwrap();

@@ -67,6 +67,7 @@ impl Door {
         let redirect = Service::Redirect(Arc::new(Redirect::new(Hosts::new(
             Origin::new(&ORIGIN.parse().unwrap(), vec![]),
             vec![],
+            None,
         ))));
         tasks.spawn(Arc::new(listener).accept(socket, redirect, tls, 0));
         Self { address, authority, certificates, metrics, tasks, folder }

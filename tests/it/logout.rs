@@ -50,8 +50,8 @@ async fn a_logout_at_the_provider_closes_the_websockets_of_that_session_and_of_n
     hub.run_workspace("alice").await;
     let (alice, sid) = signed_in(&hub, "alice").await;
     let (elsewhere, _) = signed_in(&hub, "alice").await;
-    let gone = websocket(&hub, &alice, "alice").await;
-    let mut stays = websocket(&hub, &elsewhere, "alice").await;
+    let gone = websocket(&alice, "alice").await;
+    let mut stays = websocket(&elsewhere, "alice").await;
     let answer = hub.provider().logout_token(Some(&sid)).post(&alice, BACK_CHANNEL).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -69,7 +69,7 @@ async fn slow_strangers_keep_no_logout_of_the_provider_waiting() {
     let hub = Hub::start(BINARY).await;
     hub.run_workspace("alice").await;
     let (alice, sid) = signed_in(&hub, "alice").await;
-    let gone = websocket(&hub, &alice, "alice").await;
+    let gone = websocket(&alice, "alice").await;
     let mut stalled = Vec::new();
     for _ in 0..16 {
         let mut stream = hub.client().connect(&["http/1.1"]).await;

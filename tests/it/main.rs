@@ -21,6 +21,7 @@ mod control;
 mod day;
 mod demo;
 mod device;
+mod domains;
 mod door;
 mod explain;
 mod floods;

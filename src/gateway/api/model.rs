@@ -119,14 +119,14 @@ impl Gateway {
         let models = all.filter_map(|id| {
             let state = self.0.workspaces.state(&id);
             let shown = manner.stopped || is_active(state.as_ref());
-            let model = || (id.server.to_string(), Self::server_model(&id, state.as_ref(), manner.at));
+            let model = || (id.server.to_string(), self.server_model(&id, state.as_ref(), manner.at));
             shown.then(model)
         });
         models.collect()
     }
 
     /// A server as JupyterHub describes it.
-    pub(super) fn server_model(id: &WorkspaceId, state: Option<&State>, at: &Origin) -> Value {
+    pub(super) fn server_model(&self, id: &WorkspaceId, state: Option<&State>, at: &Origin) -> Value {
         let ready = match state {
             Some(State::Ready(ready)) => Some(ready),
             Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => None,
@@ -134,6 +134,8 @@ impl Gateway {
         let profile = state.and_then(State::profile);
         let options = profile.map(|profile| json!({ "profile": profile })).unwrap_or(json!({}));
         let (url, progress) = (id.path(), progress_path(id));
+        let there = self.0.hosts.of_user(&id.user);
+        let there = there.as_ref().unwrap_or(at);
         json!({
             "name": id.server.as_str(),
             "display_name": id.server.as_str(),
@@ -144,7 +146,7 @@ impl Gateway {
             "started": ready.map(|ready| utc(ready.started)),
             "last_activity": ready.map(|ready| utc(ready.activity.last())),
             "user_options": options,
-            "full_url": format!("{}{url}", at.origin),
+            "full_url": format!("{}{url}", there.origin),
             "full_progress_url": format!("{}{progress}", at.origin),
             "url": url,
             "progress_url": progress,

@@ -57,7 +57,7 @@ impl Gateway {
                 self.allow(caller, &id.user, &WATCH, &request)?;
                 self.check_there(caller, &id).await?;
                 let state = self.0.workspaces.state(&id);
-                Ok(json(StatusCode::OK, &Self::server_model(&id, state.as_ref(), at)))
+                Ok(json(StatusCode::OK, &self.server_model(&id, state.as_ref(), at)))
             }
             Method::POST => {
                 self.allow(caller, &id.user, &START, &request)?;

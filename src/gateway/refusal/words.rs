@@ -29,8 +29,8 @@ impl Refusal {
                 "Start again from the front page.",
             ),
             Self::WrongHost { public } => Words {
-                title: "This is not the address of this hub",
-                what: format!("This hub is at {public}."),
+                title: "This is at another address",
+                what: format!("What you asked for is at {public}."),
                 remedy: "Open it there.",
             },
             Self::Method | Self::ApiMethod(_) => words(

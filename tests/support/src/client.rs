@@ -94,6 +94,11 @@ impl Client {
         Self { cookies: BTreeMap::new(), ..self.clone() }
     }
 
+    /// The same browser at another host, where it has no cookies yet.
+    pub fn at(&self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self.fresh() }
+    }
+
     /// The same browser, which has moved to another of this machine's addresses.
     pub fn moved_to(&self, from: IpAddr) -> Self {
         Self { from, ..self.clone() }

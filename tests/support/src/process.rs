@@ -36,6 +36,9 @@ pub struct Process {
 /// In a hub's sections: its log is JSON.
 pub const JSON_LOG: &str = "# JSON log\n";
 
+/// In a hub's sections: each user has a host of their own below its name.
+pub const USER_DOMAINS: &str = "# user domains\n";
+
 /// The TLS port; the address is what differs between hubs.
 pub const PORT: u16 = 8443;
 const OPERATIONS: u16 = 9180;
@@ -58,7 +61,11 @@ impl Process {
     ) -> Self {
         let folder = TempDir::new().unwrap();
         let address = own_address();
-        authority.write_pair(folder.path(), &[name, OTHER_NAME]);
+        let star = format!("*.{name}");
+        let apart = sections.contains(USER_DOMAINS);
+        let names = if apart { vec![name, &star] } else { vec![name, OTHER_NAME] };
+        authority.write_pair(folder.path(), &names);
+        let users = if apart { format!("user_domain = \"{star}\"\n") } else { String::new() };
         write_secret(&folder.path().join("secret"), secret);
         let here = folder.path().display().to_string();
         // A test that has more to say of [admin] begins the section itself.
@@ -68,7 +75,7 @@ impl Process {
             None => (sections.to_owned(), socket),
         };
         let config = format!(
-            "[public]\nurl = \"https://{name}:{PORT}\"\ncontact = \"Ask the lab.\"\n\n\
+            "[public]\nurl = \"https://{name}:{PORT}\"\ncontact = \"Ask the lab.\"\n{users}\n\
              [listen]\nhttps = [\"{address}:{PORT}\"]\nhttp = [\"{address}:{REDIRECT}\"]\noperations = \"{address}:{OPERATIONS}\"\n\
              workers = 2\ndrain_timeout = \"2s\"\n\n\
              [[certificate]]\nchain = \"{here}/cert.pem\"\nkey = \"{here}/key.pem\"\n\n\
