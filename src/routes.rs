@@ -272,14 +272,24 @@ fn prove_readings(path: &str, route: &Route<'_>, rid: fn(String) -> String) -> R
 }
 
 fn prove_reading(reading: &str, route: &Route<'_>, literal: bool) -> Result<(), BadPath> {
-    let mut named = [None, None];
-    let mut count = 0;
     if reading.contains('\0') {
         return Err(BadPath);
     }
     // Readers of URLs take control characters out wherever they stand (WHATWG URL, section 4.4).
     let folded: String = reading.nfkc().flat_map(char::to_lowercase).filter(|c| !c.is_control()).collect();
-    for segment in folded.split(['/', '\\']) {
+    prove_segments(folded.split(['/', '\\']), route, literal)?;
+    // To others a backslash is a character like any other.
+    if folded.contains('\\') { prove_segments(folded.split('/'), route, literal) } else { Ok(()) }
+}
+
+fn prove_segments<'s>(
+    segments: impl Iterator<Item = &'s str>,
+    route: &Route<'_>,
+    literal: bool,
+) -> Result<(), BadPath> {
+    let mut named = [None, None];
+    let mut count = 0;
+    for segment in segments {
         // A query or a fragment begins where a reader decodes first and parses then.
         let name = segment.split([';', '?', '#']).next().unwrap_or_default().trim();
         if name == "." || name == ".." {
@@ -287,17 +297,17 @@ fn prove_reading(reading: &str, route: &Route<'_>, literal: bool) -> Result<(), 
         }
         if !name.is_empty() {
             if let Some(slot) = named.get_mut(count) {
-                *slot = Some(name.to_owned());
+                *slot = Some(name);
             }
             count += 1;
         }
     }
-    let reads_as_user = named.first().and_then(Option::as_deref) == Some("user");
+    let [first, second] = named;
+    let reads_as_user = first == Some("user");
     match route {
         Route::Workspace { owner, .. } if reads_as_user => {
             // The literal segment has been decoded to the owner already.
-            let same = literal || named.get(1).and_then(Option::as_deref) == Some(owner);
-            if same { Ok(()) } else { Err(BadPath) }
+            if literal || second == Some(owner) { Ok(()) } else { Err(BadPath) }
         }
         Route::Workspace { .. } => Err(BadPath),
         Route::Own(_) | Route::Unknown if reads_as_user => Err(BadPath),
@@ -357,6 +367,7 @@ mod tests {
             "/user/alice/%25252e%25252e%25252fbob/",
             "/user/alice/..;/bob/",
             "/user/alice/..%3b/bob/",
+            "//%3bx%5cy/user/bob/",
             "/user/alice/..%5cbob/",
             "/user/alice/..\\bob/",
             "//user/bob/",
