@@ -263,6 +263,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let control = Control::new(control::Parts {
         sessions: sessions.clone(),
         api_tokens: api_tokens.clone(),
+        shares: shares.clone(),
         workspaces: workspaces.clone(),
         people,
         gateway: gateway.clone(),

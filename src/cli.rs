@@ -43,6 +43,9 @@ pub enum Command {
     /// List, make and revoke API tokens of users.
     #[command(subcommand)]
     Token(crate::operate::TokenCommand),
+    /// List and revoke what users share with others.
+    #[command(subcommand)]
+    Share(crate::operate::ShareCommand),
     /// List and stop users' servers.
     #[command(subcommand)]
     Workspace(crate::operate::WorkspaceCommand),

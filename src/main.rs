@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Session(command) => operated(command.run()),
         Command::User(command) => operated(command.run()),
         Command::Token(command) => operated(command.run()),
+        Command::Share(command) => operated(command.run()),
         Command::Workspace(command) => operated(command.run()),
         Command::Explain(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),

@@ -46,6 +46,10 @@ impl Control {
                 info!(event = "api_tokens_revoke_ordered", user = %name, by = %peer, "an administrator revokes tokens");
                 Ok(shown(Ended { ended }))
             }
+            Order::ListShares(owner) => Ok(self.list_shares(owner.as_ref())),
+            Order::EndShare(id) => self.end_share(id, peer).await,
+            Order::EndShareCode(id) => self.end_code(id, peer).await,
+            Order::EndSharesOf(owner) => self.end_shares_of(&owner, peer).await,
             Order::ListWorkspaces => Ok(shown(self.workspaces())),
             Order::StopWorkspace(name) => self.stop(&name, peer),
         }
@@ -186,7 +190,7 @@ fn names(scopes: Scopes) -> Vec<String> {
     scopes.iter().map(|scope| scope.name().to_owned()).collect()
 }
 
-fn shown(answer: impl Serialize) -> Value {
+pub(super) fn shown(answer: impl Serialize) -> Value {
     #[expect(clippy::expect_used, reason = "structs of strings and numbers: all are JSON")]
     serde_json::to_value(answer).expect("JSON")
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod order;
+mod shares;
 mod socket;
 mod unanswered;
 pub mod wire;
@@ -34,6 +35,7 @@ use crate::gateway::Gateway;
 use crate::logging::cause;
 use crate::people::People;
 use crate::session::Sessions;
+use crate::share::Shares;
 use crate::tasks::Tasks;
 use crate::token::ApiTokens;
 use crate::workspace::Workspaces;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// What programs hold.
     pub api_tokens: ApiTokens,
+    /// Who lets whom in.
+    pub shares: Shares,
     /// What runs.
     pub workspaces: Workspaces,
     /// Who has been here.

@@ -6,6 +6,7 @@ use super::unanswered::Unanswered;
 use super::wire::Wanted;
 use crate::server_name::ServerName;
 use crate::session::ShortId;
+use crate::share::{CodeId, ShareId};
 use crate::spawner::WorkspaceId;
 use crate::token::{Note, Scopes, TokenId};
 use crate::user::UserName;
@@ -22,6 +23,11 @@ pub(super) enum Order {
     ListSessions(Option<UserName>),
     EndSession(ShortId),
     EndSessionsOf(UserName),
+    /// Of one owner, or of all.
+    ListShares(Option<UserName>),
+    EndShare(ShareId),
+    EndShareCode(CodeId),
+    EndSharesOf(UserName),
     ListUsers,
     Explain(UserName),
     ListWorkspaces,
@@ -61,6 +67,10 @@ impl Order {
                 Ok(Self::MakeToken(name, wanted))
             }
             ("DELETE", ["users", name, "tokens"]) => Ok(Self::RevokeTokensOf(user(name)?)),
+            ("GET", ["shares"]) => Ok(Self::ListShares(None)),
+            ("DELETE", ["shares", id]) => share(id),
+            ("GET", ["users", name, "shares"]) => Ok(Self::ListShares(Some(user(name)?))),
+            ("DELETE", ["users", name, "shares"]) => Ok(Self::EndSharesOf(user(name)?)),
             ("GET", ["workspaces"]) => Ok(Self::ListWorkspaces),
             ("DELETE", ["users", name, "workspace"]) => workspace(name, "").map(Self::StopWorkspace),
             ("DELETE", ["users", name, "workspace", server]) => {
@@ -83,6 +93,13 @@ impl WantedToken {
             lifetime,
         })
     }
+}
+
+/// A share, or a link.
+fn share(id: &str) -> Result<Order, Unanswered> {
+    let link = || CodeId::parse(id).map(Order::EndShareCode);
+    let found = ShareId::parse(id).map(Order::EndShare).or_else(link);
+    found.ok_or(Unanswered::Unclear("that is no share's id"))
 }
 
 fn workspace(name: &str, server: &str) -> Result<WorkspaceId, Unanswered> {
@@ -127,7 +144,14 @@ mod tests {
             }))
         );
         assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/tokens"), Some(Order::RevokeTokensOf(anna())));
+        assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/shares"), Some(Order::EndSharesOf(anna())));
+        let (share, link) = ("s00010203040506ff", "sc_00010203040506ff");
+        assert_eq!(read("DELETE", &format!("/shares/{share}")), ShareId::parse(share).map(Order::EndShare));
+        assert_eq!(read("DELETE", &format!("/shares/{link}")), CodeId::parse(link).map(Order::EndShareCode));
         for (method, path) in [
+            ("DELETE", "/shares"),
+            ("DELETE", "/shares/s1"),
+            ("POST", "/shares"),
             ("DELETE", "/tokens"),
             ("DELETE", "/tokens/a1"),
             ("POST", "/tokens"),

@@ -26,6 +26,8 @@ pub(super) enum Unanswered {
     Undescribed(UserName),
     #[error("there is no token {0} that is in force")]
     NoToken(TokenId),
+    #[error("there is no share {0}")]
+    NoShare(String),
     #[error("there is no such scope")]
     Scope,
     #[error("the note cannot be kept")]
@@ -50,6 +52,7 @@ impl Unanswered {
             | Self::Nobody { .. }
             | Self::Undescribed(_)
             | Self::NoToken(_)
+            | Self::NoShare(_)
             | Self::NoWorkspace(_) => StatusCode::NOT_FOUND,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -64,6 +67,7 @@ impl Unanswered {
             }
             Self::Undescribed(_) => "it is kept from their next login on",
             Self::NoToken(_) => "`hubgate token list` shows those that there are",
+            Self::NoShare(_) => "`hubgate share list` shows those that there are",
             Self::Scope => {
                 "the scopes are access:servers, servers, read:users, tokens, list:users, admin:users, admin:sessions"
             }

@@ -62,6 +62,25 @@ pub struct Token {
     pub last_used: Option<String>,
 }
 
+/// A share, or a link that makes them. Its secret is not here, and nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// What it is called.
+    pub id: String,
+    /// Whose server.
+    pub owner: String,
+    /// Which of theirs; empty: the default one.
+    pub server: String,
+    /// `user`, `group` or `link`.
+    pub kind: String,
+    /// The name of the user or the group.
+    pub with: Option<String>,
+    /// `read` or `full`.
+    pub access: String,
+    /// When it ends, in UTC.
+    pub expires: Option<String>,
+}
+
 /// What a token is to be made for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

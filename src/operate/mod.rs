@@ -4,6 +4,7 @@
 mod ask;
 mod explain;
 mod session;
+mod share;
 mod table;
 mod token;
 mod user;
@@ -26,6 +27,7 @@ use self::ask::Hub;
 pub use self::ask::AskError;
 pub use self::explain::ExplainCommand;
 pub use self::session::SessionCommand;
+pub use self::share::ShareCommand;
 pub use self::token::TokenCommand;
 pub use self::user::UserCommand;
 pub use self::workspace::WorkspaceCommand;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dashmap::mapref::multiple::RefMulti;
 use tracing::{info, warn};
 
-use super::code::{BYTES, Code, CodeHash, CodeId, hash};
+use super::code::{BYTES, Code, CodeId, hash};
 use super::terms::{Access, Terms, With};
 use super::{NewShare, Share, ShareError, Shares, kept};
 use crate::clock::{Timestamp, utc};
@@ -87,10 +86,15 @@ impl Shares {
 
     /// The codes of an owner, oldest first.
     pub fn codes_of(&self, owner: &UserName) -> Vec<Arc<Code>> {
+        self.codes(|code| code.of.user == *owner)
+    }
+
+    /// The codes of which this holds, by owner.
+    pub fn codes(&self, matches: impl Fn(&Code) -> bool) -> Vec<Arc<Code>> {
         let now = self.0.clock.now();
-        let theirs = |code: &RefMulti<'_, CodeHash, Arc<Code>>| code.of.user == *owner && code.is_live(now);
-        let mut codes: Vec<_> = self.0.codes.iter().filter(theirs).map(|code| Arc::clone(&code)).collect();
-        codes.sort_by_key(|code| (code.created, code.id.0));
+        let found = self.0.codes.iter().filter(|code| code.is_live(now) && matches(code));
+        let mut codes: Vec<_> = found.map(|code| Arc::clone(&code)).collect();
+        codes.sort_by(|a, b| (&a.of.user, a.created, a.id.0).cmp(&(&b.of.user, b.created, b.id.0)));
         codes
     }
 

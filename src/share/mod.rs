@@ -331,6 +331,17 @@ impl Shares {
         Ok(theirs.len())
     }
 
+    /// Ends all shares and codes of an owner. Answers how many there were.
+    pub async fn end_all_of(&self, owner: &UserName) -> Result<usize, StoreError> {
+        let (shares, codes) = (self.of(owner), self.codes_of(owner));
+        for share in &shares {
+            self.finish(share, "revoked");
+        }
+        self.end_codes_where(|code| code.of.user == *owner, "revoked");
+        self.write().await?;
+        Ok(shares.len() + codes.len())
+    }
+
     /// A workspace is no more, and nobody may come to another of the same name by its shares and codes.
     pub async fn forget(&self, of: &WorkspaceId) -> Result<(), StoreError> {
         self.end_of(of).await?;

@@ -7,6 +7,7 @@ use support::hub::{EVERYONE, Hub, PROFILE};
 
 use crate::BINARY;
 use crate::callers::call;
+use crate::control::operate;
 
 const ON: &str = "[sharing]\nenabled = true\n";
 const ADA: &str = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n";
@@ -446,4 +447,77 @@ async fn a_server_that_is_no_more_is_shared_with_nobody() {
     );
     assert!(!bob.open("/hub/home").await.text().contains("gpu"));
     assert_eq!(bob.open(code["accept_url"].as_str().unwrap()).await.status, 404);
+}
+
+#[tokio::test]
+async fn shares_and_links_are_listed_and_revoked_from_the_command_line() {
+    let hub = hub().await;
+    hub.signed_in("bob").await;
+    let alice = Program::of(&hub, "alice", &["shares"]).await;
+    alice.good("POST", "/shares/alice/", json!({ "user": "bob", "access": "read" })).await;
+    let code = alice.good("POST", "/share-codes/alice/", Value::Null).await;
+    let list = crate::control::json(&hub, &["share", "list", "--user", "Alice"]).await;
+    let told: Vec<_> =
+        list.as_array().unwrap().iter().map(|share| (&share["kind"], &share["access"])).collect();
+    assert_eq!(told, [(&json!("user"), &json!("read")), (&json!("link"), &json!("full"))], "{list}");
+    assert_eq!(list[1]["id"], code["id"]);
+    let words = operate(&hub, &["share", "list"]).await.out;
+    assert!(words.contains("user bob") && !words.contains(code["code"].as_str().unwrap()), "{words}");
+    let id = list[0]["id"].as_str().unwrap();
+    let said = operate(&hub, &["share", "revoke", id]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 share revoked\n"), "{}", said.err);
+    assert_eq!(operate(&hub, &["share", "revoke", id]).await.code, Some(1), "it is gone");
+    assert_ne!(operate(&hub, &["share", "revoke", "s1"]).await.code, Some(0));
+    assert!(alice.list("/shares/alice").await.is_empty());
+    let said = operate(&hub, &["share", "revoke", "--user", "alice"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 share revoked\n"), "{}", said.err);
+    assert!(alice.list("/share-codes/alice").await.is_empty());
+    let log = hub.process().log();
+    assert!(log.contains("share_end_ordered") && log.contains("by=uid "), "{log}");
+}
+
+#[tokio::test]
+async fn shares_and_links_outlive_a_crash_and_what_was_revoked_does_not() {
+    let mut hub = hub().await;
+    let mut bob = hub.signed_in("bob").await;
+    hub.signed_in("carl").await;
+    let token = hub.signed_in("alice").await.make_token(&["shares"]).await;
+    let authorization = format!("token {token}");
+    let path = {
+        let alice = Program { hub: &hub, authorization: authorization.clone() };
+        for user in ["bob", "carl"] {
+            alice.good("POST", "/shares/alice/", json!({ "user": user })).await;
+        }
+        alice.good("PATCH", "/shares/alice/", json!({ "user": "carl" })).await;
+        let code = alice.good("POST", "/share-codes/alice/", Value::Null).await;
+        code["accept_url"].as_str().unwrap().to_owned()
+    };
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    let alice = Program { hub: &hub, authorization };
+    let shares = alice.list("/shares/alice/").await;
+    assert_eq!(shares.iter().map(|share| &share["user"]["name"]).collect::<Vec<_>>(), ["bob"]);
+    assert!(bob.open("/hub/home").await.text().contains("the server of alice"));
+    assert_eq!(accept(&mut hub.signed_in("dora").await, &path).await.status, 303);
+}
+
+#[tokio::test]
+async fn a_group_that_is_lost_takes_along_what_is_shared_with_it() {
+    let interval = "[session]\nrefresh_interval = \"1s\"\n";
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}{interval}{ON}")).await;
+    let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/lab"] })).await;
+    let fields =
+        [("action", "share"), ("server", ""), ("access", "read"), ("lifetime", "3600"), ("group", "/lab")];
+    assert_eq!(on_page(&mut alice, &fields).await.status, 303);
+    let mut bob = hub.signed_in_with("bob", json!({ "groups": ["/lab"] })).await;
+    assert!(bob.open("/hub/home").await.text().contains("the server of alice"));
+    hub.provider().user("bob", json!({ "groups": [] }));
+    eventually("the group is lost here, too", || {
+        let mut bob = bob.clone();
+        async move {
+            let home = bob.open("/hub/home").await;
+            home.status == 200 && !home.text().contains("the server of alice")
+        }
+    })
+    .await;
 }
