@@ -226,16 +226,15 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let spawner = spawner::open(&config.spawner, metrics.clone())?;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
     let explainer = Explainer::new(&config);
-    let mapping = explainer.mapping().clone();
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     let shares = Shares::new(&config.sharing, store.clone(), Arc::clone(&sealer), clock.clone());
-    restore(&api_tokens, &shares, &people, &mapping).await?;
+    restore(&api_tokens, &shares, &people, explainer.mapping()).await?;
     let bearers = Arc::new(Bearers::new(clock.clone()));
     let base = Base { tasks, metrics, clock, store, sealer, bearers, shares };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;
-    let hooks = base.hooks(&mapping, &people, &api_tokens, &workspaces);
+    let hooks = base.hooks(explainer.mapping(), &people, &api_tokens, &workspaces);
     let sessions = base.sessions(&config.session, &providers, hooks);
     sessions.restore().await?;
     let Base { tasks, metrics, clock, store, sealer, bearers, shares } = base;
@@ -245,7 +244,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         login_timeout: config.session.login_timeout.0,
         step_up: step_up(&config.admin),
         providers: providers.clone(),
-        mapping,
+        mapping: explainer.mapping().clone(),
         sessions: sessions.clone(),
         people: people.clone(),
         api_tokens: api_tokens.clone(),

@@ -243,7 +243,7 @@ impl Gateway {
             let row = Row {
                 title: format!("Shared with you: {}", whose(&share.of)),
                 lines: vec![format!("You may {}{by_group}, {}.", may(terms.access), until(terms))],
-                actions: vec![Action::link("Open", &Self::shared_address(&share.of))],
+                actions: vec![Action::link("Open", &self.shared_address(&share.of))],
             };
             (share, row)
         };
@@ -251,8 +251,9 @@ impl Gateway {
     }
 
     /// Where a visitor finds a workspace.
-    pub(super) fn shared_address(id: &WorkspaceId) -> String {
-        id.path()
+    pub(super) fn shared_address(&self, id: &WorkspaceId) -> String {
+        let there = self.0.hosts.of_user(&id.user).map(|there| there.origin).unwrap_or_default();
+        format!("{there}{}", id.path())
     }
 
     fn link_shown_once(

@@ -327,6 +327,8 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("hub.example.org\"", "hub.example.org#a\"", "public.url"),
     ("https://hub", "https://me:secret@hub", "public.url"),
     ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.example.org\"", "public.user_domain"),
+    ("listen.https = []", "listen.https = []\nsharing.enabled = true", "sharing.enabled"),
+    ("listen.https = []", "listen.https = []\nsharing.lifetime_max = \"59s\"", "sharing.lifetime_max"),
     (
         "listen.https = []\n[provider]",
         "listen.https = []\npublic.user_domain = \"*.users.example\"\n[provider]\nhost = \"eth.example.org\"",
@@ -639,6 +641,11 @@ fn what_is_unusual_but_right_is_not_found() {
         ("image = ", "user = \"1000:100\"\nimage = "),
         ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.hub.example.org\""),
         ("listen.https = []", "listen.https = []\npublic.user_domain = \"*.hub-users.example\""),
+        (
+            "listen.https = []",
+            "listen.https = []\npublic.user_domain = \"*.hub-users.example\"\n\
+             sharing = { enabled = true, lifetime_max = \"unlimited\" }",
+        ),
     ] {
         assert_eq!(lines(&findings(&small_but(from, to))), "", "{to}");
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use support::client::{Answer, Client};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
+use support::process::USER_DOMAINS;
 
 use crate::BINARY;
 use crate::callers::call;
@@ -13,8 +14,11 @@ const ON: &str = "[sharing]\nenabled = true\n";
 const ADA: &str = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n";
 const NAMED: &str = "[spawner]\nnamed_servers = 1\n";
 
+/// Where Alice's server is.
+const SERVER: &str = "https://alice.hub.example:8443/user/alice/";
+
 async fn hub() -> Hub {
-    Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}{NAMED}{ON}")).await
+    Hub::with(BINARY, &format!("{USER_DOMAINS}{EVERYONE}{ADA}{PROFILE}{NAMED}{ON}")).await
 }
 
 fn json_of(answer: &Answer) -> Value {
@@ -129,6 +133,7 @@ async fn a_program_shares_its_owners_server_in_jupyterhubs_forms() {
         (&server["user"]["name"], &server["name"], &server["ready"]),
         (&json!("alice"), &json!(""), &json!(false))
     );
+    assert_eq!((&server["url"], &server["full_url"]), (&json!("/user/alice/"), &json!(SERVER)));
     assert!(share["created_at"].is_string() && share["expires_at"].is_string());
     let asked = json!({ "user": "bob", "access": "read", "expires_in": 3600 });
     let narrowed = alice.good("POST", "/shares/alice/", asked).await;
@@ -275,7 +280,10 @@ async fn a_group_is_shared_with_by_whoever_is_in_it() {
     assert_eq!(others.status, 400);
     let mut bob = hub.signed_in_with("bob", json!({ "groups": ["/lab", "/x"] })).await;
     let home = words(&bob.open("/hub/home").await);
-    assert!(home.contains("the server of alice") && home.contains("as all of /lab"), "{home}");
+    assert!(
+        home.contains("the server of alice") && home.contains("as all of /lab") && home.contains(SERVER),
+        "{home}"
+    );
     let mut carl = hub.signed_in_with("carl", json!({ "groups": ["/lab/below"] })).await;
     assert!(!carl.open("/hub/home").await.text().contains("alice"));
     let ada = Program::of(&hub, "ada", &["read:groups:shares"]).await;
@@ -299,7 +307,7 @@ async fn a_code_is_shown_once_accepted_by_many_and_revoked() {
     assert_eq!(code.len(), 43);
     for user in ["bob", "carl"] {
         let answer = accept(&mut hub.signed_in(user).await, path).await;
-        assert_eq!((answer.status, answer.header("location")), (303, Some("/user/alice/")), "{user}");
+        assert_eq!((answer.status, answer.header("location")), (303, Some(SERVER)), "{user}");
     }
     let listed = alice.list("/share-codes/alice/").await;
     assert_eq!((&listed[0]["exchange_count"], &listed[0]["code"]), (&json!(2), &Value::Null));
@@ -504,7 +512,7 @@ async fn shares_and_links_outlive_a_crash_and_what_was_revoked_does_not() {
 #[tokio::test]
 async fn a_group_that_is_lost_takes_along_what_is_shared_with_it() {
     let interval = "[session]\nrefresh_interval = \"1s\"\n";
-    let hub = Hub::with(BINARY, &format!("{EVERYONE}{PROFILE}{interval}{ON}")).await;
+    let hub = Hub::with(BINARY, &format!("{USER_DOMAINS}{EVERYONE}{PROFILE}{interval}{ON}")).await;
     let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/lab"] })).await;
     let fields =
         [("action", "share"), ("server", ""), ("access", "read"), ("lifetime", "3600"), ("group", "/lab")];

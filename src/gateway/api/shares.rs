@@ -299,10 +299,11 @@ impl Gateway {
     /// As much of a server as whoever it is shared with may know.
     pub(super) fn shared_server(&self, id: &WorkspaceId, at: &Origin) -> Value {
         let ready = matches!(self.0.workspaces.state(id), Some(State::Ready(_)));
-        let url = id.path();
+        let (url, there) = (id.path(), self.0.hosts.of_user(&id.user));
+        let there = there.as_ref().unwrap_or(at);
         json!({
             "user": { "name": id.user.as_str() }, "name": id.server.as_str(), "url": url,
-            "full_url": format!("{}{url}", at.origin), "ready": ready,
+            "full_url": format!("{}{url}", there.origin), "ready": ready,
         })
     }
 
