@@ -216,6 +216,25 @@ impl<'a> Endpoint<'a> {
     }
 }
 
+/// Whether what follows a Jupyter server's own address only shows what is there, asked for by GET: its pages and their parts,
+/// files, and lists of what runs. Elsewhere a GET may do something: extensions pull repositories with it, and proxies
+/// start programs.
+pub fn only_shows(below: &str) -> bool {
+    let mut segments = below.split('/');
+    let first = segments.next().unwrap_or_default();
+    match first {
+        "api" => {
+            let second = segments.next().unwrap_or_default();
+            let kinds =
+                ["", "contents", "kernels", "kernelspecs", "sessions", "terminals", "status", "me", "config"];
+            kinds.contains(&second)
+        }
+        "" | "lab" | "tree" | "notebooks" | "edit" | "view" | "files" | "static" | "custom"
+        | "nbextensions" | "kernelspecs" | "favicon.ico" | "oauth_callback" => true,
+        _ => false,
+    }
+}
+
 fn owner(segment: &str) -> Result<Cow<'_, str>, BadPath> {
     if UserName::is_plain(segment) {
         return Ok(Cow::Borrowed(segment));
@@ -354,6 +373,41 @@ mod tests {
         }
         assert!(matches!(Route::find("/user/alice"), Ok(Route::Workspace { bare: true, .. })));
         assert!(matches!(Route::find("/user/alice/"), Ok(Route::Workspace { bare: false, .. })));
+    }
+
+    #[test]
+    fn whoever_may_look_sees_pages_and_files_and_nothing_that_does_something() {
+        for path in [
+            "",
+            "lab",
+            "lab/tree/a%20b.ipynb",
+            "api/contents/a",
+            "api/sessions",
+            "files/x/y.png",
+            "api",
+            "static/x.js",
+        ] {
+            assert!(only_shows(path), "{path}");
+        }
+        for path in [
+            "git-pull",
+            "git-pull/api",
+            "proxy/8050/",
+            "rstudio/",
+            "terminals/1",
+            "Lab",
+            "%6cab",
+            "api/events/subscribe",
+            "api/nbconvert",
+            "nbconvert/html/a.ipynb",
+            "hub",
+            "logout",
+            "login",
+            "api%2Fcontents",
+            "lab;x",
+        ] {
+            assert!(!only_shows(path), "{path}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::head::Head;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::refusal::Refusal;
-use crate::routes::{Endpoint, Route};
+use super::visit::Visit;
+use crate::routes::{Endpoint, Route, only_shows};
 use crate::session::Session;
 use crate::token::Scope;
 
@@ -19,6 +20,7 @@ use crate::token::Scope;
 pub(super) struct Permit {
     caller: Option<Caller>,
     target: Target,
+    visit: Option<Visit>,
 }
 
 /// What a permit is for.
@@ -28,7 +30,7 @@ pub(super) enum Target {
     Own,
     /// A program or a folder beside the hub.
     Beside,
-    /// The caller's own workspace.
+    /// The caller's own workspace, or the one that they visit.
     Workspace {
         /// The path lacks the slash behind the name.
         bare: bool,
@@ -44,6 +46,11 @@ impl Permit {
         self.caller.as_ref()
     }
 
+    /// The workspace, if it is another user's.
+    pub(super) fn visit(&self) -> Option<&Visit> {
+        self.visit.as_ref()
+    }
+
     /// The session, if a browser asks.
     pub(super) fn session(&self) -> Option<&Arc<Session>> {
         self.caller.as_ref().and_then(Caller::session)
@@ -55,6 +62,7 @@ pub(super) fn authorize(
     head: &Head<'_, '_>,
     neighbour: Option<&Arc<Neighbour>>,
     caller: Option<Caller>,
+    visit: Option<Visit>,
 ) -> Result<Permit, Refusal> {
     match &head.route {
         Route::Unknown => match neighbour {
@@ -71,18 +79,22 @@ pub(super) fn authorize(
                 return Err(login_required(head));
             }
             check_own_site(head, *endpoint, caller.as_ref())?;
-            Ok(Permit { caller, target: Target::Own })
+            Ok(Permit { caller, target: Target::Own, visit: None })
         }
-        Route::Workspace { owner, bare, below: _ } => {
+        Route::Workspace { owner, bare, below } => {
             let Some(caller) = caller else { return Err(login_required(head)) };
             if caller.name().as_str() != owner {
-                return Err(Refusal::NotYours);
+                let visit = visit.as_ref().ok_or(Refusal::NotYours)?;
+                let looks = is_safe(head.method) && !head.upgrade && only_shows(visit.below(below));
+                if visit.looks_only() && !looks {
+                    return Err(Refusal::LooksOnly);
+                }
             }
             if !caller.scopes().contains(Scope::AccessServers) {
                 return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
             }
             check_site(head, &caller)?;
-            Ok(Permit { caller: Some(caller), target: Target::Workspace { bare: *bare } })
+            Ok(Permit { caller: Some(caller), target: Target::Workspace { bare: *bare }, visit })
         }
     }
 }
@@ -105,7 +117,7 @@ fn beside(
     if let Some(caller) = &caller {
         check_site(head, caller)?;
     }
-    Ok(Permit { caller, target: Target::Beside })
+    Ok(Permit { caller, target: Target::Beside, visit: None })
 }
 
 /// A form of ours sent by a page of somebody else's. What programs send needs no proof of where it comes from, because no

@@ -95,12 +95,12 @@ impl Gateway {
             return Err(Refusal::BadRequest("an address of a server, and who asks for it"));
         };
         let path = next.as_str().split(['?', '#']).next().unwrap_or_default();
-        let Ok(Route::Workspace { owner, .. }) = Route::find(path) else {
+        let Ok(Route::Workspace { owner, below, .. }) = Route::find(path) else {
             return Err(Refusal::BadRequest("an address that is no server's"));
         };
         let owner = UserName::parse(&owner).map_err(|_no_name| Refusal::BadPath)?;
         let there = self.0.hosts.of_user(&owner).ok_or(Refusal::NotFound)?;
-        if owner != session.name {
+        if !self.may_come(&self.0.workspaces.at(&owner, below), &session.standing().user) {
             return Err(Refusal::NotYours);
         }
         let entry = Entry {

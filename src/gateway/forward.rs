@@ -9,6 +9,7 @@ use super::head::{Connection, Head};
 use super::hosts::Origin;
 use super::port::PortPath;
 use super::refusal::Refusal;
+use super::visit::{Visit, name_value};
 use super::{Body, Gateway, slash};
 use crate::forward::{About, Authorization, ForwardError};
 use crate::spawner::WorkspaceId;
@@ -25,10 +26,17 @@ pub(super) struct Place<'h> {
 }
 
 impl Gateway {
-    /// Reads the path of a request for one of the caller's own workspaces.
-    pub(super) fn place<'h>(&self, head: &Head<'_, 'h>, caller: &Caller, bare: bool) -> Place<'h> {
+    /// Reads the path of a request for one of the caller's own workspaces, or for the one that they visit.
+    pub(super) fn place<'h>(
+        &self,
+        head: &Head<'_, 'h>,
+        caller: &Caller,
+        visit: Option<&Visit>,
+        bare: bool,
+    ) -> Place<'h> {
         let below = head.route.below();
-        let id = self.0.workspaces.at(caller.name(), below);
+        let own = || self.0.workspaces.at(caller.name(), below);
+        let id = visit.map_or_else(own, |visit| visit.id.clone());
         let server = id.server.as_str();
         let bare = bare || (!id.server.is_default() && below == server);
         let below = if server.is_empty() { below } else { below.get(server.len() + 1..).unwrap_or_default() };
@@ -40,18 +48,25 @@ impl Gateway {
         &self,
         connection: &Connection,
         request: Request<Incoming>,
-        caller: &Caller,
+        (caller, visit): (&Caller, Option<&Visit>),
         place: Place<'_>,
         navigation: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let ready = match self.0.workspaces.state(&place.id) {
-            Some(State::Ready(ready)) => ready,
-            other => return self.not_ready(place.at, &request, caller, &place.id, other, navigation),
+        let ready = match (self.0.workspaces.state(&place.id), visit) {
+            (Some(State::Ready(ready)), _) => ready,
+            (other, Some(visit)) => return Err(Self::nobody_home(&request, visit, other)),
+            (other, None) => return self.not_ready(place.at, &request, caller, &place.id, other, navigation),
         };
         let rights = caller.rights();
-        if !rights.grants(&ready.profile) {
-            return Err(Refusal::NotGranted);
-        }
+        let visitor = match visit {
+            None if !rights.grants(&ready.profile) => return Err(Refusal::NotGranted),
+            None => None,
+            Some(visit) => {
+                let lifeline = visit.granted.lifeline(&rights.lifeline).ok_or(Refusal::NotYours)?;
+                Some((name_value(caller.name()), lifeline))
+            }
+        };
+        let visitor = visitor.as_ref();
         // Whatever a program is known by here never reaches the container.
         let pass = self.pass(caller, &ready);
         let said = pass.as_ref().or(ready.authorization.as_ref());
@@ -59,10 +74,10 @@ impl Gateway {
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
-            user: Some(&ready.user),
+            user: Some(visitor.map_or(&ready.user, |(name, _)| name)),
             authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
             prefix: None,
-            lifeline: &rights.lifeline,
+            lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
             activity: &ready.activity,
             worker: connection.worker,
         };

@@ -80,6 +80,11 @@ impl<'a, 'h> Head<'a, 'h> {
             same_origin: !foreign_origin && (origin.is_some() || site == Some(b"same-origin")),
         })
     }
+
+    /// A person opens a server's page at its user's own host.
+    pub(super) fn opens_server_at_users_host(&self) -> bool {
+        self.navigation && self.at.label.is_some() && matches!(self.route, Route::Workspace { .. })
+    }
 }
 
 /// One host, ours, the same wherever it is written (RFC 9112 section 3.2, RFC 9113 section 8.3.1).

@@ -4,6 +4,8 @@
 //! gets, asks who holds a token, and reports activity. Codes and tokens are sealed values: nothing of them is kept
 //! but which codes were used.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -39,6 +41,9 @@ pub(super) const CODE_LIFETIME: u64 = 60;
 #[derive(Debug, Serialize, Deserialize)]
 struct Grant {
     session: SessionId,
+    /// Of the workspace.
+    owner: String,
+    server: String,
     instance: String,
     issued: Timestamp,
     /// Makes each one different.
@@ -90,15 +95,23 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = permit.session() else { return Err(Refusal::LoginRequired { next: None }) };
         let query = Form::of_query(request.uri());
-        // The user's own container and nobody else's: another user's client is not theirs to enter.
+        // The user's own containers and those that are shared with them: another client is not theirs to enter.
         let client = query.one("client_id").unwrap_or_default();
-        let mut theirs = self.0.workspaces.of(&session.name).into_iter();
-        let id = theirs.find(|id| id.client_id() == client).ok_or(Refusal::NotYours)?;
-        let origin = self.0.hosts.of_user(&id.user).map(|origin| origin.origin).unwrap_or_default();
-        let callback = format!("{origin}{}oauth_callback", id.path());
-        if query.one("redirect_uri") != Some(&callback) || query.one("response_type") != Some("code") {
-            return Err(Refusal::BadRequest("not what this container registered"));
+        let user = &session.standing().user;
+        let shared = self.0.shares.with(user).into_iter().map(|share| share.of.clone());
+        let theirs = self.0.workspaces.of(&session.name).into_iter().chain(shared);
+        let mut theirs = theirs.filter(|id| id.client_id() == client && self.may_come(id, user)).peekable();
+        if theirs.peek().is_none() {
+            return Err(Refusal::NotYours);
         }
+        let callback = |id: &WorkspaceId| {
+            let origin = self.0.hosts.of_user(&id.user).map(|origin| origin.origin).unwrap_or_default();
+            format!("{origin}{}oauth_callback", id.path())
+        };
+        let registered = theirs.find(|id| query.one("redirect_uri") == Some(&callback(id)));
+        let Some(id) = registered.filter(|_| query.one("response_type") == Some("code")) else {
+            return Err(Refusal::BadRequest("not what this container registered"));
+        };
         let challenge = match (query.one("code_challenge"), query.one("code_challenge_method")) {
             (None, _) => None,
             (Some(challenge), Some("S256")) => Some(challenge.to_owned()),
@@ -108,13 +121,13 @@ impl Gateway {
             Some(State::Ready(ready)) if ready.mode == Mode::Hub => ready,
             _ => return Err(Refusal::NotRunning),
         };
-        let code = self.seal_grant("hub code", session.id, &ready.instance, challenge);
+        let code = self.seal_grant("hub code", session.id, (&id, &ready.instance), challenge);
         let mut back = url::form_urlencoded::Serializer::new(String::new());
         back.append_pair("code", &code);
         if let Some(state) = query.one("state") {
             back.append_pair("state", state);
         }
-        Ok(see_other(&format!("{callback}?{}", back.finish())))
+        Ok(see_other(&format!("{}?{}", callback(&id), back.finish())))
     }
 
     /// A container redeems a code.
@@ -137,7 +150,7 @@ impl Gateway {
         if now.saturating_sub(grant.issued) > CODE_LIFETIME || !self.1.codes.redeem(code, now) {
             return refused("invalid_grant");
         }
-        let token = self.seal_grant("hub token", grant.session, &grant.instance, None);
+        let token = self.seal_grant("hub token", grant.session, (&id, &grant.instance), None);
         Ok(json(
             StatusCode::OK,
             &json!({ "access_token": token, "token_type": "Bearer", "expires_in": 1_209_600, "scope": scopes(&id).join(" ") }),
@@ -170,7 +183,9 @@ impl Gateway {
             Caller::Token(token) => ("t", &token.hash),
             Caller::Bearer(bearer) => ("b", &bearer.hash),
         };
-        let named = format!("{kind}.{}.{}", ready.id.server, hex(hash));
+        // Names of users may hold the dots that part this.
+        let owner = URL_SAFE_NO_PAD.encode(ready.id.user.as_str());
+        let named = format!("{kind}.{owner}.{}.{}", ready.id.server, hex(hash));
         let proof = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
         let mut value = HeaderValue::from_str(&format!("token {named}.{}", proof.expose())).ok()?;
         value.set_sensitive(true);
@@ -186,18 +201,20 @@ impl Gateway {
     fn passed(&self, pass: &str) -> Option<(Caller, WorkspaceId)> {
         let (named, proof) = pass.rsplit_once('.')?;
         let mut parts = named.split('.');
-        let (kind, server, hash) = (parts.next()?, parts.next()?, unhex(parts.next()?)?);
+        let (kind, owner, server, hash) =
+            (parts.next()?, parts.next()?, parts.next()?, unhex(parts.next()?)?);
+        let owner = String::from_utf8(URL_SAFE_NO_PAD.decode(owner).ok()?).ok()?;
         let caller = match kind {
             "s" => Caller::Session(self.0.sessions.by_id(&hash)?),
             "t" => Caller::Token(self.0.api_tokens.by_hash(&hash)?),
             "b" => Caller::Bearer(self.known_bearer(&hash)?),
             _ => return None,
         };
-        let id = WorkspaceId { user: caller.name().clone(), server: ServerName::parse(server).ok()? };
+        let id = WorkspaceId { user: UserName::parse(&owner).ok()?, server: ServerName::parse(server).ok()? };
         let Some(State::Ready(ready)) = self.0.workspaces.state(&id) else { return None };
         let expected = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
         let good = expected.matches(proof) && caller.scopes().contains(Scope::AccessServers);
-        good.then_some((caller, id))
+        (good && self.may_come(&id, &caller.user())).then_some((caller, id))
     }
 
     /// Whose token is this? 403 is the answer that containers understand as "nobody's".
@@ -209,8 +226,9 @@ impl Gateway {
         }
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
-        let mut theirs = self.0.workspaces.of(&session.name).into_iter();
-        let Some(id) = theirs.find(|id| self.is_of(&grant, id)) else { return unknown() };
+        let named = UserName::parse(&grant.owner).ok().zip(ServerName::parse(&grant.server).ok());
+        let id = named.map(|(user, server)| WorkspaceId { user, server });
+        let Some(id) = id.filter(|id| self.is_of(&grant, id)) else { return unknown() };
         Ok(user_answer(&Caller::Session(session), &id))
     }
 
@@ -229,11 +247,13 @@ impl Gateway {
         &self,
         context: &str,
         session: SessionId,
-        instance: &str,
+        (id, instance): (&WorkspaceId, &str),
         challenge: Option<String>,
     ) -> String {
         let grant = Grant {
             session,
+            owner: id.user.to_string(),
+            server: id.server.to_string(),
             instance: instance.to_owned(),
             issued: self.0.clock.now(),
             unique: random_text::<9>(),
@@ -246,21 +266,21 @@ impl Gateway {
         serde_json::from_slice(&self.0.sealer.open(context, sealed)?).ok()
     }
 
-    /// The grant is for the container that runs as `id` now, and its session is the owner's.
+    /// The grant is for the container that runs as `id` now, and whoever has its session may come there.
     fn is_of(&self, grant: &Grant, id: &WorkspaceId) -> bool {
-        let owns = self.0.sessions.by_id(&grant.session).is_some_and(|session| session.name == id.user);
+        let named = grant.owner == id.user.as_str() && grant.server == id.server.as_str();
+        let session = self.0.sessions.by_id(&grant.session);
+        let comes = named && session.is_some_and(|session| self.may_come(id, &session.standing().user));
         let runs = match self.0.workspaces.state(id) {
             Some(State::Ready(ready)) => *ready.instance == *grant.instance,
             Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => false,
         };
-        owns && runs
+        comes && runs
     }
 }
 
 /// The verifier belongs to the challenge that the code was asked with (RFC 7636 section 4.6).
 fn proves(grant: &Grant, verifier: Option<&str>) -> bool {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     match (&grant.challenge, verifier) {
         (None, _) => true,
         (Some(challenge), Some(verifier)) => {

@@ -35,6 +35,7 @@ mod share;
 mod step_up;
 mod stopped;
 mod tokens;
+mod visit;
 
 use std::fmt;
 use std::sync::Arc;
@@ -239,14 +240,11 @@ impl Gateway {
             caller.await?
         };
         seen.caller = caller.as_ref().map(|caller| (caller.name().clone(), caller.kind()));
-        if caller.is_none()
-            && head.navigation
-            && at.label.is_some()
-            && matches!(head.route, Route::Workspace { .. })
-        {
+        if caller.is_none() && head.opens_server_at_users_host() {
             return Ok(self.ask_hub(&head, request.headers()));
         }
-        let permit = authorize(&head, neighbour.as_ref(), caller)?;
+        let visit = self.visit(&head, caller.as_ref());
+        let permit = authorize(&head, neighbour.as_ref(), caller, visit)?;
         let navigation = head.navigation;
         match permit.target() {
             // Boxed, so that a forwarded request does not carry room for every page of ours.
@@ -265,11 +263,12 @@ impl Gateway {
                 let Some(caller) = permit.caller() else {
                     return Err(Refusal::LoginRequired { next: None });
                 };
-                let place = self.place(&head, caller, bare);
+                let visit = permit.visit();
+                let place = self.place(&head, caller, visit, bare);
                 if place.bare && *request.method() == Method::GET {
                     return Ok(slash(&request));
                 }
-                self.forward(connection, request, caller, place, navigation).await
+                self.forward(connection, request, (caller, visit), place, navigation).await
             }
         }
     }

@@ -13,6 +13,7 @@ pub(super) use self::words::Words;
 use super::local_path::LocalPath;
 use super::program::ProgramRefusal;
 use super::stopped::Stopped;
+use super::visit::NobodyHome;
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::{BearerError, OidcError};
@@ -45,6 +46,10 @@ pub(super) enum Refusal {
     CrossSite,
     #[error("this belongs to somebody else")]
     NotYours,
+    #[error("a visitor who may look wants to do more")]
+    LooksOnly,
+    #[error("a workspace that is shared does not run")]
+    NobodyHome(NobodyHome),
     #[error("there is nothing here")]
     NotFound,
     #[error("no such {0}")]
@@ -96,7 +101,10 @@ impl Refusal {
 
     /// Whether whoever asks for a page gets one.
     pub(super) fn has_page(&self) -> bool {
-        !matches!(self, Self::Stopped(Stopped { api: true, .. }))
+        !matches!(
+            self,
+            Self::Stopped(Stopped { api: true, .. }) | Self::NobodyHome(NobodyHome { api: true, .. })
+        )
     }
 
     /// A label for metrics.
@@ -132,6 +140,9 @@ impl Refusal {
         if let Self::Stopped(stopped) = self {
             return stopped.answer();
         }
+        if let Self::NobodyHome(nobody) = self {
+            return nobody.answer();
+        }
         // The first three are for programs' makers; people read the others, too.
         let message = if let Self::BadRequest(what) = self {
             (*what).to_owned()
@@ -160,6 +171,7 @@ impl Refusal {
             Self::LoginRequired { .. } => Row::quiet(S::UNAUTHORIZED, "login_required", LOGIN),
             Self::CrossSite => Row::quiet(S::FORBIDDEN, "cross_site", FRONT),
             Self::NotYours => Row::quiet(S::FORBIDDEN, "not_yours", FRONT),
+            Self::LooksOnly => Row::quiet(S::FORBIDDEN, "looks_only", HOME),
             Self::NotFound | Self::NoSuch(_) => Row::quiet(S::NOT_FOUND, "not_found", FRONT),
             Self::LoginLost => Row::quiet(S::BAD_REQUEST, "login_lost", LOGIN),
             Self::LoginLoop { .. } => Row::quiet(S::BAD_REQUEST, "login_loop", LOGIN).warn(None),
@@ -183,7 +195,7 @@ impl Refusal {
             Self::Starting { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "starting", None),
             Self::Stopping => Row::quiet(S::SERVICE_UNAVAILABLE, "stopping", None),
             // As JupyterHub since 2.0: JupyterLab offers to start the server again.
-            Self::NotRunning => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
+            Self::NotRunning | Self::NobodyHome(_) => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
             Self::Stopped(stopped) => Row::quiet(stopped.status, "not_running", HOME),
             // Logged once, when it happened.
             Self::Failing { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "failing", HOME),

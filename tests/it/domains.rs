@@ -12,9 +12,9 @@ use url::Url;
 use crate::BINARY;
 use crate::day::websocket;
 
-const HOME: &str = "hub.example:8443";
-const ALICE: &str = "alice.hub.example:8443";
-const BOB: &str = "bob.hub.example:8443";
+pub(crate) const HOME: &str = "hub.example:8443";
+pub(crate) const ALICE: &str = "alice.hub.example:8443";
+pub(crate) const BOB: &str = "bob.hub.example:8443";
 
 async fn hub() -> Hub {
     Hub::with(BINARY, &format!("{USER_DOMAINS}{EVERYONE}{PROFILE}")).await
@@ -34,8 +34,17 @@ impl Browser {
 
     /// One in which somebody has signed in, at the hub.
     pub(crate) async fn of(hub: &Hub, user: &str) -> Self {
-        let client = hub.signed_in(user).await;
+        Self::signed_in(hub.signed_in(user).await)
+    }
+
+    /// The one that this client is at the hub.
+    pub(crate) fn signed_in(client: Client) -> Self {
         Self { at: [(HOME.to_owned(), client.clone())].into(), new: client }
+    }
+
+    /// Another, at the hub, that has never been anywhere.
+    pub(crate) fn new_client(&self) -> Client {
+        self.new.fresh()
     }
 
     pub(crate) fn at(&mut self, host: &str) -> &mut Client {

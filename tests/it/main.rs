@@ -47,6 +47,7 @@ mod spawning;
 mod store;
 mod tls;
 mod tokens;
+mod visits;
 
 /// The program.
 const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");

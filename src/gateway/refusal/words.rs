@@ -56,6 +56,16 @@ impl Refusal {
                 "You are signed in, but this address belongs to somebody else.",
                 "Go to your own server from the front page.",
             ),
+            Self::LooksOnly => words(
+                "You may look at this server only",
+                "Its owner has shared it with you to be looked at: nothing can be changed or run there.",
+                "Ask its owner for full access, if you need it.",
+            ),
+            Self::NobodyHome(nobody) => Words {
+                title: "This server is not running",
+                what: format!("{} has shared it with you, and has not started it.", nobody.owner),
+                remedy: "Ask them to start it.",
+            },
             Self::NotFound | Self::NoSuch(_) => words(
                 "There is nothing here",
                 "This hub has no page at this address.",
