@@ -54,8 +54,7 @@ impl Gateway {
         at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
         match form.one("action") {
-            Some("share") => return self.share_on_page(session, form).await,
-            Some("link") => return self.link_on_page(session, form, at).await,
+            Some("share") => return self.share_on_page(session, form, at).await,
             Some("revoke") => {
                 if let Some(share) = self.their_share(session, form) {
                     self.0.shares.end(&share).await?;
@@ -91,14 +90,25 @@ impl Gateway {
         self.0.shares.of(&session.name).into_iter().find(|share| share.id == id)
     }
 
-    async fn share_on_page(&self, session: &Arc<Session>, form: &Form) -> Result<Response<Body>, Refusal> {
+    async fn share_on_page(
+        &self,
+        session: &Arc<Session>,
+        form: &Form,
+        at: &Origin,
+    ) -> Result<Response<Body>, Refusal> {
         let complain = |what| Ok(self.share_page(session, Some(what)));
         let Some((of, access, expires)) = self.chosen_share(session, form) else {
             return complain("Choose a server, how much to share, and for how long.");
         };
-        let with = match (form.one("user"), form.one("group")) {
-            (Some(user), None) => {
-                let name = UserName::normalise(user).ok();
+        let by = session.name.clone();
+        let with = match form.one("with").unwrap_or_default() {
+            LINK => {
+                // What is chosen is how long they may come, not only how long they may take to accept.
+                let new = NewCode { of, access, expires, share_expires: expires, by };
+                return self.link_on_page(session, new, at).await;
+            }
+            USER => {
+                let name = UserName::normalise(form.one("user").unwrap_or_default()).ok();
                 let known = match &name {
                     Some(name) => self.0.people.find(name).await?.is_some(),
                     None => false,
@@ -108,15 +118,15 @@ impl Gateway {
                 };
                 With::User(name)
             }
-            (None, Some(path)) => {
+            other => {
                 let standing = session.standing();
+                let path = other.strip_prefix(GROUP).unwrap_or_default();
                 let group = standing.user.groups.iter().find(|group| *group.path == *path);
                 let Some(group) = group else { return complain("Choose a group that you are in.") };
                 With::Group(Group::clone(group))
             }
-            (Some(_), Some(_)) | (None, None) => return complain("Say with whom."),
         };
-        match self.0.shares.make(NewShare { of, with, access, expires, by: session.name.clone() }).await {
+        match self.0.shares.make(NewShare { of, with, access, expires, by }).await {
             Ok(_share) => Ok(see_other(PAGE)),
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(ShareError::Own { .. }) => complain("It is yours already."),
@@ -130,14 +140,10 @@ impl Gateway {
     async fn link_on_page(
         &self,
         session: &Arc<Session>,
-        form: &Form,
+        new: NewCode,
         at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
         let complain = |what| Ok(self.share_page(session, Some(what)));
-        let Some((of, access, expires)) = self.chosen_share(session, form) else {
-            return complain("Choose a server, how much to share, and for how long.");
-        };
-        let new = NewCode { of, access, expires, share_expires: None, by: session.name.clone() };
         match self.0.shares.make_code(new).await {
             Ok((secret, code)) => Ok(self.link_shown_once(session, &secret, &code, at)),
             Err(ShareError::Store(error)) => Err(error.into()),
@@ -178,54 +184,38 @@ impl Gateway {
             title: "Sharing".to_owned(),
             paragraphs: std::iter::once(what).chain(complaint).map(str::to_owned).collect(),
             rows,
-            actions: self.share_forms(session, &token),
+            actions: vec![self.share_form(session, &token)],
             user: Some(session.name.to_string()),
             ..Page::default()
         };
         self.1.pages.render(if complaint.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK }, &page)
     }
 
-    fn share_forms(&self, session: &Session, token: &Secret) -> Vec<Action> {
+    fn share_form(&self, session: &Session, token: &Secret) -> Action {
+        let option = |value: &str, words: &str| (value.to_owned(), words.to_owned());
         let servers = self.0.workspaces.of(&session.name);
-        let server = |id: &WorkspaceId| (id.server.to_string(), server_name(id));
-        let common = |most: Option<u64>| {
-            let mut options = lifetimes(most.unwrap_or(u64::MAX));
-            options.extend(most.is_none().then(|| (FOR_EVER.to_owned(), "until you revoke it".to_owned())));
-            let access =
-                [Access::Read, Access::Full].map(|access| (access.name().to_owned(), may(access).to_owned()));
-            vec![
-                Input::Select {
-                    name: "server",
-                    label: "Server",
-                    options: servers.iter().map(server).collect(),
-                },
-                Input::Select { name: "access", label: "They may", options: access.into() },
-                Input::Select { name: "lifetime", label: "For", options },
-            ]
-        };
-        let form = |label: &str, action: &str, first: Option<Input>, most: Option<u64>| {
-            let inputs = first.into_iter().chain(common(most)).collect();
-            Action::form_of(token, label, PAGE, &[("action", action)]).asking(inputs)
-        };
-        let (most, user) = (
-            self.0.shares.lifetime_max(),
-            Input::Text {
-                name: "user",
-                label: "User name",
-                value: String::new(),
-                length: UserName::MAX_BYTES,
-            },
-        );
-        let mut forms = vec![form("Share with a user", "share", Some(user), most)];
-        let standing = session.standing();
-        if !standing.user.groups.is_empty() {
-            let option = |group: &Group| (group.path.to_string(), group.path.to_string());
-            let options = standing.user.groups.iter().map(option).collect();
-            let group = Input::Select { name: "group", label: "Group", options };
-            forms.push(form("Share with a group", "share", Some(group), most).second());
+        let mut inputs = Vec::new();
+        let mut fields = vec![("action", "share")];
+        if servers.len() > 1 {
+            let options = servers.iter().map(|id| option(id.server.as_str(), &server_name(id))).collect();
+            inputs.push(Input::Select { name: "server", label: "Server", options });
+        } else {
+            fields.push(("server", ""));
         }
-        forms.push(form("Make a link", "link", None, Some(self.0.shares.code_lifetime_max())).second());
-        forms
+        let mut with = vec![option(USER, "a user, by name"), option(LINK, "whoever has a link")];
+        let standing = session.standing();
+        let group = |group: &Group| option(&format!("{GROUP}{group}"), &format!("everybody in {group}"));
+        with.extend(standing.user.groups.iter().map(group));
+        inputs.push(Input::Select { name: "with", label: "With", options: with });
+        let (value, length) = (String::new(), UserName::MAX_BYTES);
+        inputs.push(Input::Text { name: "user", label: "User name", value, length });
+        let access = [Access::Read, Access::Full].map(|access| option(access.name(), may(access)));
+        inputs.push(Input::Select { name: "access", label: "They may", options: access.into() });
+        let most = self.0.shares.lifetime_max();
+        let mut options = lifetimes(most.unwrap_or(u64::MAX));
+        options.extend(most.is_none().then(|| option(FOR_EVER, "until you revoke it")));
+        inputs.push(Input::Select { name: "lifetime", label: "For", options });
+        Action::form_of(token, "Share", PAGE, &fields).asking(inputs)
     }
 
     /// What others share with whoever is signed in.
@@ -268,7 +258,12 @@ impl Gateway {
             paragraphs: vec![
                 "Copy it now: it is shown this once. Whoever has it, and may sign in here, can accept it."
                     .to_owned(),
-                format!("They may {} of {}.", may(code.access), whose(&code.of)),
+                format!(
+                    "At {} they may {}, {}.",
+                    whose(&code.of),
+                    may(code.access),
+                    until(self.0.shares.offer(code))
+                ),
                 format!("It can be accepted until {}.", date(code.expires)),
             ],
             shown: Some(format!("{}{}", at.origin, accept_path(secret))),
@@ -318,7 +313,7 @@ fn given(share: &Share, token: &Secret) -> Row {
     let form = |label: &str, action: &str| {
         Action::form_of(token, label, PAGE, &[("action", action), ("id", &id)]).second()
     };
-    let narrow = (terms.access == Access::Full).then(|| form("Let them only look", "narrow"));
+    let narrow = (terms.access == Access::Full).then(|| form("Only look", "narrow"));
     Row {
         title: match &share.with {
             With::User(name) => name.to_string(),
@@ -364,6 +359,11 @@ fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+/// With whom: a name in another field, whoever has a link, or a group.
+const USER: &str = "user";
+const LINK: &str = "link";
+const GROUP: &str = "group:";
 
 /// In place of seconds.
 const FOR_EVER: &str = "unlimited";

@@ -68,7 +68,8 @@ async fn on_page(client: &mut Client, fields: &[(&str, &str)]) -> Answer {
 
 /// The path of a new link of theirs.
 async fn link(client: &mut Client, access: &str) -> String {
-    let fields = [("action", "link"), ("server", ""), ("access", access), ("lifetime", "3600")];
+    let fields =
+        [("action", "share"), ("server", ""), ("with", "link"), ("access", access), ("lifetime", "3600")];
     let answer = on_page(client, &fields).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let shown = answer.shown().expect("a link").replace("&#x2f;", "/");
@@ -334,12 +335,21 @@ async fn a_person_shares_narrows_and_revokes_on_a_page() {
     let mut bob = hub.signed_in("bob").await;
     let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/lab"] })).await;
     let terms = [("action", "share"), ("server", ""), ("access", "full"), ("lifetime", "86400")];
-    let share = |with: (&'static str, &'static str)| [&terms[..], &[with]].concat();
-    assert_eq!(on_page(&mut alice, &share(("user", "Bob"))).await.status, 303);
-    assert_eq!(on_page(&mut alice, &share(("group", "/lab"))).await.status, 303);
-    for wrong in [("user", "nobody"), ("user", "alice"), ("user", ""), ("group", "/other"), ("group", "")] {
-        assert_eq!(on_page(&mut alice, &share(wrong)).await.status, 400, "{wrong:?}");
+    let share =
+        |with: &'static str, user: &'static str| [&terms[..], &[("with", with), ("user", user)]].concat();
+    assert_eq!(on_page(&mut alice, &share("user", "Bob")).await.status, 303);
+    assert_eq!(on_page(&mut alice, &share("group:/lab", "")).await.status, 303);
+    for (with, user) in [
+        ("user", "nobody"),
+        ("user", "alice"),
+        ("user", ""),
+        ("group:/other", ""),
+        ("group:", ""),
+        ("", "bob"),
+    ] {
+        assert_eq!(on_page(&mut alice, &share(with, user)).await.status, 400, "{with} {user}");
     }
+    link(&mut alice, "full").await;
     let page = alice.open("/hub/share").await;
     assert!(words(&page).contains("Everybody in /lab") && page.text().contains("<strong>bob</strong>"));
     assert!(bob.open("/hub/home").await.text().contains("Shared with you: the server of alice"));
@@ -361,6 +371,9 @@ async fn whoever_a_server_is_shared_with_can_give_it_back() {
     let (mut alice, mut bob) = (hub.signed_in("alice").await, hub.signed_in("bob").await);
     let path = link(&mut alice, "full").await;
     assert_eq!(accept(&mut bob, &path).await.status, 303);
+    let reader = Program::of(&hub, "alice", &["read:shares"]).await;
+    let (code, share) = (reader.list("/share-codes/alice").await, reader.list("/shares/alice").await);
+    assert_eq!(share[0]["expires_at"], code[0]["expires_at"], "what a link gives ends with it");
     let id = bob.open("/hub/share").await.field("id").expect("a share");
     on_page(&mut alice, &[("action", "leave"), ("id", &id)]).await;
     assert!(bob.open("/hub/home").await.text().contains("alice"));
@@ -514,8 +527,13 @@ async fn a_group_that_is_lost_takes_along_what_is_shared_with_it() {
     let interval = "[session]\nrefresh_interval = \"1s\"\n";
     let hub = Hub::with(BINARY, &format!("{USER_DOMAINS}{EVERYONE}{PROFILE}{interval}{ON}")).await;
     let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/lab"] })).await;
-    let fields =
-        [("action", "share"), ("server", ""), ("access", "read"), ("lifetime", "3600"), ("group", "/lab")];
+    let fields = [
+        ("action", "share"),
+        ("server", ""),
+        ("access", "read"),
+        ("lifetime", "3600"),
+        ("with", "group:/lab"),
+    ];
     assert_eq!(on_page(&mut alice, &fields).await.status, 303);
     let mut bob = hub.signed_in_with("bob", json!({ "groups": ["/lab"] })).await;
     assert!(bob.open("/hub/home").await.text().contains("the server of alice"));

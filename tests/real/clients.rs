@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
-use support::process::NAME;
+use support::process::{NAME, USER_DOMAINS};
 use tokio::process::Command;
 
 use crate::parts::part;
@@ -112,29 +112,50 @@ async fn what_the_description_of_the_api_says_is_so() {
     }
     let token = hub.signed_in("ada").await.make_token(ALL).await;
     // What is random meets nobody; so once more with a name that there is.
-    let names = "[parameters]\n\"path.name\" = \"alice\"\n";
-    for (run, config) in [("anybody", ""), ("alice", names)] {
-        std::fs::write(hub.folder().join("schemathesis.toml"), config).unwrap();
-        let mut command = client(&hub, "schemathesis");
-        command.arg("run").arg(format!("{}/hub/api/openapi.json", hub.origin()));
-        command.args(["--tls-verify", "authority.pem", "--header", &format!("Authorization: token {token}")]);
+    for names in ["", "[parameters]\n\"path.name\" = \"alice\"\n"] {
         // It finds its own token, revokes it, and is nobody from then on; and the other one ends the hub.
-        command.args(["--exclude-operation-id", "revoke_token", "--exclude-path", "/shutdown"]);
-        command.args(["--phases", "examples,coverage,fuzzing"]);
-        // A kept connection may end at the moment it is used again.
-        command.args(["--max-examples", "20", "--seed", "1", "--request-retries", "2"]);
-        command.args(["--checks", CHECKS, "--no-color", "--warnings", "off"]);
-        let output = command.output().await.unwrap();
-        let said = said(&output);
-        assert!(output.status.success(), "{run}: {said}");
-        let still = format!("token {token}");
-        let headers = [("Authorization", still.as_str())];
-        assert_eq!(
-            hub.client().send("GET", "/hub/api/users", &headers, b"").await.status,
-            200,
-            "its token is good"
-        );
+        let but = ["--exclude-operation-id", "revoke_token", "--exclude-path", "/shutdown"];
+        try_the_api(&hub, &token, names, &but).await;
     }
+}
+
+#[tokio::test]
+async fn what_the_description_of_the_api_says_of_shares_is_so() {
+    let sections = format!("{USER_DOMAINS}{EVERYONE}{ADA}{PROFILE}[sharing]\nenabled = true\n");
+    let hub = Hub::with(BINARY, &sections).await;
+    hub.signed_in("bob").await;
+    let mut ada = hub.signed_in("ada").await;
+    let form_token = ada.open("/hub/home").await.field("form_token").expect("a form");
+    let fields = [("form_token", form_token.as_str()), ("action", "add"), ("server", "gpu")];
+    assert_eq!(ada.submit("/hub/home", &fields).await.status, 303);
+    let scopes = ["shares", "users:shares", "groups:shares", "admin:users", "list:users"];
+    let token = ada.make_token(&scopes).await;
+    let hers =
+        "[parameters]\n\"path.name\" = \"ada\"\n\"path.owner\" = \"ada\"\n\"path.server_name\" = \"gpu\"\n";
+    for names in ["", hers] {
+        try_the_api(&hub, &token, names, &["--include-tag", "shares"]).await;
+    }
+    assert!(hub.process().log().contains("share_code_made"), "it has come far");
+}
+
+/// Has schemathesis ask what the description of the API describes, with these values where they fit.
+async fn try_the_api(hub: &Hub, token: &str, names: &str, which: &[&str]) {
+    std::fs::write(hub.folder().join("schemathesis.toml"), names).unwrap();
+    let mut command = client(hub, "schemathesis");
+    command.arg("run").arg(format!("{}/hub/api/openapi.json", hub.origin()));
+    let authorization = format!("token {token}");
+    command.args(["--tls-verify", "authority.pem", "--header", &format!("Authorization: {authorization}")]);
+    command.args(which);
+    command.args(["--phases", "examples,coverage,fuzzing"]);
+    // A kept connection may end at the moment it is used again.
+    command.args(["--max-examples", "20", "--seed", "1", "--request-retries", "2"]);
+    command.args(["--checks", CHECKS, "--no-color", "--warnings", "off"]);
+    let output = command.output().await.unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{names}: {said}");
+    let headers = [("Authorization", authorization.as_str())];
+    let answer = hub.client().send("GET", "/hub/api/users", &headers, b"").await;
+    assert_eq!(answer.status, 200, "its token is good");
     assert!(!hub.process().log().contains("panicked"), "{}", hub.process().log());
 }
 
