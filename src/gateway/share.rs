@@ -19,6 +19,7 @@ use crate::session::Session;
 use crate::share::{Access, Code, CodeId, NewCode, NewShare, Share, ShareError, ShareId, Terms, With};
 use crate::spawner::WorkspaceId;
 use crate::user::{Group, UserName};
+use crate::workspace::State;
 
 /// Where it is.
 pub(super) const PAGE: &str = "/hub/share";
@@ -230,9 +231,12 @@ impl Gateway {
                 With::User(_) => String::new(),
                 With::Group(group) => format!(", as all of {group}"),
             };
+            let runs = matches!(self.0.workspaces.state(&share.of), Some(State::Ready(_)));
+            let stopped = (!runs).then(|| "It does not run now: to start it is its owner's.".to_owned());
+            let what = format!("You may {}{by_group}, {}.", may(terms.access), until(terms));
             let row = Row {
                 title: format!("Shared with you: {}", whose(&share.of)),
-                lines: vec![format!("You may {}{by_group}, {}.", may(terms.access), until(terms))],
+                lines: std::iter::once(what).chain(stopped).collect(),
                 actions: vec![Action::link("Open", &self.shared_address(&share.of))],
             };
             (share, row)

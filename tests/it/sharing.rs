@@ -285,6 +285,7 @@ async fn a_group_is_shared_with_by_whoever_is_in_it() {
         home.contains("the server of alice") && home.contains("as all of /lab") && home.contains(SERVER),
         "{home}"
     );
+    assert!(home.contains("It does not run now"), "{home}");
     let mut carl = hub.signed_in_with("carl", json!({ "groups": ["/lab/below"] })).await;
     assert!(!carl.open("/hub/home").await.text().contains("alice"));
     let ada = Program::of(&hub, "ada", &["read:groups:shares"]).await;
