@@ -26,6 +26,7 @@ pub mod tls;
 pub mod people;
 
 pub mod mapping;
+pub mod preset;
 pub mod routes;
 pub mod session;
 pub mod share;

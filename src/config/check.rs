@@ -2,6 +2,7 @@
 
 mod admin;
 mod files;
+mod images;
 mod provider;
 mod routes;
 mod sharing;

@@ -51,6 +51,53 @@ impl TryFrom<u16> for StoppedStatus {
     }
 }
 
+/// What kind of image it is: what it needs to run, and how it likes to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// A Jupyter server.
+    Jupyter,
+    /// An image of docker-stacks, or one built on them.
+    DockerStacks,
+    /// `AiiDAlab` up to 22.08: begins as root, takes no arguments.
+    AiidalabClassic,
+    /// `AiiDAlab` since 2022.1001: its database and its message broker are inside.
+    AiidalabFullStack,
+    /// pyiron's images.
+    Pyiron,
+    /// Any other program that speaks HTTP.
+    Web,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Jupyter,
+        Self::DockerStacks,
+        Self::AiidalabClassic,
+        Self::AiidalabFullStack,
+        Self::Pyiron,
+        Self::Web,
+    ];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jupyter => "jupyter",
+            Self::DockerStacks => "docker-stacks",
+            Self::AiidalabClassic => "aiidalab-classic",
+            Self::AiidalabFullStack => "aiidalab-full-stack",
+            Self::Pyiron => "pyiron",
+            Self::Web => "web",
+        }
+    }
+
+    /// The one that is written so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+}
+
 /// `[[profile]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +109,8 @@ pub struct Profile {
     /// The image. With the process spawner it is not used.
     #[serde(default)]
     pub image: String,
+    /// What the image needs beyond the defaults. Found from the image when not said.
+    pub preset: Option<Preset>,
     /// In place of the image's command. `{base_url}`, `{port}`, `{username}` and `{default_url}` are filled in.
     pub command: Option<Vec<String>>,
     /// Added to the image's environment, with the same placeholders.
@@ -75,15 +124,16 @@ pub struct Profile {
     /// The status of an answer to a page or a program whose server does not run.
     #[serde(default)]
     pub stopped_status: StoppedStatus,
-    /// The port its server listens on.
-    #[serde(default = "Profile::default_port")]
-    pub port: u16,
+    /// The port its server listens on. When not said: 8888, or the only one that the image of a web program exposes.
+    pub port: Option<u16>,
+    /// The program sees paths without `/user/<name>`, for those that know no base URL.
+    #[serde(default)]
+    pub strip_path: bool,
     /// Other ports that its owner reaches at `/user/<name>/proxy/<port>/`: `"any"`, or numbers and ranges. Default: none.
     #[serde(default)]
     pub ports: Ports,
-    /// Where users land, under their own path: `/lab`.
-    #[serde(default = "Profile::default_url")]
-    pub default_url: String,
+    /// Where users land, under their own path. When not said, the preset's: `/lab` for most.
+    pub default_url: Option<String>,
     /// Who runs in the container (`uid:gid`), when not the image's own user.
     pub user: Option<String>,
     /// Home and other folders that outlive the container.
@@ -103,29 +153,20 @@ pub struct Profile {
     /// Processes and threads in a workspace.
     #[serde(default = "Profile::default_pids")]
     pub pids: Limit<u64>,
-    /// How long a start may take, pulling the image included.
-    #[serde(default = "Profile::default_start_timeout")]
-    pub start_timeout: Span,
-    /// How long its programs have to end after the stop signal.
-    #[serde(default = "Profile::default_stop_timeout")]
-    pub stop_timeout: Span,
+    /// How long a start may take, pulling the image included. When not said, the preset's: 3 minutes for most.
+    pub start_timeout: Option<Span>,
+    /// How long a stop may take, the commands before the stop signal included. When not said, the preset's: 10 seconds
+    /// for most.
+    pub stop_timeout: Option<Span>,
+    /// What is run in the container before the stop signal, one after the other. When not said, the preset's.
+    pub stop_commands: Option<Vec<Vec<String>>>,
+    /// Who runs these, when it is not whoever the container runs as.
+    pub stop_user: Option<String>,
 }
 
 impl Profile {
-    fn default_port() -> u16 {
-        8888
-    }
-    fn default_url() -> String {
-        "/lab".to_owned()
-    }
     fn default_pids() -> Limit<u64> {
         Limit::Value(4096)
-    }
-    fn default_start_timeout() -> Span {
-        Span::seconds(180)
-    }
-    fn default_stop_timeout() -> Span {
-        Span::seconds(10)
     }
 }
 

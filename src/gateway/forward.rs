@@ -76,7 +76,7 @@ impl Gateway {
             host: &place.at.host_value,
             user: Some(visitor.map_or(&ready.user, |(name, _)| name)),
             authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
-            prefix: None,
+            prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
             activity: &ready.activity,
             worker: connection.worker,

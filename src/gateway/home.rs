@@ -34,7 +34,7 @@ impl Gateway {
             None => self.only_profile(&session.standing().user),
         };
         Ok(match profile {
-            Some(profile) => see_other(&landing(&self.0.workspaces.id(&session.name), profile)),
+            Some(profile) => see_other(&self.landing(&self.0.workspaces.id(&session.name), profile)),
             None => see_other("/hub/home"),
         })
     }
@@ -148,7 +148,7 @@ impl Gateway {
         let whose = if id.server.is_default() { "Your server" } else { "It" };
         let open = |profile: &Arc<str>| {
             let profile = self.0.workspaces.profile(profile);
-            Action::link("Open", &profile.map_or_else(|| id.path(), |profile| landing(id, profile)))
+            Action::link("Open", &profile.map_or_else(|| id.path(), |profile| self.landing(id, profile)))
         };
         let form = |label: &str, action: &str| {
             Action::form(session, label, "/hub/home", &[("action", action), ("server", server)]).second()
@@ -238,7 +238,7 @@ impl Gateway {
         let state = self.0.workspaces.state(id);
         let running =
             state.as_ref().and_then(State::profile).and_then(|name| self.0.workspaces.profile(name));
-        let there = || landing(id, running.unwrap_or(profile));
+        let there = || self.landing(id, running.unwrap_or(profile));
         Ok(see_other(&next.map_or_else(there, |next| next.to_string())))
     }
 
@@ -338,6 +338,11 @@ impl Gateway {
         Action::form(session, &label, &spawn_path(id), &[("profile", &profile.name), ("next", next)])
     }
 
+    /// Where a user lands in a profile.
+    fn landing(&self, id: &WorkspaceId, profile: &config::Profile) -> String {
+        format!("{}{}", id.path(), self.0.workspaces.settled(profile).default_url.trim_start_matches('/'))
+    }
+
     fn allowed_profile(&self, session: &Session, name: &str) -> Option<&Arc<config::Profile>> {
         self.0.workspaces.profile(name).filter(|_| session.standing().grants(name))
     }
@@ -366,9 +371,4 @@ fn spawn_path(id: &WorkspaceId) -> String {
     } else {
         format!("/hub/spawn/{}/{}", id.user.path_segment(), id.server)
     }
-}
-
-/// Where a user lands in a profile.
-pub(super) fn landing(id: &WorkspaceId, profile: &config::Profile) -> String {
-    format!("{}{}", id.path(), profile.default_url.trim_start_matches('/'))
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub use escape::{container_name, escape, escape_server};
 
-use crate::config::{self, Mode};
+use crate::config::{self, Mode, Preset};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::server_name::ServerName;
@@ -73,6 +73,8 @@ pub struct Spec {
     pub profile: Arc<str>,
     /// How it and hubgate know each other.
     pub mode: Mode,
+    /// What kind of image it is.
+    pub preset: Preset,
     /// The image; empty for child processes.
     pub image: String,
     /// In place of the image's command.
@@ -148,6 +150,21 @@ pub struct Image {
     pub entrypoint: usize,
     /// Its environment.
     pub environment: Vec<String>,
+    /// Who runs in it; empty: root.
+    pub user: String,
+    /// TCP ports that it exposes.
+    pub ports: Vec<u16>,
+    /// Folders that it keeps in volumes.
+    pub volumes: Vec<String>,
+    /// The command of its health check.
+    pub health: Vec<String>,
+}
+
+impl Image {
+    /// What its environment says.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
 }
 
 /// A workspace that runs.
@@ -161,6 +178,8 @@ pub struct Running {
     pub profile: Arc<str>,
     /// How it and hubgate know each other.
     pub mode: Mode,
+    /// What kind of image it is, if whoever started it knew.
+    pub preset: Option<Preset>,
     /// Where its server listens, or will.
     pub address: SocketAddr,
 }
@@ -236,10 +255,20 @@ impl Progress {
 pub trait Spawner: fmt::Debug + Send + Sync {
     /// What `image` says of itself; fetched first when it is not there.
     async fn image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError>;
+    /// What `image` says of itself, if it is there.
+    async fn find_image(&self, image: &str) -> Result<Option<Image>, SpawnError>;
     /// Starts the workspace, or finds the one that runs already. What ended before is taken away.
     async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError>;
     /// How it is.
     async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError>;
+    /// Runs a program in a running workspace, beside its own, and waits for it: how it ended, and the last lines that it
+    /// wrote. `None`: the workspace does not run.
+    async fn run(
+        &self,
+        id: &WorkspaceId,
+        command: &[String],
+        user: Option<&str>,
+    ) -> Result<Option<Ended>, SpawnError>;
     /// Ends it, softly first. Stopping what does not run is not an error.
     async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError>;
     /// Replaces a file of a running workspace: whoever reads it sees the old or the new one, never half of one and

@@ -134,6 +134,7 @@ impl Process {
             instance: Arc::clone(&spec.instance),
             profile: Arc::clone(&spec.profile),
             mode: spec.mode,
+            preset: Some(spec.preset),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         };
         let (ending, ended) = watch::channel(None);
@@ -186,6 +187,10 @@ impl Spawner for Process {
         Ok(Image::default())
     }
 
+    async fn find_image(&self, _image: &str) -> Result<Option<Image>, SpawnError> {
+        Ok(Some(Image::default()))
+    }
+
     async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError> {
         self.counted("start", self.start_or_find(spec, progress).await)
     }
@@ -194,6 +199,16 @@ impl Spawner for Process {
         let Some(entry) = self.children.find(id) else { return Ok(Status::Absent) };
         let ended = entry.ended.borrow().clone();
         Ok(ended.map_or(Status::Running(entry.running), Status::Ended))
+    }
+
+    /// A process has no inside to run anything in.
+    async fn run(
+        &self,
+        _id: &WorkspaceId,
+        _command: &[String],
+        _user: Option<&str>,
+    ) -> Result<Option<Ended>, SpawnError> {
+        Ok(None)
     }
 
     async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError> {

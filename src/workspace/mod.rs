@@ -2,6 +2,8 @@
 
 mod access_token;
 mod doors;
+mod ending;
+mod kinds;
 mod named;
 mod plan;
 mod reconcile;
@@ -20,14 +22,15 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Mode};
+use crate::config::{self, Mode, Preset};
 use crate::forward::{Activity, Forwarder, Pool};
 use crate::logging::cause;
 use crate::metrics::{Metrics, State as StateLabel};
+use crate::preset;
 use crate::seal::{Sealer, random_text};
 use crate::secret::Secret;
 use crate::server_name::ServerName;
-use crate::spawner::{Phase, Progress, Running, SpawnError, Spawner, Status, WorkspaceId};
+use crate::spawner::{Image, Phase, Progress, Running, SpawnError, Spawner, Status, WorkspaceId};
 use crate::store::StoreError;
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
@@ -35,6 +38,7 @@ use crate::user::{User, UserName};
 
 use self::access_token::AccessTokens;
 use self::doors::Doors;
+use self::kinds::Kinds;
 
 pub use named::{NamedServers, ServerError};
 pub use plan::{Place, mounts};
@@ -47,6 +51,7 @@ pub struct Workspaces(Arc<Shared>);
 struct Shared {
     states: DashMap<WorkspaceId, State, RandomState>,
     profiles: Vec<Arc<config::Profile>>,
+    kinds: Kinds,
     place: Place,
     spawner: Arc<dyn Spawner>,
     forwarder: Forwarder,
@@ -95,6 +100,7 @@ impl Workspaces {
         Self(Arc::new(Shared {
             states: DashMap::with_hasher(RandomState::default()),
             profiles: parts.profiles.into_iter().map(Arc::new).collect(),
+            kinds: Kinds::default(),
             place: parts.place,
             spawner: parts.spawner,
             forwarder: parts.forwarder,
@@ -205,22 +211,20 @@ impl Workspaces {
 
     /// Stops a workspace. Its owner's websockets end with it.
     pub fn stop(&self, id: &WorkspaceId) {
-        let timeout = match self.0.states.get_mut(id).as_deref_mut() {
-            Some(state @ State::Ready(_)) => {
-                let profile = match &*state {
-                    State::Ready(ready) => self.profile(&ready.profile),
-                    State::Starting(_) | State::Failing(_) | State::Stopping => None,
-                };
-                let timeout = profile.map_or(Duration::from_secs(10), |profile| profile.stop_timeout.0);
-                *state = State::Stopping;
-                timeout
-            }
-            Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => return,
+        let ready = match self.0.states.get_mut(id).as_deref_mut() {
+            Some(state) => match std::mem::replace(state, State::Stopping) {
+                State::Ready(ready) => ready,
+                other @ (State::Starting(_) | State::Failing(_) | State::Stopping) => {
+                    *state = other;
+                    return;
+                }
+            },
+            None => return,
         };
         self.count();
         let (workspaces, id) = (self.clone(), id.clone());
         self.0.tasks.spawn(async move {
-            match workspaces.0.spawner.stop(&id, timeout).await {
+            match workspaces.end(&id, &ready.profile, Some(ready.preset)).await {
                 Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
                 Err(error) => warn!(workspace = %id, error = cause(&error), remedy = error.remedy(), "cannot stop workspace"),
             }
@@ -296,9 +300,7 @@ impl Workspaces {
         progress: Progress,
     ) {
         let began = Instant::now();
-        let limit = profile.start_timeout.0;
-        let outcome = tokio::time::timeout(limit, self.bring_up(&id, &user, &profile, &progress)).await;
-        let outcome = outcome.unwrap_or(Err(StartError::Timeout { after: limit }));
+        let outcome = self.bring_up_in_time(&id, &user, &profile, &progress).await;
         self.0.metrics.workspace_start.observe(began.elapsed().as_secs_f64());
         match outcome {
             Ok(ready) => {
@@ -308,7 +310,7 @@ impl Workspaces {
             Err(error) => {
                 Self::report(&id, &profile, &error);
                 // What is left of it must not linger; it may not exist at all.
-                if let Err(error) = self.0.spawner.stop(&id, profile.stop_timeout.0).await {
+                if let Err(error) = self.end(&id, &profile.name, None).await {
                     warn!(workspace = %id, error = cause(&error), "cannot clear a failed start");
                 }
                 let failure = Failure { profile: profile.name.as_str().into(), at: Instant::now(), error };
@@ -339,17 +341,34 @@ impl Workspaces {
         );
     }
 
-    async fn bring_up(
+    /// How long a start may take is known for certain only when its image is.
+    async fn bring_up_in_time(
         &self,
         id: &WorkspaceId,
         user: &User,
         profile: &config::Profile,
         progress: &Progress,
     ) -> Result<Ready, StartError> {
-        let image = self.0.spawner.image(&profile.image, progress).await?;
+        let began = tokio::time::Instant::now();
+        let after = self.settled(profile).start_timeout;
+        let image = tokio::time::timeout_at(began + after, self.0.spawner.image(&profile.image, progress));
+        let image = image.await.map_err(|_elapsed| StartError::Timeout { after })??;
+        self.0.kinds.note(&profile.name.as_str().into(), preset::find(profile, &image).preset);
+        let after = self.settled(profile).start_timeout;
+        let up = tokio::time::timeout_at(began + after, self.bring_up(id, user, (profile, &image), progress));
+        up.await.unwrap_or(Err(StartError::Timeout { after }))
+    }
+
+    async fn bring_up(
+        &self,
+        id: &WorkspaceId,
+        user: &User,
+        (profile, image): (&config::Profile, &Image),
+        progress: &Progress,
+    ) -> Result<Ready, StartError> {
         let instance: Arc<str> = random_text::<16>().into();
         let token = self.token(&instance);
-        let mut spec = plan::spec(id, user, profile, &image, &self.0.place, &instance, &token)?;
+        let mut spec = plan::spec(id, user, profile, image, &self.0.place, &instance, &token)?;
         let known = self.0.access_tokens.known(&id.user);
         spec.files.extend(plan::access_token_file(profile, &self.0.place, known.token.as_ref()));
         self.note_instance(id, &instance);
@@ -373,10 +392,20 @@ impl Workspaces {
             Mode::Token => header(&format!("token {}", self.token(&running.instance).expose()), true),
             Mode::Hub => None,
         };
+        let profile = self.profile(&running.profile);
+        let kind = || profile.map_or(Preset::Jupyter, |profile| self.0.kinds.of(profile));
+        let preset = running.preset.unwrap_or_else(kind);
+        self.0.kinds.note(&running.profile, preset);
+        let base = running.id.path();
+        let strips = profile.filter(|profile| profile.strip_path);
         // Where a workspace has no address of its own, its ports are everybody's on this machine.
-        let profile = self.profile(&running.profile).filter(|_| self.0.spawner.isolates());
-        let doors = Doors::new(profile.map(|profile| profile.ports.clone()).unwrap_or_default());
+        let isolated = profile.filter(|_| self.0.spawner.isolates());
+        let doors = Doors::new(isolated.map(|profile| profile.ports.clone()).unwrap_or_default());
         Ready {
+            preset,
+            prefix: strips.and_then(|_| header(base.trim_end_matches('/'), false)),
+            readiness: profile
+                .map_or_else(|| format!("{base}api"), |profile| preset::readiness(profile, preset, &base)),
             doors,
             pool: self.0.forwarder.pool(upstream),
             authorization,
@@ -391,12 +420,11 @@ impl Workspaces {
         }
     }
 
-    /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does.
+    /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does, or to its first page.
     async fn until_it_answers(&self, ready: &Ready) -> Result<(), StartError> {
-        let path = format!("{}api", ready.id.path());
         let mut pause = Duration::from_millis(50);
         loop {
-            if self.0.forwarder.probe(&ready.pool, &path, &self.0.public_host).await {
+            if self.0.forwarder.probe(&ready.pool, &ready.readiness, &self.0.public_host).await {
                 return Ok(());
             }
             if let Status::Ended(ended) = self.0.spawner.status(&ready.id).await? {

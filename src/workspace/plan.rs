@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::{self, Escape, Limit, Mode};
+use crate::config::{self, Escape, Limit, Mode, Preset};
+use crate::preset::{self, Settled};
 use crate::secret::Secret;
 use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape, escape_server};
 use crate::user::{Limits, User, UserName};
@@ -43,35 +44,45 @@ pub(super) fn spec(
     instance: &Arc<str>,
     token: &Secret,
 ) -> Result<Spec, StartError> {
-    let mode = profile.mode.unwrap_or_else(|| mode_of(profile, image));
+    let preset = preset::find(profile, image).preset;
+    let (mode, _) = preset::mode(profile, preset, image);
+    let (port, _) = preset::port(profile, preset, image);
+    let settled = preset::settle(profile, preset);
     let limits = user.limits(profile);
-    let blanks = Blanks::new(id, profile, place);
+    let blanks = Blanks::new(id, &settled, port, place);
     let mut environment = limits_environment(limits);
     match mode {
         Mode::Token => environment.extend(token_environment(id, token)),
-        Mode::Hub => environment.extend(hub_environment(id, profile, place, &blanks, token)?),
+        Mode::Hub => environment.extend(hub_environment(id, &profile.image, place, &blanks, token)?),
     }
+    let own = preset::environment(preset, mode, image, profile);
+    environment.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
     let file = access_token_path(profile, place);
     environment.extend(file.map(|path| ("HUBGATE_ACCESS_TOKEN_FILE".to_owned(), path)));
     environment.extend(profile.environment.iter().map(|(name, value)| (name.clone(), blanks.fill(value))));
+    if mode == Mode::Token {
+        // With it, images look for a hub.
+        environment.remove("JUPYTERHUB_API_TOKEN");
+    }
     Ok(Spec {
         id: id.clone(),
         instance: Arc::clone(instance),
         profile: profile.name.as_str().into(),
         mode,
+        preset,
         image: profile.image.clone(),
-        command: command(profile, image, mode, place, &blanks)?,
+        command: command(profile, (preset, image), mode, place, &blanks)?,
         environment,
-        port: if place.images { profile.port } else { 0 },
+        port: if place.images { port } else { 0 },
         user: profile.user.clone(),
         mounts: mounts(profile, id, place.escape),
-        files: Vec::new(),
+        files: settings_file(profile, (preset, mode), &blanks, token).into_iter().collect(),
         limits,
         pids: match profile.pids {
             Limit::Value(count) => Some(count),
             Limit::Unlimited => None,
         },
-        stop_timeout: profile.stop_timeout.0,
+        stop_timeout: settled.stop_timeout,
     })
 }
 
@@ -96,16 +107,31 @@ fn access_token_path(profile: &config::Profile, place: &Place) -> Option<String>
     Some(format!("{{runtime}}/{name}"))
 }
 
-/// An image whose command is JupyterHub's single-user server expects a hub; everything else is an ordinary server.
-fn mode_of(profile: &config::Profile, image: &Image) -> Mode {
-    let command = profile.command.as_ref().unwrap_or(&image.command);
-    let hub = |word: &String| word.contains("jupyterhub-singleuser") || word.contains("start-singleuser");
-    if command.iter().any(hub) { Mode::Hub } else { Mode::Token }
+/// What a Jupyter server that takes no arguments is told before it starts. Its user alone reads it: the token is in it,
+/// since what such an image starts first hands no environment on.
+fn settings_file(
+    profile: &config::Profile,
+    (preset, mode): (Preset, Mode),
+    blanks: &Blanks,
+    token: &Secret,
+) -> Option<PutFile> {
+    let (path, owner) = preset::settings_file(preset, profile).filter(|_| mode == Mode::Token)?;
+    let settings = serde_json::json!({ "NotebookApp": {
+        "ip": blanks.ip,
+        "port_retries": 0,
+        "base_url": blanks.base_url,
+        "token": token.expose(),
+        "open_browser": false,
+        "allow_remote_access": true,
+        "trust_xheaders": true,
+        "quit_button": false,
+    } });
+    Some(PutFile { path: path.to_owned(), owner: Some(owner), content: Secret::new(settings.to_string()) })
 }
 
 fn command(
     profile: &config::Profile,
-    image: &Image,
+    (preset, image): (Preset, &Image),
     mode: Mode,
     place: &Place,
     blanks: &Blanks,
@@ -115,7 +141,7 @@ fn command(
     if own.is_none() && !place.images {
         return Err(StartError::NoCommand { profile: profile.name.clone() });
     }
-    if mode == Mode::Hub {
+    if mode == Mode::Hub || matches!(preset, Preset::Web | Preset::AiidalabClassic) {
         return Ok(own);
     }
     let words =
@@ -126,20 +152,21 @@ fn command(
         return Ok(own);
     }
     let mut words = words.to_vec();
-    words.extend(JUPYTER_ARGUMENTS.iter().map(|argument| blanks.fill(argument)));
+    let app = if preset::runs_notebook_6(preset, image, profile) { "NotebookApp" } else { "ServerApp" };
+    words.extend(JUPYTER_ARGUMENTS.iter().map(|argument| format!("--{app}.{}", blanks.fill(argument))));
     Ok(Some(words))
 }
 
 /// What an ordinary Jupyter server is told. Its token comes in the environment, where `ps` does not show it.
 const JUPYTER_ARGUMENTS: &[&str] = &[
-    "--ServerApp.ip={ip}",
-    "--ServerApp.port={port}",
-    "--ServerApp.port_retries=0",
-    "--ServerApp.base_url={base_url}",
-    "--ServerApp.open_browser=False",
-    "--ServerApp.allow_remote_access=True",
-    "--ServerApp.trust_xheaders=True",
-    "--ServerApp.quit_button=False",
+    "ip={ip}",
+    "port={port}",
+    "port_retries=0",
+    "base_url={base_url}",
+    "open_browser=False",
+    "allow_remote_access=True",
+    "trust_xheaders=True",
+    "quit_button=False",
 ];
 
 /// The placeholders of commands and environments.
@@ -152,13 +179,13 @@ struct Blanks {
 }
 
 impl Blanks {
-    fn new(id: &WorkspaceId, profile: &config::Profile, place: &Place) -> Self {
+    fn new(id: &WorkspaceId, settled: &Settled, port: u16, place: &Place) -> Self {
         Self {
             base_url: id.path(),
             username: id.user.to_string(),
             // A spawner that chooses the port fills it in itself.
-            port: if place.images { profile.port.to_string() } else { "{port}".to_owned() },
-            default_url: profile.default_url.clone(),
+            port: if place.images { port.to_string() } else { "{port}".to_owned() },
+            default_url: settled.default_url.clone(),
             ip: if place.images { "0.0.0.0" } else { "127.0.0.1" },
         }
     }
@@ -239,12 +266,12 @@ fn token_environment(id: &WorkspaceId, token: &Secret) -> BTreeMap<String, Strin
 /// What `jupyterhub-singleuser` 2 to 6 reads.
 fn hub_environment(
     id: &WorkspaceId,
-    profile: &config::Profile,
+    image: &str,
     place: &Place,
     blanks: &Blanks,
     token: &Secret,
 ) -> Result<BTreeMap<String, String>, StartError> {
-    let api = place.hub_api.clone().ok_or_else(|| StartError::NoHubApi { image: profile.image.clone() })?;
+    let api = place.hub_api.clone().ok_or_else(|| StartError::NoHubApi { image: image.to_owned() })?;
     let base = id.path();
     let user = id.user.path_segment();
     let scopes = access_scopes(id);
@@ -268,7 +295,7 @@ fn hub_environment(
         ("JUPYTERHUB_HOST", hub.to_owned()),
         ("JUPYTERHUB_USER", id.user.to_string()),
         ("JUPYTERHUB_SERVER_NAME", id.server.to_string()),
-        ("JUPYTERHUB_DEFAULT_URL", profile.default_url.clone()),
+        ("JUPYTERHUB_DEFAULT_URL", blanks.default_url.clone()),
         // A cookie that no sibling of this host can set; on a host of all users it would be everybody's.
         ("JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED", u8::from(apart).to_string()),
         ("JUPYTERHUB_PUBLIC_URL", format!("{origin}{base}")),
@@ -298,7 +325,7 @@ mod tests {
 
     fn image(command: &[&str]) -> Image {
         let command = command.iter().map(|&word| word.to_owned()).collect();
-        Image { command, entrypoint: 2, environment: Vec::new() }
+        Image { command, entrypoint: 2, ..Image::default() }
     }
 
     fn plan(name: &str, profile: &config::Profile, image: &Image) -> Result<Spec, StartError> {
@@ -424,5 +451,58 @@ mod tests {
         assert_eq!(access_token_file(&profile(""), &place(true), None), None);
         let plain = plan("alice", &profile(""), &image(&[])).unwrap();
         assert!(!plain.environment.contains_key("HUBGATE_ACCESS_TOKEN_FILE"));
+    }
+
+    fn full_stack() -> Image {
+        let environment = ["AIIDALAB_APPS=/home/jovyan/apps", "DOCKER_STACKS_JUPYTER_CMD=notebook"];
+        let environment = environment.map(str::to_owned).to_vec();
+        Image { environment, ..image(&["tini", "--", "start-notebook.sh"]) }
+    }
+
+    #[test]
+    fn a_classic_notebook_is_told_by_its_own_options() {
+        let spec = plan("alice", &profile(""), &full_stack()).unwrap();
+        assert_eq!((spec.mode, spec.preset), (Mode::Token, Preset::AiidalabFullStack));
+        let command = spec.command.unwrap();
+        assert_eq!(command[0], "start-notebook.sh");
+        assert!(command.contains(&"--NotebookApp.base_url=/user/alice/".to_owned()), "{command:?}");
+        assert!(!command.iter().any(|word| word.contains("ServerApp")), "{command:?}");
+        assert_eq!(spec.environment["JUPYTERHUB_SERVICE_PREFIX"], "/user/alice/");
+
+        let hub = plan("alice", &profile("mode = \"hub\""), &full_stack()).unwrap();
+        assert_eq!(hub.environment["JUPYTERHUB_SINGLEUSER_APP"], "notebook.notebookapp.NotebookApp");
+        assert_eq!(hub.environment["JUPYTERHUB_DEFAULT_URL"], "/apps/apps/home/start.ipynb");
+        assert_eq!(hub.command, None);
+    }
+
+    #[test]
+    fn an_image_that_takes_no_arguments_gets_a_file_that_its_user_alone_reads() {
+        let spec = plan("alice", &profile(""), &image(&["/sbin/my_my_init"])).unwrap();
+        assert_eq!((spec.mode, spec.preset, &spec.command), (Mode::Token, Preset::AiidalabClassic, &None));
+        let file = &spec.files[0];
+        assert_eq!(file.path, "/etc/jupyter/jupyter_notebook_config.json");
+        assert_eq!(file.owner, Some((1000, 1000)));
+        let settings: serde_json::Value = serde_json::from_str(file.content.expose()).unwrap();
+        assert_eq!(settings["NotebookApp"]["base_url"], "/user/alice/");
+        assert_eq!(settings["NotebookApp"]["token"], "t0k");
+        let hub = plan("alice", &profile("mode = \"hub\""), &image(&["/sbin/my_my_init"])).unwrap();
+        assert!(hub.files.is_empty(), "a hub tells it");
+        assert_eq!(hub.environment["JUPYTERHUB_API_TOKEN"], "t0k");
+    }
+
+    #[test]
+    fn in_mode_token_nothing_makes_an_image_look_for_a_hub() {
+        let profile = profile("environment = { JUPYTERHUB_API_TOKEN = \"x\" }");
+        for image in [full_stack(), image(&["tini", "--", "jupyter", "lab"])] {
+            let spec = plan("alice", &profile, &image).unwrap();
+            assert!(!spec.environment.contains_key("JUPYTERHUB_API_TOKEN"), "{image:?}");
+        }
+    }
+
+    #[test]
+    fn a_web_program_listens_where_its_image_says() {
+        let image = Image { ports: vec![8787], ..image(&["/init"]) };
+        let spec = plan("alice", &profile(""), &image).unwrap();
+        assert_eq!((spec.preset, spec.port, &spec.command), (Preset::Web, 8787, &None));
     }
 }

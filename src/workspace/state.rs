@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::doors::Doors;
 use crate::clock::Timestamp;
-use crate::config::Mode;
+use crate::config::{Mode, Preset};
 use crate::forward::{Activity, Pool};
 use crate::spawner::{Phase, SpawnError, WorkspaceId};
 
@@ -48,6 +48,12 @@ pub struct Ready {
     pub profile: Arc<str>,
     /// How it and hubgate know each other.
     pub mode: Mode,
+    /// What kind of image it runs.
+    pub preset: Preset,
+    /// What it does not see of paths; `None`: it sees all.
+    pub prefix: Option<HeaderValue>,
+    /// The path whose answer says that it is up.
+    pub readiness: String,
     /// Connections to it.
     pub pool: Arc<Pool>,
     /// Its other ports that its owner may reach.

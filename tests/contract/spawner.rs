@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use hubgate::config::{Escape, Mode};
+use hubgate::config::{Escape, Mode, Preset};
 use hubgate::secret::Secret;
 use hubgate::server_name::ServerName;
 use hubgate::spawner::{
@@ -246,6 +246,7 @@ pub(crate) fn spec(runtime: &dyn Runtime, id: &WorkspaceId, instance: &str) -> S
         instance: instance.into(),
         profile: "lab".into(),
         mode: Mode::Token,
+        preset: Preset::Jupyter,
         image: runtime.image().to_owned(),
         command: runtime.command(),
         environment: [("JUPYTER_TOKEN".to_owned(), TOKEN.to_owned())].into(),

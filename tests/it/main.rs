@@ -32,6 +32,7 @@ mod login;
 mod logout;
 mod oidc;
 mod ports;
+mod presets;
 mod providers;
 mod reload;
 mod renewals;

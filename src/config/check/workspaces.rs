@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Findings;
+use super::{Findings, images};
 use crate::config::units::{Cpu, Limit, Size};
 use crate::config::{Config, Escape, HubLogin, Mode, Profile, Rule, SpawnerKind, Volume};
 use crate::user::UserName;
@@ -140,11 +140,11 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
             "write program and arguments, or leave the key out",
         );
     }
-    if !is_path(&profile.default_url) {
+    if profile.default_url.as_deref().is_some_and(|url| !is_path(url)) {
         findings.add(&format!("{key}.default_url"), "not a path", "begin with one `/`: \"/lab\"");
     }
-    if profile.user.as_deref().is_some_and(|user| !is_owner(user)) {
-        findings.add(&format!("{key}.user"), "not uid:gid", "write two numbers: \"1000:100\"");
+    if profile.user.as_deref().is_some_and(|user| user != "root" && !is_owner(user)) {
+        findings.add(&format!("{key}.user"), "not uid:gid", "write two numbers: \"1000:100\", or \"root\"");
     }
     if profile.pids == Limit::Value(0) {
         findings.add(&format!("{key}.pids"), "nothing could run", "write how many, for example 4096");
@@ -154,8 +154,12 @@ fn profile(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Pr
         findings.add(&format!("{key}.environment"), "holds a name that cannot be", "write NAME = \"value\"");
     }
     limits(findings, key, profile.memory.value(), profile.cpu.value());
-    findings.positive(&format!("{key}.start_timeout"), profile.start_timeout);
-    findings.positive(&format!("{key}.stop_timeout"), profile.stop_timeout);
+    for (name, span) in [("start_timeout", profile.start_timeout), ("stop_timeout", profile.stop_timeout)] {
+        if let Some(span) = span {
+            findings.positive(&format!("{key}.{name}"), span);
+        }
+    }
+    images::check(findings, config, key, profile);
     volumes(findings, key, &profile.volume, config.spawner.escape);
     access_token(findings, key, profile);
     if profile.mode == Some(Mode::Token) && profile.hub_login == HubLogin::Header {
@@ -183,7 +187,7 @@ fn image(findings: &mut Findings<'_>, key: &str, profile: &Profile) {
             "write \"quay.io/jupyter/scipy-notebook:2025-03-14\"",
         );
     }
-    if profile.port == 0 {
+    if profile.port == Some(0) {
         findings.add(&format!("{key}.port"), "not a port", "write where the image listens, for example 8888");
     }
 }

@@ -12,7 +12,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::config::Mode;
+use crate::config::{Mode, Preset};
 use crate::server_name::ServerName;
 use crate::spawner::{Running, Spec, WorkspaceId};
 use crate::user::UserName;
@@ -23,6 +23,7 @@ const PROFILE: &str = "io.hubgate.profile";
 const SPEC: &str = "io.hubgate.spec";
 pub(super) const INSTANCE: &str = "io.hubgate.instance";
 const MODE: &str = "io.hubgate.mode";
+const PRESET: &str = "io.hubgate.preset";
 const PORT: &str = "io.hubgate.port";
 
 /// Labels as the engine gives them.
@@ -45,6 +46,7 @@ pub(super) fn running(labels: &Labels, address: IpAddr) -> Option<Running> {
             "hub" => Mode::Hub,
             _ => return None,
         },
+        preset: labels.get(PRESET).and_then(|name| Preset::named(name)),
         address: SocketAddr::new(address, labels.get(PORT)?.parse().ok()?),
     })
 }
@@ -93,6 +95,7 @@ fn labels(spec: &Spec) -> Labels {
         (SPEC, &fingerprint(spec)),
         (INSTANCE, &spec.instance),
         (MODE, mode),
+        (PRESET, spec.preset.name()),
         (PORT, &spec.port.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -226,6 +229,7 @@ mod tests {
             instance: "i1".into(),
             profile: "lab".into(),
             mode: Mode::Token,
+            preset: Preset::AiidalabFullStack,
             image: "lab:1".to_owned(),
             command: None,
             environment: [("JUPYTER_TOKEN".to_owned(), "t1".to_owned())].into(),
@@ -257,6 +261,7 @@ mod tests {
         let running = running(&labels(&spec()), address).unwrap();
         assert_eq!(running.id, spec().id);
         assert_eq!((&*running.instance, &*running.profile, running.mode), ("i1", "lab", Mode::Token));
+        assert_eq!(running.preset, Some(Preset::AiidalabFullStack));
         assert_eq!(running.address.to_string(), "172.20.0.2:8888");
     }
 

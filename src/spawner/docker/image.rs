@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::engine::{Connected, PROMPT};
-use crate::spawner::{Phase, Progress, SpawnError};
+use crate::spawner::{Image, Phase, Progress, SpawnError};
 
 /// A pull may take hours, but not without a word.
 const STALLED: Duration = Duration::from_mins(10);
@@ -31,6 +31,31 @@ pub(super) async fn find_or_pull(
     pull(engine, image, progress).await?;
     let found = find(engine, image).await?;
     found.ok_or_else(|| pull_error(image, "the runtime fetched it, and does not have it"))
+}
+
+/// As [`find_or_pull`], without fetching it.
+pub(super) async fn find_named(engine: &Connected, image: &str) -> Result<Option<ImageConfig>, SpawnError> {
+    if !is_reference(image) {
+        return Err(pull_error(image, "this is not the name of an image"));
+    }
+    find(engine, image).await
+}
+
+/// What the rest of hubgate knows of an image.
+pub(super) fn described(config: ImageConfig) -> Image {
+    let mut command = config.entrypoint.unwrap_or_default();
+    let entrypoint = command.len();
+    command.extend(config.cmd.unwrap_or_default());
+    let tcp = |port: &String| port.strip_suffix("/tcp").unwrap_or(port).parse().ok();
+    Image {
+        command,
+        entrypoint,
+        environment: config.env.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        ports: config.exposed_ports.iter().flatten().filter_map(tcp).collect(),
+        volumes: config.volumes.unwrap_or_default(),
+        health: config.healthcheck.and_then(|check| check.test).unwrap_or_default(),
+    }
 }
 
 async fn find(engine: &Connected, image: &str) -> Result<Option<ImageConfig>, SpawnError> {

@@ -2,6 +2,7 @@
 
 mod container;
 mod engine;
+mod exec;
 mod files;
 mod image;
 mod storage;
@@ -91,11 +92,12 @@ impl Docker {
 
     async fn look_up_image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError> {
         let engine = self.engine.connect().await?;
-        let config = image::find_or_pull(&engine, image, progress).await?;
-        let mut command = config.entrypoint.unwrap_or_default();
-        let entrypoint = command.len();
-        command.extend(config.cmd.unwrap_or_default());
-        Ok(Image { command, entrypoint, environment: config.env.unwrap_or_default() })
+        image::find_or_pull(&engine, image, progress).await.map(image::described)
+    }
+
+    async fn look_for_image(&self, image: &str) -> Result<Option<Image>, SpawnError> {
+        let engine = self.engine.connect().await?;
+        Ok(image::find_named(&engine, image).await?.map(image::described))
     }
 
     async fn start_or_find(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError> {
@@ -214,13 +216,30 @@ impl Docker {
         // By its own id: the name may be another container's by the time the programs have ended.
         let container = found.id.as_deref().unwrap_or(&name);
         if is_running(&found) {
-            let seconds = i32::try_from(patience.as_secs()).unwrap_or(i32::MAX);
+            // Whole seconds, and rather one more than none.
+            let seconds = patience.as_secs() + u64::from(patience.subsec_nanos() > 0);
+            let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
             let options = StopContainerOptionsBuilder::new().t(seconds).build();
             let doing = format!("stop container {name}");
             let deadline = patience.saturating_add(PROMPT);
             engine.find(&doing, deadline, |client| client.stop_container(container, Some(options))).await?;
         }
         remove(&engine, container, &name).await
+    }
+
+    async fn run_inside(
+        &self,
+        id: &WorkspaceId,
+        command: &[String],
+        user: Option<&str>,
+    ) -> Result<Option<Ended>, SpawnError> {
+        let engine = self.engine.connect().await?;
+        let Some(found) = self.inspect_ours(&engine, id).await?.filter(is_running) else { return Ok(None) };
+        let name = self.names.of(id);
+        let container = found.id.as_deref().unwrap_or(&name);
+        let environment = found.config.iter().filter_map(|config| config.env.as_ref()).flatten();
+        let hidden: Vec<&str> = environment.map(String::as_str).collect();
+        exec::run(&engine, container, command, user, &hidden).await.map(Some)
     }
 
     async fn replace(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
@@ -292,12 +311,25 @@ impl Spawner for Docker {
         self.counted("image", self.look_up_image(image, progress).await)
     }
 
+    async fn find_image(&self, image: &str) -> Result<Option<Image>, SpawnError> {
+        self.counted("image", self.look_for_image(image).await)
+    }
+
     async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError> {
         self.counted("start", self.start_or_find(spec, progress).await)
     }
 
     async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError> {
         self.counted("status", self.look_at(id).await)
+    }
+
+    async fn run(
+        &self,
+        id: &WorkspaceId,
+        command: &[String],
+        user: Option<&str>,
+    ) -> Result<Option<Ended>, SpawnError> {
+        self.counted("run", self.run_inside(id, command, user).await)
     }
 
     async fn stop(&self, id: &WorkspaceId, timeout: Duration) -> Result<(), SpawnError> {

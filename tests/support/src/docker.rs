@@ -108,6 +108,10 @@ pub struct Image {
     pub user: String,
     /// Folders that it keeps in volumes.
     pub volumes: Vec<String>,
+    /// Ports that it exposes: `8888/tcp`.
+    pub ports: Vec<String>,
+    /// Its health check: `CMD-SHELL` and what it runs.
+    pub health: Vec<String>,
 }
 
 type OnStart = dyn Fn(&Container) + Send + Sync;

@@ -453,6 +453,8 @@ fn inspect_image(shared: &Shared, name: &str) -> Answer {
             "Config": {
                 "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": image.environment,
                 "User": image.user,
+                "ExposedPorts": image.ports.iter().map(|port| (port, json!({}))).collect::<BTreeMap<_, _>>(),
+                "Healthcheck": { "Test": image.health },
                 "Volumes": image.volumes.iter().map(|path| (path, json!({}))).collect::<BTreeMap<_, _>>(),
             },
         })),

@@ -1,0 +1,68 @@
+//! What a profile says of its image's programs: presets, stop commands, paths.
+
+use super::Findings;
+use crate::config::{Config, Mode, Preset, Profile, SpawnerKind};
+
+pub(super) fn check(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Profile) {
+    stop_commands(findings, config, key, profile);
+    if profile.strip_path && profile.mode == Some(Mode::Hub) {
+        findings.add(
+            &format!("{key}.strip_path"),
+            "cannot be: what expects a hub knows its own path",
+            "take it out, or write mode = \"token\"",
+        );
+    }
+    if profile.preset == Some(Preset::Web) && profile.mode == Some(Mode::Hub) {
+        findings.add(
+            &format!("{key}.mode"),
+            "cannot be: preset \"web\" is for programs that know no hub",
+            "take mode out, or write preset = \"jupyter\"",
+        );
+    }
+    let in_token_mode = profile.mode == Some(Mode::Token) || profile.preset == Some(Preset::Web);
+    if in_token_mode && profile.environment.contains_key("JUPYTERHUB_API_TOKEN") {
+        findings.add(
+            &format!("{key}.environment"),
+            "sets JUPYTERHUB_API_TOKEN, which makes images look for a hub",
+            "take it out, or write mode = \"hub\"",
+        );
+    }
+}
+
+fn stop_commands(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Profile) {
+    let commands = profile.stop_commands.as_deref().unwrap_or_default();
+    let list = format!("{key}.stop_commands");
+    if !commands.is_empty() && config.spawner.kind == SpawnerKind::InsecureProcess {
+        findings.add(&list, "cannot be run: a process has no inside", "take them out");
+    }
+    if commands.len() > MOST_COMMANDS {
+        findings.add(
+            &list,
+            "too many: each has its share of stop_timeout",
+            format!("write at most {MOST_COMMANDS}, or one script"),
+        );
+    }
+    for (index, _) in
+        commands.iter().enumerate().filter(|(_, words)| words.first().is_none_or(String::is_empty))
+    {
+        findings.add(
+            &format!("{list}[{index}]"),
+            "names no program",
+            "write program and arguments: [\"verdi\", \"daemon\", \"stop\"]",
+        );
+    }
+    let plain = |user: &str| {
+        user.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && user.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
+    };
+    if profile.stop_user.as_deref().is_some_and(|user| !plain(user)) {
+        findings.add(
+            &format!("{key}.stop_user"),
+            "neither a user of the image nor uid:gid",
+            "write \"jovyan\" or \"1000:100\"",
+        );
+    }
+}
+
+/// Commands before one stop.
+const MOST_COMMANDS: usize = 10;

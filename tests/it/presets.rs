@@ -1,0 +1,166 @@
+//! What images need: how they are stopped, what they are told, what may be chosen at their start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use support::client::Client;
+use support::docker::Image;
+use support::eventually::eventually;
+use support::hub::{EVERYONE, Hub};
+use support::upstream::Upstream;
+
+use crate::BINARY;
+
+const FULL_STACK: &str = "[[profile]]\nname = \"aiidalab\"\nimage = \"full-stack:1\"\n";
+
+fn full_stack() -> Image {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    Image {
+        entrypoint: words(&["tini", "-g", "--"]),
+        command: words(&["start-notebook.sh"]),
+        environment: words(&["AIIDALAB_APPS=/home/jovyan/apps", "DOCKER_STACKS_JUPYTER_CMD=notebook"]),
+        user: "jovyan".to_owned(),
+        ..Image::default()
+    }
+}
+
+async fn hub(profile: &str) -> Hub {
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{profile}")).await;
+    hub.engine().add_image("full-stack:1", full_stack());
+    hub
+}
+
+async fn stop(hub: &Hub) {
+    let mut alice = hub.signed_in("alice").await;
+    let token = alice.open("/hub/home").await.field("form_token").expect("a form");
+    alice.submit("/hub/home", &[("form_token", &token), ("action", "stop"), ("server", "")]).await;
+}
+
+/// What the engine was asked at the end, in its order: programs inside, then the stop.
+fn asked(hub: &Hub) -> Vec<String> {
+    let requests = hub.engine().requests();
+    let told = requests.iter().filter(|request| request.method == "POST").filter_map(|request| {
+        if request.path.ends_with("/exec") {
+            let words = request.body.pointer("/Cmd")?.as_array()?.iter();
+            return Some(words.filter_map(|word| word.as_str()).collect::<Vec<_>>().join(" "));
+        }
+        request.path.ends_with("/stop").then(|| "stop".to_owned())
+    });
+    told.collect()
+}
+
+const IN_ORDER: [&str; 4] = [
+    "verdi daemon stop",
+    "mamba run -n aiida-core-services rabbitmqctl stop",
+    "mamba run -n aiida-core-services pg_ctl -m fast stop",
+    "stop",
+];
+
+#[tokio::test]
+async fn what_an_image_runs_inside_is_stopped_in_its_order_before_the_container() {
+    let hub = hub(FULL_STACK).await;
+    hub.run_workspace("alice").await;
+    stop(&hub).await;
+    hub.until_running(0).await;
+    assert_eq!(asked(&hub), IN_ORDER);
+}
+
+#[tokio::test]
+async fn a_hub_that_has_just_started_stops_in_the_same_order() {
+    let mut hub = hub(FULL_STACK).await;
+    hub.run_workspace("alice").await;
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    let alice = hub.signed_in("alice").await;
+    eventually("alice's workspace again", || {
+        let mut alice = alice.clone();
+        async move { alice.fetch("GET", "/user/alice/x", b"").await.status == 200 }
+    })
+    .await;
+    stop(&hub).await;
+    hub.until_running(0).await;
+    assert_eq!(asked(&hub), IN_ORDER);
+}
+
+#[tokio::test]
+async fn what_fails_inside_is_logged_and_does_not_keep_a_workspace_from_stopping() {
+    let commands = "stop_commands = [[\"first\", \"word\"], [\"second\"]]\nstop_user = \"aiida\"\n";
+    let hub = hub(&format!("{FULL_STACK}{commands}")).await;
+    hub.run_workspace("alice").await;
+    hub.engine().fail_next_command(3);
+    stop(&hub).await;
+    hub.until_running(0).await;
+    assert_eq!(asked(&hub), ["first word", "second", "stop"]);
+    let requests = hub.engine().requests();
+    let exec = requests.iter().find(|request| request.path.ends_with("/exec")).expect("an exec");
+    assert_eq!(exec.body["User"], "aiida");
+    hub.process().until_logged("stop_command_failed").await;
+}
+
+#[tokio::test]
+async fn a_command_that_hangs_leaves_the_others_and_the_stop_their_time() {
+    let keys = "stop_commands = [[\"hangs\"], [\"second\"]]\nstop_timeout = \"2s\"\n";
+    let hub = hub(&format!("{FULL_STACK}{keys}")).await;
+    hub.run_workspace("alice").await;
+    hub.engine().hold("/exec/");
+    stop(&hub).await;
+    hub.until_running(0).await;
+    assert_eq!(asked(&hub), ["hangs", "second", "stop"]);
+    let requests = hub.engine().requests();
+    let stopped = requests.iter().find(|request| request.path.ends_with("/stop")).expect("a stop");
+    let left: u64 = stopped.query["t"].parse().unwrap();
+    assert!((1..=2).contains(&left), "{left} s are left for the signal");
+    hub.engine().release("/exec/");
+}
+
+#[tokio::test]
+async fn users_land_where_their_image_begins() {
+    let hub = hub(FULL_STACK).await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    let answer = alice.open("/").await;
+    assert_eq!(answer.header("location"), Some("/user/alice/apps/apps/home/start.ipynb"));
+    assert_eq!(hub.container_of("alice").labels["io.hubgate.preset"], "aiidalab-full-stack");
+}
+
+/// A program that knows nothing of `/user/alice/`.
+async fn dashboard(hub: &Hub) -> Upstream {
+    let address = SocketAddr::new(hub.engine().address_for("alice").into(), 3000);
+    Upstream::bind_with(address, |mut exchange| async move {
+        let gone = exchange.request.target == "/moved";
+        if gone {
+            exchange.write(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n").await?;
+            return Ok(exchange);
+        }
+        exchange.echo().await
+    })
+    .await
+    .unwrap()
+}
+
+async fn until(client: &mut Client, path: &str) {
+    for _ in 0..400 {
+        if client.open(path).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    unreachable!("{path} did not start");
+}
+
+#[tokio::test]
+async fn a_program_that_knows_no_prefix_sees_paths_of_its_own_and_its_redirects_lead_back() {
+    let profile = "[[profile]]\nname = \"dash\"\nimage = \"dash:1\"\nport = 3000\npreset = \"web\"\nstrip_path = true\n";
+    let hub = hub(profile).await;
+    hub.engine().add_image("dash:1", Image::default());
+    let program = dashboard(&hub).await;
+    let mut alice = hub.signed_in("alice").await;
+    until(&mut alice, "/user/alice/a?b=c").await;
+    let seen: Vec<String> = program.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(seen.first().map(String::as_str), Some("/"), "its first page says that it is up");
+    assert!(seen.contains(&"/a?b=c".to_owned()), "{seen:?}");
+    assert!(!seen.iter().any(|target| target.contains("/user/")), "{seen:?}");
+    let moved = alice.fetch("GET", "/user/alice/moved", b"").await;
+    assert_eq!(moved.header("location"), Some("/user/alice/there"));
+}
