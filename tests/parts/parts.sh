@@ -16,9 +16,16 @@ clients_home=$cache/clients-$(sha256sum "$clients" | cut -c1-12)
 lab_image=hubgate-test/lab:1
 singleuser_image=hubgate-test/singleuser:1
 systemd_image=hubgate-test/systemd:1
+# As the images that people have behind their hubs.
+stacks_image=hubgate-test/stacks:1
+aiidalab_image=hubgate-test/aiidalab:1
+classic_image=hubgate-test/classic:1
+web_image=hubgate-test/web:1
+pyiron_kinds=(base atomistics continuum)
 # Versions of JupyterHub beside the one of that image.
 singleuser_versions=(2.3 3.1 4.1 6.1)
 
+pyiron_image_of() { echo "hubgate-test/pyiron-$1:1"; }
 singleuser_image_of() { echo "hubgate-test/singleuser-$1:1"; }
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -1,15 +1,22 @@
-//! Clients of JupyterHub's REST API, as Python's index has them: the idle culler, and schemathesis with the API's own description.
+//! Clients of JupyterHub's REST API, as Python's index has them: the idle culler, nbgrader, and schemathesis with the API's
+//! own description. jupyterhub-ssh is not in that index: what it sends is sent here.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
+use serde_json::{Value, json};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::process::{NAME, USER_DOMAINS};
 use tokio::process::Command;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::hub;
 use crate::parts::part;
+use crate::visitor::{Visitor, until_said};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
 
@@ -39,7 +46,7 @@ const ALL: &[&str] = &[
 ];
 
 /// With this in its profile.
-async fn hub(more: &str) -> Hub {
+async fn hub_with(more: &str) -> Hub {
     Hub::with(BINARY, &format!("{EVERYONE}{ADA}{PROFILE}{more}")).await
 }
 
@@ -65,7 +72,7 @@ fn said(output: &Output) -> String {
 
 #[tokio::test]
 async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
-    let hub = hub("").await;
+    let hub = hub_with("").await;
     for user in ["alice", "bob"] {
         hub.run_workspace(user).await;
     }
@@ -104,9 +111,79 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
 }
 
 #[tokio::test]
+async fn nbgrader_reads_the_courses_of_a_student_and_is_told_that_groups_are_not_made_here() {
+    let hub = hub_with("").await;
+    let groups = json!({"groups": ["nbgrader-physics", "formgrade-maths", "/lab"]});
+    let mut ada = hub.signed_in_with("ada", groups).await;
+    let token = ada.make_token(&["read:users", "list:users", "read:groups"]).await;
+    let script = "import logging\nlogging.basicConfig()\n\
+                  from nbgrader.auth.jupyterhub import JupyterHubAuthPlugin\n\
+                  plugin = JupyterHubAuthPlugin()\n\
+                  print('courses', sorted(plugin.get_student_courses('*')))\n\
+                  plugin.add_student_to_course('ada', 'physics')\n";
+    let mut command = client(&hub, "python");
+    command.args(["-c", script]).env("JUPYTERHUB_USER", "ada");
+    command.env("REQUESTS_CA_BUNDLE", hub.folder().join("authority.pem"));
+    command.env("JUPYTERHUB_API_URL", format!("{}/hub/api", hub.origin()));
+    let output = command.env("JUPYTERHUB_API_TOKEN", &token).output().await.unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("courses ['maths', 'physics']"), "{said}");
+    assert!(said.contains("NOT added"), "{said}");
+}
+
+#[tokio::test]
+async fn what_jupyterhub_ssh_sends_starts_a_server_and_opens_a_terminal() {
+    let port = 18208;
+    let hub = hub::start(BINARY, &hub::profile("token", port), port).await;
+    let mut person = Visitor::sign_in(&hub, "alice").await.browser;
+    let token = person.make_token(&["servers", "read:users", "access:servers"]).await;
+    let authorization = format!("token {token}");
+    let headers = [("Authorization", authorization.as_str())];
+    let client = hub.client();
+    let ask = |method: &'static str, path: String| {
+        let mut client = client.clone();
+        async move { client.send(method, &path, &headers, b"").await }
+    };
+
+    let asked = ask("POST", "/hub/api/users/alice/server".to_owned()).await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let mut server = Value::Null;
+    for _ in 0..240 {
+        let user = ask("GET", "/hub/api/users/alice".to_owned()).await;
+        assert_eq!(user.status, 200, "{}", user.text());
+        server = serde_json::from_slice::<Value>(&user.body).unwrap()["servers"][""].take();
+        if server["ready"] == true {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let url = server["url"].as_str().unwrap_or_else(|| panic!("{server}")).trim_end_matches('/');
+    let asked = ask("POST", "/hub/api/users/alice/server".to_owned()).await;
+    assert_eq!(asked.status, 400, "it runs: {}", asked.text());
+
+    let made = ask("POST", format!("{url}/api/terminals")).await;
+    let made: Value = serde_json::from_slice(&made.body).unwrap();
+    let terminal = made["name"].as_str().unwrap();
+    let target = format!("wss://{}{url}/terminals/websocket/{terminal}", client.host());
+    let mut request = target.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", authorization.parse().unwrap());
+    let stream = client.connect(&["http/1.1"]).await;
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    for words in [json!(["set_size", 24, 24]), json!(["stdin", "echo $((6*7))-ssh\r"])] {
+        socket.send(Message::text(words.to_string())).await.unwrap();
+    }
+    until_said(&mut socket, "42-ssh").await;
+    socket.close(None).await.unwrap();
+    let ended = ask("DELETE", format!("{url}/api/terminals/{terminal}")).await;
+    assert!(matches!(ended.status, 204 | 404), "{}", ended.text());
+    hub::clear(port).await;
+}
+
+#[tokio::test]
 async fn what_the_description_of_the_api_says_is_so() {
     // Servers that it makes up never answer: what watches their starts is not to wait for long.
-    let hub = hub("start_timeout = \"2s\"\n").await;
+    let hub = hub_with("start_timeout = \"2s\"\n").await;
     for user in ["ada", "alice"] {
         hub.run_workspace(user).await;
     }

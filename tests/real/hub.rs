@@ -36,18 +36,33 @@ pub(crate) async fn start(binary: &str, profiles: &str, port: u16) -> Process {
 
 /// The same with rules of its own.
 pub(crate) async fn start_with(binary: &str, rules_and_profiles: &str, port: u16) -> Process {
+    start_with_engine(binary, rules_and_profiles, "", port).await
+}
+
+async fn start_with_engine(binary: &str, rules_and_profiles: &str, engine: &str, port: u16) -> Process {
     make_network().await;
     // JupyterLab opens what was open last: a home that an earlier run left shows no launcher.
     clear(port).await;
     let mut keycloak = Keycloak::connect().await;
     let sections = format!(
-        "{}[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{rules_and_profiles}",
+        "{}{engine}\n[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{rules_and_profiles}",
         parts(&keycloak, "", port),
     );
     let process = Process::start(binary, &sections, CLIENT_SECRET).await;
     keycloak.register(&process.origin()).await;
     process.until_ready().await;
     process
+}
+
+/// Starts a hub whose containers know these hosts: `name:address`.
+pub(crate) async fn start_beside(binary: &str, sections: &str, hosts: &[&str], port: u16) -> Process {
+    start_with_engine(
+        binary,
+        &format!("[[rule]]\nrealm_roles = [\"hub-user\"]\n\n{sections}"),
+        &format!("hosts = {hosts:?}\n"),
+        port,
+    )
+    .await
 }
 
 /// Starts a hub that Keycloak can call, too: it has a name of its own there, and a certificate that Keycloak trusts.
@@ -79,7 +94,7 @@ fn parts(keycloak: &Keycloak, provider: &str, port: u16) -> String {
         if provider.contains("client_key") { "" } else { "client_secret = { file = \"{folder}/secret\" }\n" };
     format!(
         "[provider]\nissuer = \"{issuer}\"\nclient_id = \"hubgate\"\n{secret}ca_file = \"{ca}\"\n{provider}\n\
-         [spawner.docker]\nsocket = \"{socket}\"\nnetwork = \"{NETWORK}\"\nprefix = \"hubgate-real-{port}\"\n\n",
+         [spawner.docker]\nsocket = \"{socket}\"\nnetwork = \"{NETWORK}\"\nprefix = \"hubgate-real-{port}\"\n",
         issuer = keycloak.issuer(),
         ca = part("HUBGATE_TEST_KEYCLOAK_CA"),
         socket = part("HUBGATE_TEST_DOCKER").trim_start_matches("unix://"),

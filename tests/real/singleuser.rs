@@ -3,22 +3,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::SinkExt as _;
 use serde_json::{Value, json};
-use support::client::{Answer, Client, PATIENCE};
+use support::client::Answer;
 use support::eventually::eventually;
-use support::process::Process;
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use url::Url;
 
 use crate::hub::{self, GATEWAY};
-use crate::keycloak::Keycloak;
 use crate::parts::part;
-use crate::person::Person;
+use crate::visitor::{Visitor, fetch, notebook, run, until_said};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
 
@@ -84,12 +79,8 @@ async fn version_6_1_with_jupyterlab_4_6() {
 async fn serves(version: Version) {
     let port = version.port;
     let hub = hub::start_with(BINARY, &profiles(&version), port).await;
-    let keycloak = Keycloak::connect().await;
     for (user, way) in [("alice", Way::OAuth), ("bob", Way::Header)] {
-        let person = Person::sign_in(&hub, &keycloak, user).await;
-        Day { hub: &hub, version: &version, way, base: format!("/user/{user}"), browser: person.hub }
-            .pass()
-            .await;
+        Day { version: &version, way, at: Visitor::sign_in(&hub, user).await }.pass().await;
     }
     hub::clear(port).await;
 }
@@ -115,11 +106,9 @@ fn profiles(version: &Version) -> String {
 
 /// One person's day with their server.
 struct Day<'a> {
-    hub: &'a Process,
     version: &'a Version,
     way: Way,
-    base: String,
-    browser: Client,
+    at: Visitor<'a>,
 }
 
 impl Day<'_> {
@@ -134,40 +123,14 @@ impl Day<'_> {
         self.signs_out().await;
     }
 
-    fn user(&self) -> &str {
-        self.base.rsplit('/').next().unwrap()
-    }
-
     fn page(&self) -> String {
-        format!("{}{}", self.base, self.version.page.0)
-    }
-
-    fn api(&self, path: &str) -> String {
-        format!("{}/api/{path}", self.base)
-    }
-
-    /// Opens the page until the server has started.
-    async fn opens_when_ready(&mut self) -> Answer {
-        let page = self.page();
-        for _ in 0..1200 {
-            let answer = self.browser.open(&page).await;
-            if answer.status != 503 {
-                return answer;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-        panic!("{page} does not start: {}", self.hub.log());
+        format!("{}{}", self.at.base, self.version.page.0)
     }
 
     async fn lands(&mut self) {
-        let mut answer = self.opens_when_ready().await;
-        let mut hops = Vec::new();
-        while (300..400).contains(&answer.status) && hops.len() < 10 {
-            let location = self.local(answer.header("location").unwrap());
-            hops.push(location.split('?').next().unwrap().to_owned());
-            answer = self.browser.open(&location).await;
-        }
-        let callback = format!("{}/oauth_callback", self.base);
+        let page = self.page();
+        let (hops, answer) = self.at.lands(&page).await;
+        let callback = format!("{}/oauth_callback", self.at.base);
         let expected = match self.way {
             Way::OAuth => vec!["/hub/api/oauth2/authorize".to_owned(), callback, self.page()],
             Way::Header => vec![],
@@ -181,108 +144,55 @@ impl Day<'_> {
         assert!(answer.text().contains(self.version.page.1), "{}", answer.text());
     }
 
-    /// Path and query of a redirect.
-    fn local(&self, location: &str) -> String {
-        let url = Url::parse(&self.hub.origin()).unwrap().join(location).unwrap();
-        assert_eq!(url.origin().ascii_serialization(), self.hub.origin(), "{location}");
-        url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
-    }
-
-    /// A script's request with what the page adds: where the hub's word does, it needs none.
-    async fn fetch(&mut self, method: &str, path: &str, body: &Value) -> Answer {
-        let xsrf = self.browser.cookie("_xsrf").unwrap_or_default().to_owned();
-        fetch(&mut self.browser, method, path, &xsrf, body).await
-    }
-
     async fn saves_a_notebook(&mut self) {
-        let path = self.api("contents/saved.ipynb");
-        let notebook = json!({
-            "type": "notebook", "format": "json",
-            "content": {
-                "nbformat": 4, "nbformat_minor": 4, "metadata": {},
-                "cells": [{"cell_type": "markdown", "metadata": {}, "source": "kept"}],
-            },
-        });
+        let path = self.at.api("contents/saved.ipynb");
+        let notebook = notebook("kept");
         match self.way {
             Way::OAuth => {
-                let answer = fetch(&mut self.browser, "PUT", &path, "", &notebook).await;
+                let answer = fetch(&mut self.at.browser, "PUT", &path, "", &notebook).await;
                 assert_eq!(answer.status, 403, "without the page's proof: {}", answer.text());
             }
             // The image would take anything: it is hubgate that looks where it comes from.
-            Way::Header => self.browser.forget_cookie("_xsrf"),
+            Way::Header => self.at.browser.forget_cookie("_xsrf"),
         }
-        let answer = self.fetch("PUT", &path, &notebook).await;
+        let answer = self.at.fetch("PUT", &path, &notebook).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
 
         // A laptop that goes to another network: the proof that the page holds must stay good.
-        let xsrf = self.browser.cookie("_xsrf").unwrap_or_default().to_owned();
+        let xsrf = self.at.browser.cookie("_xsrf").unwrap_or_default().to_owned();
         for last in [2, 3] {
-            let mut elsewhere = self.browser.moved_to(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+            let mut elsewhere = self.at.browser.moved_to(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
             let answer = fetch(&mut elsewhere, "PUT", &path, &xsrf, &notebook).await;
             assert_eq!(answer.status, 200, "from 127.0.0.{last}: {}", answer.text());
         }
-        let answer = self.fetch("GET", &path, &Value::Null).await;
-        let read: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(read["content"]["cells"][0]["source"], "kept", "{}", answer.text());
+        assert_eq!(self.at.reads("saved.ipynb").await, "kept");
     }
 
     async fn uses_a_terminal(&mut self) {
-        let terminals = self.api("terminals");
-        let made = self.fetch("POST", &terminals, &Value::Null).await;
+        let terminals = self.at.api("terminals");
+        let made = self.at.fetch("POST", &terminals, &Value::Null).await;
         assert_eq!(made.status, 200, "{}", made.text());
         let made: Value = serde_json::from_slice(&made.body).unwrap();
-        let path = format!("{}/terminals/websocket/{}", self.base, made["name"].as_str().unwrap());
-        let mut socket = self.socket(&path, &self.hub.origin()).await.unwrap();
+        let path = format!("{}/terminals/websocket/{}", self.at.base, made["name"].as_str().unwrap());
+        let mut socket = self.at.socket(&path, &self.at.hub.origin()).await.unwrap();
         socket.send(Message::text(json!(["stdin", "echo $((6*7))-echo\r"]).to_string())).await.unwrap();
         until_said(&mut socket, "42-echo").await;
     }
 
     async fn runs_a_kernel(&mut self) {
-        let kernels = self.api("kernels");
-        let made = self.fetch("POST", &kernels, &json!({"name": "python3"})).await;
-        assert_eq!(made.status, 201, "{}", made.text());
-        let made: Value = serde_json::from_slice(&made.body).unwrap();
-        let path = self.api(&format!("kernels/{}/channels?session_id=s1", made["id"].as_str().unwrap()));
+        let path = self.at.kernel().await;
         assert_eq!(
-            self.socket(&path, "https://evil.example").await.err(),
+            self.at.socket(&path, "https://evil.example").await.err(),
             Some(403),
             "a page of another site"
         );
-        let mut socket = self.socket(&path, &self.hub.origin()).await.unwrap();
-        let execute = json!({
-            "channel": "shell", "parent_header": {}, "metadata": {}, "buffers": [],
-            "header": {
-                "msg_id": "m1", "session": "s1", "username": "", "msg_type": "execute_request", "version": "5.3",
-                "date": "2026-01-01T00:00:00Z",
-            },
-            "content": {
-                "code": "6*7", "silent": false, "store_history": true, "user_expressions": {},
-                "allow_stdin": false, "stop_on_error": true,
-            },
-        });
-        socket.send(Message::text(execute.to_string())).await.unwrap();
-        until_said(&mut socket, "\"text/plain\": \"42\"").await;
-    }
-
-    /// Opens a websocket as a page of this origin does; or the status that refuses it.
-    async fn socket(&self, path: &str, origin: &str) -> Result<WebSocketStream<TlsStream<TcpStream>>, u16> {
-        use tokio_tungstenite::tungstenite::Error;
-        let host = self.browser.host();
-        let mut request = format!("wss://{host}{path}").into_client_request().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("origin", origin.parse().unwrap());
-        headers.insert("cookie", self.browser.cookies().parse().unwrap());
-        let stream = self.browser.connect(&["http/1.1"]).await;
-        match tokio_tungstenite::client_async(request, stream).await {
-            Ok((socket, _)) => Ok(socket),
-            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
-            Err(error) => panic!("{path}: {error}"),
-        }
+        let mut socket = self.at.socket(&path, &self.at.hub.origin()).await.unwrap();
+        run(&mut socket, "6*7", "\"text/plain\": \"42\"").await;
     }
 
     async fn is_heard_of(&self) {
-        let line = format!("activity reported user={}", self.user());
-        eventually("the container's report", || async { self.hub.log().contains(&line) }).await;
+        let line = format!("activity reported user={}", self.at.user());
+        eventually("the container's report", || async { self.at.hub.log().contains(&line) }).await;
     }
 
     /// The container asks the hub about every token, and takes none that the hub does not know.
@@ -290,13 +200,13 @@ impl Day<'_> {
         let api = Url::parse(&format!("http://{GATEWAY}:{}/hub/api/user", self.version.port)).unwrap();
         let (status, answer) = plain_get(&api, "token nobody's").await;
         assert_eq!((status, &answer["status"]), (403, &json!(403)));
-        let (target, headers) = (self.api("contents"), [("Authorization", "token nobody's")]);
-        let answer = self.browser.fresh().send("GET", &target, &headers, b"").await;
+        let (target, headers) = (self.at.api("contents"), [("Authorization", "token nobody's")]);
+        let answer = self.at.browser.fresh().send("GET", &target, &headers, b"").await;
         assert_eq!(answer.status, 401, "hubgate itself lets nobody through: {}", answer.text());
         // With nothing of the container's own.
-        let mut bare = self.browser.fresh();
+        let mut bare = self.at.browser.fresh();
         for name in ["__Host-hubgate", "jupyterhub-session-id"] {
-            bare.set_cookie(name, self.browser.cookie(name).unwrap());
+            bare.set_cookie(name, self.at.browser.cookie(name).unwrap());
         }
         let answer = bare.send("GET", &target, &headers, b"").await;
         match self.way {
@@ -305,87 +215,47 @@ impl Day<'_> {
         }
         if self.way == Way::Header {
             let evil = [("Origin", "https://evil.example"), ("Content-Type", "text/plain")];
-            let answer = self.browser.send("POST", &target, &evil, b"{}").await;
+            let answer = self.at.browser.send("POST", &target, &evil, b"{}").await;
             assert_eq!(answer.status, 403, "another site's: {}", answer.text());
         }
     }
 
     /// What "Hub Control Panel" and "Restart Server" open.
     async fn restarts_from_the_menu(&mut self) {
-        let home = self.browser.open("/hub/home").await;
-        let token = home.field("form_token").unwrap();
-        let answer = self.browser.submit("/hub/home", &[("action", "stop"), ("form_token", &token)]).await;
-        assert_eq!(answer.status, 303);
-        let status = self.api("status");
-        eventually("the end of the server", || {
-            let (mut browser, status) = (self.browser.clone(), status.clone());
-            async move { browser.fetch("GET", &status, b"").await.status == 424 }
-        })
-        .await;
-        for spawn in [format!("/hub/spawn/{}/", self.user()), "/hub/spawn".to_owned()] {
-            let page = self.browser.open(&spawn).await;
+        self.at.stops().await;
+        for spawn in [format!("/hub/spawn/{}/", self.at.user()), "/hub/spawn".to_owned()] {
+            let page = self.at.browser.open(&spawn).await;
             assert!(page.status == 200 && page.field("profile").is_some(), "{spawn}: {}", page.text());
         }
-        let page = self.browser.open("/hub/spawn").await;
+        let page = self.at.browser.open("/hub/spawn").await;
         let fields =
             ["profile", "form_token", "next"].map(|name| (name, page.field(name).unwrap_or_default()));
         let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let answer = self.browser.submit("/hub/spawn", &fields).await;
+        let answer = self.at.browser.submit("/hub/spawn", &fields).await;
         assert_eq!(answer.header("location"), Some(self.page().as_str()), "{}", answer.text());
         // Its cookies are another instance's now: whoever comes is known again without being asked.
         self.lands().await;
-        let logo = self.browser.open("/hub/logo").await;
+        let logo = self.at.browser.open("/hub/logo").await;
         assert_eq!(logo.status, 200);
         assert!(logo.header("content-type").is_some_and(|kind| kind.starts_with("image/")));
     }
 
     async fn signs_out(&mut self) {
-        let before = self.browser.clone();
-        let logout = format!("{}/logout", self.base);
-        let answer = self.browser.open(&logout).await;
-        let location = self.local(answer.header("location").unwrap_or_else(|| panic!("{}", answer.text())));
+        let before = self.at.browser.clone();
+        let logout = format!("{}/logout", self.at.base);
+        let answer = self.at.browser.open(&logout).await;
+        let location =
+            self.at.local(answer.header("location").unwrap_or_else(|| panic!("{}", answer.text())));
         assert_eq!(location, "/hub/logout");
-        let page = self.browser.open(&location).await;
+        let page = self.at.browser.open(&location).await;
         let token = page.field("form_token").unwrap();
-        let answer = self.browser.submit("/hub/logout", &[("form_token", &token)]).await;
+        let answer = self.at.browser.submit("/hub/logout", &[("form_token", &token)]).await;
         assert_eq!(answer.status, 303);
-        let contents = self.api("contents");
+        let contents = self.at.api("contents");
         let mut before = before;
         let answer = before.fetch("GET", &contents, b"").await;
         assert_eq!(answer.status, 401, "with all cookies that there were: {}", answer.text());
     }
-}
-
-async fn fetch(browser: &mut Client, method: &str, path: &str, xsrf: &str, body: &Value) -> Answer {
-    let origin = format!("https://{}", browser.host());
-    let headers = [
-        ("Accept", "*/*"),
-        ("Origin", origin.as_str()),
-        ("Sec-Fetch-Mode", "cors"),
-        ("Sec-Fetch-Site", "same-origin"),
-        ("Sec-Fetch-Dest", "empty"),
-        ("Content-Type", "application/json"),
-        ("X-XSRFToken", xsrf),
-    ];
-    // A page that has no proof sends none.
-    let headers = if xsrf.is_empty() { &headers[..6] } else { &headers[..] };
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    browser.send(method, path, headers, body.as_bytes()).await
-}
-
-async fn until_said(socket: &mut WebSocketStream<TlsStream<TcpStream>>, wanted: &str) {
-    let mut said = String::new();
-    let whole = async {
-        while let Some(message) = socket.next().await {
-            said.push_str(message.unwrap().to_text().unwrap_or_default());
-            if said.contains(wanted) {
-                return true;
-            }
-        }
-        false
-    };
-    let found = tokio::time::timeout(PATIENCE, whole).await;
-    assert_eq!(found, Ok(true), "{wanted:?} in {said}");
 }
 
 /// A container's request, from this machine's side of its network.

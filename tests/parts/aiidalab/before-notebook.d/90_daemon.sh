@@ -1,0 +1,2 @@
+# What runs the user's workflows.
+verdi daemon start || echo 'error: the daemon of AiiDA does not run'

@@ -1,0 +1,293 @@
+//! Images as people have them behind their hubs, each for a day: sign in, start, land, save, compute, stop, and find it
+//! all again. Where the original image is not to be had, its start is made again; `docs/jupyterhub.md` says how it differs.
+
+use serde_json::{Value, json};
+use support::eventually::eventually;
+use support::process::Process;
+
+use crate::browser::{Browser, Http};
+use crate::hub::{self, GATEWAY};
+use crate::parts::part;
+use crate::visitor::{Visitor, run};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
+
+/// JupyterLab's page, and what only that has in it.
+const LAB: (&str, &str) = ("/lab", "jupyter-config-data");
+const TREE: (&str, &str) = ("/tree", "notebook_list");
+
+/// A profile with a home of its own for each of its users.
+fn profile(name: &str, image: &str, port: u16, home: (&str, &str), keys: &str) -> String {
+    format!(
+        "[[profile]]\nname = \"{name}\"\nimage = \"{}\"\nmemory = \"2GiB\"\ncpu = \"2 cpu\"\n{keys}\n\
+         [[profile.volume]]\nsource = \"hubgate-real-{port}-{{username}}\"\ntarget = \"{}\"\nowner = \"{}\"\n",
+        part(image),
+        home.0,
+        home.1,
+    )
+}
+
+const JOVYAN: (&str, &str) = ("/home/jovyan", "1000:100");
+
+/// Runs a shell's words in the user's container, as whoever began it.
+async fn inside(port: u16, user: &str, script: &str) -> String {
+    let container = format!("hubgate-real-{port}-{user}");
+    let (done, said) = hub::docker(&["exec", &container, "/bin/bash", "-c", script]).await;
+    assert!(done, "{script}: {said}");
+    said.trim().to_owned()
+}
+
+async fn is_healthy(port: u16, user: &str) {
+    let container = format!("hubgate-real-{port}-{user}");
+    eventually("the image's own health check", || async {
+        let health = ["inspect", "--format", "{{.State.Health.Status}}", &container];
+        hub::docker(&health).await.1.trim() == "healthy"
+    })
+    .await;
+}
+
+/// Starts this profile and arrives at its page; then saves, computes, stops, and starts once more.
+async fn passes_a_day(visitor: &mut Visitor<'_>, profile: &str, page: (&str, &str)) {
+    arrives(visitor, profile, page).await;
+    let saved = visitor.saves("kept.ipynb", "kept").await;
+    assert_eq!(saved.status, 201, "{}", saved.text());
+    visitor.computes("6*7", "\"text/plain\": \"42\"").await;
+    visitor.stops().await;
+    arrives(visitor, profile, page).await;
+    assert_eq!(visitor.reads("kept.ipynb").await, "kept");
+}
+
+async fn arrives(visitor: &mut Visitor<'_>, profile: &str, page: (&str, &str)) {
+    visitor.chooses(profile, &[]).await;
+    lands(visitor, page).await;
+}
+
+async fn lands(visitor: &mut Visitor<'_>, (page, marker): (&str, &str)) {
+    // Where the address of a server alone leads.
+    let path = format!("{}{page}", visitor.base);
+    let (_, answer) = visitor.lands(&path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains(marker), "{}", answer.text());
+}
+
+/// Runs as root before the notebook: says so, and makes a lecture to fetch.
+const HOOK: &str = r#"#!/bin/bash
+set -e
+id -u >/run/hook
+git config --system --add safe.directory '*'
+git init --quiet --initial-branch main /srv/lecture
+cd /srv/lecture
+echo '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}' >first.ipynb
+git add first.ipynb
+git -c user.name=teacher -c user.email=teacher@example.org commit --quiet --message first
+"#;
+
+#[tokio::test]
+async fn docker_stacks_as_root_with_the_users_number_and_hooks_in_both_modes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let port = 18201;
+    let hooks = tempfile::TempDir::new_in(part("HUBGATE_TEST_RUN_DIR")).unwrap();
+    let hook = hooks.path().join("10_lecture");
+    std::fs::write(&hook, HOOK).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let hooks = format!(
+        "[[profile.volume]]\nsource = \"{}\"\ntarget = \"/usr/local/bin/before-notebook.d\"\nread_only = true\n",
+        hooks.path().display()
+    );
+    let of = |mode: &str| {
+        let keys = format!(
+            "mode = \"{mode}\"\nuser = \"0:0\"\nenvironment = {{ NB_UID = \"4321\", NB_GID = \"4321\", CHOWN_HOME = \"yes\" }}"
+        );
+        profile(mode, "HUBGATE_TEST_STACKS_IMAGE", port, JOVYAN, &keys) + &hooks
+    };
+    let hub = hub::start(BINARY, &[of("token"), of("hub")].concat(), port).await;
+    for (user, mode) in [("alice", "token"), ("bob", "hub")] {
+        let mut visitor = Visitor::sign_in(&hub, user).await;
+        passes_a_day(&mut visitor, mode, LAB).await;
+        is_healthy(port, user).await;
+        assert_eq!(inside(port, user, "cat /run/hook").await, "0", "the hook ran as root");
+        assert_eq!(inside(port, user, "stat -c %u:%g ~jovyan/kept.ipynb").await, "4321:4321", "{mode}");
+        visitor.computes("import os; os.getuid() * 10", "\"text/plain\": \"43210\"").await;
+        let running = inside(port, user, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
+        assert_eq!(running.contains("jupyterhub-singleuser"), mode == "hub", "{running}");
+    }
+    a_link_fetches_the_lecture(&hub).await;
+    hub::clear(port).await;
+}
+
+/// A link of nbgitpuller's, as a teacher gives it to everybody.
+async fn a_link_fetches_the_lecture(hub: &Process) {
+    let browser = Browser::start(hub.address().ip(), Http::Two).await;
+    let link = "/hub/user-redirect/git-pull?repo=%2Fsrv%2Flecture&branch=main&urlpath=lab%2Ftree%2Flecture%2Ffirst.ipynb";
+    browser.open(&format!("{}{link}", hub.origin())).await;
+    browser.sign_in("alice", "alice-password").await;
+    eventually("the lecture", || async {
+        browser.address().await.ends_with("/lab/tree/lecture/first.ipynb")
+    })
+    .await;
+    browser.find(".jp-NotebookPanel").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn aiidalab_full_stack_from_its_long_first_start_to_its_factory_reset() {
+    let port = 18202;
+    let registry = tempfile::TempDir::new_in(part("HUBGATE_TEST_RUN_DIR")).unwrap();
+    let api = registry.path().join("api/v1");
+    std::fs::create_dir_all(&api).unwrap();
+    std::fs::write(api.join("apps_index.json"), r#"{"apps": {}, "categories": {}}"#).unwrap();
+    let url = format!("http://registry:{port}/registry/api/v1");
+    let of = |name: &str, environment: &str| {
+        let keys = format!(
+            "default_url = \"{}\"\nmode = \"token\"\nstart_timeout = \"300s\"\nstop_timeout = \"60s\"\n\
+             command = [\"start-notebook.py\", \"--NotebookApp.base_url={{base_url}}\", \"--NotebookApp.ip=0.0.0.0\"]\n\
+             environment = {{ AIIDALAB_REGISTRY = \"{url}\"{environment} }}",
+            HOME_APP.0,
+        );
+        profile(name, "HUBGATE_TEST_AIIDALAB_IMAGE", port, JOVYAN, &keys)
+    };
+    let route = format!(
+        "[[route]]\nname = \"registry\"\npath = \"/registry/\"\nfolder = \"{}\"\npublic = true\ncontainers = true\n",
+        registry.path().display()
+    );
+    let profiles = [
+        of("aiidalab", ""),
+        of("apps", ", AIIDALAB_FACTORY_RESET = \"1\""),
+        of("home", ", AIIDALAB_FACTORY_RESET = \"2\""),
+        route,
+    ]
+    .concat();
+    let hub = hub::start_beside(BINARY, &profiles, &[&format!("registry:{GATEWAY}")], port).await;
+    let mut visitor = Visitor::sign_in(&hub, "alice").await;
+    passes_a_day(&mut visitor, "aiidalab", HOME_APP).await;
+    has_its_services(port).await;
+    let said = inside(port, "alice", &format!("aiidalab info; curl -fsS {url}/apps_index.json")).await;
+    assert!(said.contains(&url) && said.contains("\"categories\""), "{said}");
+    factory_resets(&mut visitor, port).await;
+    hub::clear(port).await;
+}
+
+const HOME_APP: (&str, &str) = ("/apps/apps/home/start.ipynb", "appmode");
+
+async fn has_its_services(port: u16) {
+    let said = inside(port, "alice", "verdi status").await;
+    for wanted in ["postgresql+psycopg", "RabbitMQ v3", "Daemon is running"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+/// Level 1 takes the apps and what was installed for the user; level 2 takes the home.
+async fn factory_resets(visitor: &mut Visitor<'_>, port: u16) {
+    inside(port, "alice", "mkdir -p ~/apps/mine ~/.local/mine && touch ~/mine").await;
+    let left = "cd; ls -d apps/mine .local/mine mine .aiida 2>/dev/null | xargs echo";
+    for (profile, wanted) in [("apps", ".aiida mine"), ("home", "")] {
+        visitor.stops().await;
+        arrives(visitor, profile, HOME_APP).await;
+        let mut found = inside(port, "alice", left).await;
+        if profile == "home" {
+            // AiiDA asks for its folder whenever it is called.
+            found = found.replace(".aiida", "");
+        }
+        assert_eq!(found.trim(), wanted, "{profile}");
+    }
+}
+
+#[tokio::test]
+async fn aiidalab_classic_as_a_service_of_an_init_that_takes_no_arguments_in_both_modes() {
+    let port = 18203;
+    let aiida = ("/home/aiida", "1000:1000");
+    let settings = tempfile::TempDir::new_in(part("HUBGATE_TEST_RUN_DIR")).unwrap();
+    std::fs::write(
+        settings.path().join("jupyter_notebook_config.json"),
+        json!({"NotebookApp": {"base_url": "/user/bob/", "allow_remote_access": true}}).to_string(),
+    )
+    .unwrap();
+    let settings = format!(
+        "[[profile.volume]]\nsource = \"{}\"\ntarget = \"/etc/jupyter\"\nread_only = true\n",
+        settings.path().display()
+    );
+    let of = |mode: &str| {
+        let keys = format!("mode = \"{mode}\"\ndefault_url = \"/tree\"\n");
+        profile(mode, "HUBGATE_TEST_CLASSIC_IMAGE", port, aiida, &keys)
+    };
+    let hub = hub::start(BINARY, &[of("hub"), of("token"), settings].concat(), port).await;
+    for (user, mode) in [("alice", "hub"), ("bob", "token")] {
+        let mut visitor = Visitor::sign_in(&hub, user).await;
+        passes_a_day(&mut visitor, mode, TREE).await;
+        let said = inside(port, user, "cat /proc/1/comm; stat -c %U /home/aiida/kept.ipynb").await;
+        assert_eq!(said, "my_init\naiida", "{mode}");
+        let running = inside(port, user, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
+        assert_eq!(running.contains("aiidalab-singleuser"), mode == "hub", "{running}");
+    }
+    hub::clear(port).await;
+}
+
+#[tokio::test]
+async fn pyiron_base_with_its_notebooks_in_a_new_home() {
+    pyiron("base", "pyiron_base.__name__", 18204).await;
+}
+
+#[tokio::test]
+async fn pyiron_atomistics_with_its_notebooks_in_a_new_home() {
+    pyiron("atomistics", "pyiron_atomistics.__name__", 18205).await;
+}
+
+#[tokio::test]
+async fn pyiron_continuum_with_its_notebooks_in_a_new_home() {
+    // The package in Python's index lacks a part that it imports itself.
+    pyiron("continuum", "'pyiron_' + 'continuum'", 18206).await;
+}
+
+async fn pyiron(kind: &str, then: &str, port: u16) {
+    let image = format!("HUBGATE_TEST_PYIRON_{}_IMAGE", kind.to_uppercase());
+    let hub = hub::start(BINARY, &profile("pyiron", &image, port, JOVYAN, ""), port).await;
+    let mut visitor = Visitor::sign_in(&hub, "alice").await;
+    passes_a_day(&mut visitor, "pyiron", LAB).await;
+    assert_eq!(inside(port, "alice", "id -u; echo $OMPI_MCA_rmaps_base_oversubscribe").await, "1000\nyes");
+    let notebook = visitor.api(&format!("contents/notebooks_{kind}/{kind}.ipynb"));
+    let answer = visitor.fetch("GET", &notebook, &Value::Null).await;
+    let code: Value = serde_json::from_slice(&answer.body).unwrap();
+    let code = code["content"]["cells"][0]["source"].as_str().unwrap_or_else(|| panic!("{}", answer.text()));
+    // What it imports is large, and is compiled at its first use.
+    let path = visitor.kernel().await;
+    let mut socket = visitor.socket(&path, &hub.origin()).await.unwrap();
+    run(&mut socket, &format!("{code}; {then}"), &format!("'pyiron_{kind}'")).await;
+    hub::clear(port).await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() {
+    let port = 18207;
+    let home = ("/home/web", "1000:100");
+    let dashboard = "mode = \"token\"\ndefault_url = \"/\"\ncommand = [\"streamlit\", \"run\", \"/opt/dashboard.py\", \
+         \"--server.port={port}\", \"--server.address=0.0.0.0\", \"--server.baseUrlPath={base_url}\", \
+         \"--server.headless=true\", \"--browser.gatherUsageStats=false\"]";
+    // What listens on its own port knows nothing of the path that leads to it. The server is ready when the editor is.
+    let editor = "mode = \"token\"\ndefault_url = \"/proxy/8899/\"\nports = [8899]\ncommand = [\"/bin/sh\", \"-c\", \
+         \"marimo edit --headless --no-token --skip-update-check --host 0.0.0.0 --port 8899 & \
+         until curl -s -o /dev/null localhost:8899; do sleep 0.2; done; exec python3 -m http.server {port}\"]";
+    let profiles = [
+        profile("dashboard", "HUBGATE_TEST_WEB_IMAGE", port, home, dashboard),
+        profile("editor", "HUBGATE_TEST_WEB_IMAGE", port, home, editor),
+    ]
+    .concat();
+    let hub = hub::start(BINARY, &profiles, port).await;
+    let browser = Browser::start(hub.address().ip(), Http::Two).await;
+    let mut visitor = Visitor::sign_in(&hub, "alice").await;
+    arrives(&mut visitor, "dashboard", ("/", "Streamlit")).await;
+    browser.open(&format!("{}/user/alice/", hub.origin())).await;
+    browser.sign_in("alice", "alice-password").await;
+    // It draws nothing before its websocket has told it what.
+    browser.until_text("Measurements").await;
+    browser.until_text("42").await;
+    visitor.stops().await;
+    arrives(&mut visitor, "editor", ("/proxy/8899/", "marimo")).await;
+    browser.open(&format!("{}/user/alice/proxy/8899/?file=__new__", hub.origin())).await;
+    browser.find(".cm-content").await;
+    inside(port, "alice", "touch ~/kept").await;
+    visitor.stops().await;
+    arrives(&mut visitor, "editor", ("/proxy/8899/", "marimo")).await;
+    assert!(inside(port, "alice", "ls ~").await.contains("kept"));
+    browser.close().await;
+    hub::clear(port).await;
+}
