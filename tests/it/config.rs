@@ -437,8 +437,16 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("image = ", "user = \"jovyan\"\nimage = ", "profile[0].user"),
     ("image = ", "user = \"1000\"\nimage = ", "profile[0].user"),
     ("image = ", "pids = 0\nimage = ", "profile[0].pids"),
-    ("image = ", "preset = \"web\"\nmode = \"hub\"\nimage = ", "profile[0].mode"),
-    ("image = ", "strip_path = true\nmode = \"hub\"\nimage = ", "profile[0].strip_path"),
+    (
+        "[[profile]]",
+        "[hub_api]\nlisten = \"172.18.0.1:8081\"\n[[profile]]\nmode = \"hub\"\npreset = \"web\"",
+        "profile[0].mode",
+    ),
+    (
+        "[[profile]]",
+        "[hub_api]\nlisten = \"172.18.0.1:8081\"\n[[profile]]\nmode = \"hub\"\nstrip_path = true",
+        "profile[0].strip_path",
+    ),
     ("image = ", "stop_commands = [[]]\nimage = ", "profile[0].stop_commands[0]"),
     ("image = ", "stop_user = \"a b\"\nimage = ", "profile[0].stop_user"),
     (
