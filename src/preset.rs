@@ -6,7 +6,7 @@ mod find;
 
 use std::time::Duration;
 
-use crate::config::{Mode, Preset, Profile};
+use crate::config::{Choice, Mode, Preset, Profile, StartOption};
 use crate::spawner::Image;
 
 pub use find::{Found, find};
@@ -24,6 +24,8 @@ pub struct Settled {
     pub stop_commands: Vec<Vec<String>>,
     /// Who runs these; `None`: whoever the container runs as.
     pub stop_user: Option<String>,
+    /// What may be chosen at a start.
+    pub options: Vec<StartOption>,
     /// Where the image keeps what must outlive the container.
     pub home: Option<String>,
 }
@@ -38,6 +40,7 @@ pub fn settle(profile: &Profile, preset: Preset) -> Settled {
         stop_timeout: profile.stop_timeout.map_or(default.stop_timeout, |span| span.0),
         stop_commands: profile.stop_commands.clone().unwrap_or_else(commands),
         stop_user: profile.stop_user.clone().or_else(|| stop_user(profile, preset)),
+        options: options(profile, preset),
         home: home(profile, preset),
     }
 }
@@ -132,6 +135,27 @@ fn stop_user(profile: &Profile, preset: Preset) -> Option<String> {
         Preset::Jupyter | Preset::DockerStacks | Preset::AiidalabFullStack | Preset::Pyiron | Preset::Web => {
             None
         }
+    }
+}
+
+/// The profile's options, and those of the preset that it has not replaced by its own.
+fn options(profile: &Profile, preset: Preset) -> Vec<StartOption> {
+    let own = (preset == Preset::AiidalabFullStack).then(factory_reset);
+    let is_new = |option: &StartOption| !profile.option.iter().any(|other| other.name == option.name);
+    profile.option.iter().cloned().chain(own.filter(is_new)).collect()
+}
+
+fn factory_reset() -> StartOption {
+    let choice = |value: &str, title: &str| Choice { value: value.to_owned(), title: Some(title.to_owned()) };
+    StartOption {
+        name: "factory_reset".to_owned(),
+        title: Some("Reset".to_owned()),
+        environment: "AIIDALAB_FACTORY_RESET".to_owned(),
+        choices: vec![
+            choice("", "Nothing"),
+            choice("1", "Installed apps and software (~/apps and ~/.local)"),
+            choice("2", "Everything: the whole home, data included"),
+        ],
     }
 }
 

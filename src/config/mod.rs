@@ -25,7 +25,7 @@ pub use admin::Admin;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
 pub use ports::Ports;
-pub use profile::{HubLogin, Mode, Preset, Profile, StoppedStatus, Volume};
+pub use profile::{Choice, HubLogin, Mode, Preset, Profile, StartOption, StoppedStatus, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};
 pub use route::Route;
 pub use sharing::Sharing;

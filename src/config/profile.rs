@@ -136,6 +136,9 @@ pub struct Profile {
     pub default_url: Option<String>,
     /// Who runs in the container (`uid:gid`), when not the image's own user.
     pub user: Option<String>,
+    /// What may be chosen at each start.
+    #[serde(default)]
+    pub option: Vec<StartOption>,
     /// Home and other folders that outlive the container.
     #[serde(default)]
     pub volume: Vec<Volume>,
@@ -168,6 +171,30 @@ impl Profile {
     fn default_pids() -> Limit<u64> {
         Limit::Value(4096)
     }
+}
+
+/// `[[profile.option]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartOption {
+    /// Its name in forms, links and the API.
+    pub name: String,
+    /// What users read; default: the name.
+    pub title: Option<String>,
+    /// The variable that holds the chosen value during that start.
+    pub environment: String,
+    /// What may be chosen; the first is taken when nothing is.
+    pub choices: Vec<Choice>,
+}
+
+/// One of an option's choices.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// The variable's value. An empty one leaves the variable as it is without.
+    pub value: String,
+    /// What users read; default: the value.
+    pub title: Option<String>,
 }
 
 /// `[[profile.volume]]`

@@ -206,10 +206,12 @@ impl Gateway {
             Method::GET => {
                 let query = Form::of_query(request.uri());
                 let wanted = query.one("profile");
-                if wanted.is_some() && head::is_ones_own_link(request.headers()) {
+                // A link may choose, but what differs from the usual is confirmed: a reset, for example, by one's own click.
+                let usual = wanted.is_none_or(|name| self.chooses_nothing(name, &query));
+                if wanted.is_some() && usual && head::is_ones_own_link(request.headers()) {
                     return self.start(session, &id, &query).await;
                 }
-                Ok(self.spawn_page(session, &id, wanted, query.one("next")))
+                Ok(self.spawn_page(session, &id, wanted, &query))
             }
             Method::POST => {
                 let form = Form::of_body(request).await?;
@@ -231,8 +233,9 @@ impl Gateway {
         let Some(profile) = self.allowed_profile(session, name) else {
             return Err(Refusal::NotOffered(name.chars().take(100).collect()));
         };
+        let chosen = self.0.workspaces.choose(profile, |option| form.one(option))?;
         self.0.workspaces.add_server(id, self.0.clock.now()).await?;
-        self.0.workspaces.start(id, &session.standing().user, profile);
+        self.0.workspaces.start(id, &session.standing().user, profile, chosen);
         let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
         // It may run something else already.
         let state = self.0.workspaces.state(id);
@@ -247,9 +250,10 @@ impl Gateway {
         session: &Arc<Session>,
         id: &WorkspaceId,
         wanted: Option<&str>,
-        next: Option<&str>,
+        query: &Form,
     ) -> Response<Body> {
-        let next = next.and_then(LocalPath::parse).map(|next| next.to_string()).unwrap_or_default();
+        let next =
+            query.one("next").and_then(LocalPath::parse).map(|next| next.to_string()).unwrap_or_default();
         match self.0.workspaces.state(id) {
             Some(State::Ready(_) | State::Starting(_)) => {
                 let there = if id.server.is_default() { "/".to_owned() } else { id.path() };
@@ -259,7 +263,7 @@ impl Gateway {
         }
         let mut actions = self.choices(session, id, &next);
         if let Some(profile) = wanted.and_then(|name| self.allowed_profile(session, name)) {
-            actions = vec![self.choice(session, id, profile, &next)];
+            actions = vec![self.choice(session, id, profile, (&next, Some(query)))];
         }
         let title = if id.server.is_default() {
             "Start your server".to_owned()
@@ -320,7 +324,8 @@ impl Gateway {
                     let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
                     return Ok(see_other(&format!("{}?next={next}", spawn_path(id))));
                 };
-                self.0.workspaces.start(id, &user, profile);
+                let chosen = self.0.workspaces.choose(profile, |_option| None)?;
+                self.0.workspaces.start(id, &user, profile, chosen);
                 let phase = crate::spawner::Phase::Waiting;
                 Err(Refusal::Starting { phase, title: self.title(&profile.name) })
             }
@@ -330,12 +335,41 @@ impl Gateway {
     fn choices(&self, session: &Arc<Session>, id: &WorkspaceId, next: &str) -> Vec<Action> {
         let standing = session.standing();
         let allowed = standing.user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
-        allowed.map(|profile| self.choice(session, id, profile, next)).collect()
+        allowed.map(|profile| self.choice(session, id, profile, (next, None))).collect()
     }
 
-    fn choice(&self, session: &Session, id: &WorkspaceId, profile: &config::Profile, next: &str) -> Action {
+    /// The form that starts a profile. What a link chose stands first in its options.
+    fn choice(
+        &self,
+        session: &Session,
+        id: &WorkspaceId,
+        profile: &config::Profile,
+        (next, link): (&str, Option<&Form>),
+    ) -> Action {
         let label = format!("Start {}", self.title(&profile.name));
-        Action::form(session, &label, &spawn_path(id), &[("profile", &profile.name), ("next", next)])
+        let selects = self.0.workspaces.settled(profile).options.into_iter().map(|option| {
+            let chosen = link.and_then(|link| link.one(&option.name));
+            let mut choices = option.choices;
+            choices.sort_by_key(|choice| Some(choice.value.as_str()) != chosen);
+            let shown = |choice: config::Choice| (choice.value.clone(), choice.title.unwrap_or(choice.value));
+            Input::Select {
+                label: option.title.unwrap_or_else(|| option.name.clone()).into(),
+                name: option.name.into(),
+                options: choices.into_iter().map(shown).collect(),
+            }
+        });
+        let form =
+            Action::form(session, &label, &spawn_path(id), &[("profile", &profile.name), ("next", next)]);
+        form.asking(selects.collect())
+    }
+
+    /// Whether a link leaves all options of a profile at their first choices.
+    fn chooses_nothing(&self, profile: &str, link: &Form) -> bool {
+        let Some(profile) = self.0.workspaces.profile(profile) else { return true };
+        self.0.workspaces.settled(profile).options.iter().all(|option| {
+            let mut chosen = link.all(&option.name);
+            chosen.all(|chosen| option.choices.first().is_some_and(|first| first.value == chosen))
+        })
     }
 
     /// Where a user lands in a profile.

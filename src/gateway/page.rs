@@ -1,5 +1,7 @@
 //! Pages of our own: one template, no script, nothing from elsewhere.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
@@ -63,7 +65,7 @@ pub(super) enum Input {
     /// Something to choose, or not.
     Choice { name: &'static str, label: String, value: &'static str, chosen: bool },
     /// One of several.
-    Select { name: &'static str, label: &'static str, options: Vec<(String, String)> },
+    Select { name: Cow<'static, str>, label: Cow<'static, str>, options: Vec<(String, String)> },
 }
 
 /// What a person can do on a page.
@@ -246,7 +248,11 @@ mod tests {
                     inputs: vec![
                         Input::Text { name: "a", label: "b", value: evil.into(), length: 1 },
                         Input::Choice { name: "a", label: evil.into(), value: "c", chosen: true },
-                        Input::Select { name: "a", label: "b", options: vec![(evil.into(), evil.into())] },
+                        Input::Select {
+                            name: "a".into(),
+                            label: "b".into(),
+                            options: vec![(evil.into(), evil.into())],
+                        },
                     ],
                     primary: true,
                     note: evil.into(),

@@ -21,7 +21,7 @@ use crate::routes::Resource;
 use crate::session::BeginError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
-use crate::workspace::{Failure, ServerError};
+use crate::workspace::{Failure, NoChoice, ServerError};
 
 /// A request that is not forwarded.
 #[derive(Debug, Error)]
@@ -68,6 +68,8 @@ pub(super) enum Refusal {
     NotGranted,
     #[error("a choice that nobody offered: {0:?}")]
     NotOffered(String),
+    #[error("an option of the start has no such choice")]
+    NoChoice(#[from] NoChoice),
     #[error("the server cannot be made or taken away")]
     Server(#[source] ServerError),
     #[error("the program is refused")]
@@ -182,6 +184,8 @@ impl Refusal {
             Self::NotGranted => Row::quiet(S::FORBIDDEN, "not_granted", HOME),
             Self::NotOffered(_) => Row::quiet(S::FORBIDDEN, "not_offered", HOME)
                 .warn("grant the profile in a [[rule]], if this user is to start it; an image is started by its profile"),
+            Self::NoChoice(_) => Row::quiet(S::BAD_REQUEST, "no_choice", HOME)
+                .warn("a choice is offered by [[profile.option]]; a link or a program may name another"),
             Self::Server(ServerError::Name(_)) => Row::quiet(S::BAD_REQUEST, "server_name", HOME),
             Self::Server(_) => Row::quiet(S::CONFLICT, "server", HOME),
             Self::Program(refusal) => refusal.row(FRONT),

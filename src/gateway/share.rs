@@ -199,7 +199,7 @@ impl Gateway {
         let mut fields = vec![("action", "share")];
         if servers.len() > 1 {
             let options = servers.iter().map(|id| option(id.server.as_str(), &server_name(id))).collect();
-            inputs.push(Input::Select { name: "server", label: "Server", options });
+            inputs.push(Input::Select { name: "server".into(), label: "Server".into(), options });
         } else {
             fields.push(("server", ""));
         }
@@ -207,15 +207,19 @@ impl Gateway {
         let standing = session.standing();
         let group = |group: &Group| option(&format!("{GROUP}{group}"), &format!("everybody in {group}"));
         with.extend(standing.user.groups.iter().map(group));
-        inputs.push(Input::Select { name: "with", label: "With", options: with });
+        inputs.push(Input::Select { name: "with".into(), label: "With".into(), options: with });
         let (value, length) = (String::new(), UserName::MAX_BYTES);
         inputs.push(Input::Text { name: "user", label: "User name", value, length });
         let access = [Access::Read, Access::Full].map(|access| option(access.name(), may(access)));
-        inputs.push(Input::Select { name: "access", label: "They may", options: access.into() });
+        inputs.push(Input::Select {
+            name: "access".into(),
+            label: "They may".into(),
+            options: access.into(),
+        });
         let most = self.0.shares.lifetime_max();
         let mut options = lifetimes(most.unwrap_or(u64::MAX));
         options.extend(most.is_none().then(|| option(FOR_EVER, "until you revoke it")));
-        inputs.push(Input::Select { name: "lifetime", label: "For", options });
+        inputs.push(Input::Select { name: "lifetime".into(), label: "For".into(), options });
         Action::form_of(token, "Share", PAGE, &fields).asking(inputs)
     }
 

@@ -127,7 +127,7 @@ impl Gateway {
         let useful = |scope: &Scope| self.0.shares.enabled() || !scope.is_about_shares();
         let wholes = self.grantable(session).iter().filter(|scope| !scope.is_part() && useful(scope));
         inputs.extend(wholes.map(choice));
-        inputs.push(Input::Select { name: "lifetime", label: "It lives for", options });
+        inputs.push(Input::Select { name: "lifetime".into(), label: "It lives for".into(), options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)
     }
 

@@ -5,6 +5,7 @@ mod doors;
 mod ending;
 mod kinds;
 mod named;
+mod options;
 mod plan;
 mod reconcile;
 mod state;
@@ -41,6 +42,7 @@ use self::doors::Doors;
 use self::kinds::Kinds;
 
 pub use named::{NamedServers, ServerError};
+pub use options::{Chosen, NoChoice};
 pub use plan::{Place, mounts};
 pub use state::{Failure, Ready, StartError, Starting, State};
 
@@ -188,7 +190,7 @@ impl Workspaces {
     }
 
     /// Starts a workspace, unless it runs, starts or stops already. It goes on when whoever asked is gone.
-    pub fn start(&self, id: &WorkspaceId, user: &User, profile: &Arc<config::Profile>) {
+    pub fn start(&self, id: &WorkspaceId, user: &User, profile: &Arc<config::Profile>, chosen: Chosen) {
         debug_assert_eq!(id.user, user.name, "a workspace is its owner's to start");
         let (progress, phase) = Progress::new();
         let name: Arc<str> = profile.name.as_str().into();
@@ -206,7 +208,7 @@ impl Workspaces {
         }
         self.count();
         let (workspaces, id, user, profile) = (self.clone(), id.clone(), user.clone(), Arc::clone(profile));
-        self.0.tasks.spawn(async move { workspaces.run_start(id, user, profile, progress).await });
+        self.0.tasks.spawn(async move { workspaces.run_start(id, user, (profile, chosen), progress).await });
     }
 
     /// Stops a workspace. Its owner's websockets end with it.
@@ -296,11 +298,11 @@ impl Workspaces {
         &self,
         id: WorkspaceId,
         user: User,
-        profile: Arc<config::Profile>,
+        (profile, chosen): (Arc<config::Profile>, Chosen),
         progress: Progress,
     ) {
         let began = Instant::now();
-        let outcome = self.bring_up_in_time(&id, &user, &profile, &progress).await;
+        let outcome = self.bring_up_in_time(&id, &user, (&profile, chosen), &progress).await;
         self.0.metrics.workspace_start.observe(began.elapsed().as_secs_f64());
         match outcome {
             Ok(ready) => {
@@ -346,7 +348,7 @@ impl Workspaces {
         &self,
         id: &WorkspaceId,
         user: &User,
-        profile: &config::Profile,
+        (profile, chosen): (&config::Profile, Chosen),
         progress: &Progress,
     ) -> Result<Ready, StartError> {
         let began = tokio::time::Instant::now();
@@ -355,7 +357,10 @@ impl Workspaces {
         let image = image.await.map_err(|_elapsed| StartError::Timeout { after })??;
         self.0.kinds.note(&profile.name.as_str().into(), preset::find(profile, &image).preset);
         let after = self.settled(profile).start_timeout;
-        let up = tokio::time::timeout_at(began + after, self.bring_up(id, user, (profile, &image), progress));
+        let up = tokio::time::timeout_at(
+            began + after,
+            self.bring_up(id, user, (profile, &image, chosen), progress),
+        );
         up.await.unwrap_or(Err(StartError::Timeout { after }))
     }
 
@@ -363,12 +368,13 @@ impl Workspaces {
         &self,
         id: &WorkspaceId,
         user: &User,
-        (profile, image): (&config::Profile, &Image),
+        (profile, image, chosen): (&config::Profile, &Image, Chosen),
         progress: &Progress,
     ) -> Result<Ready, StartError> {
         let instance: Arc<str> = random_text::<16>().into();
         let token = self.token(&instance);
         let mut spec = plan::spec(id, user, profile, image, &self.0.place, &instance, &token)?;
+        spec.environment.extend(chosen.0);
         let known = self.0.access_tokens.known(&id.user);
         spec.files.extend(plan::access_token_file(profile, &self.0.place, known.token.as_ref()));
         self.note_instance(id, &instance);

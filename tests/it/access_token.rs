@@ -14,7 +14,7 @@ use hubgate::spawner;
 use hubgate::store::Store;
 use hubgate::tasks::Tasks;
 use hubgate::user::{User, UserName};
-use hubgate::workspace::{NamedServers, Parts, Place, State, Workspaces};
+use hubgate::workspace::{Chosen, NamedServers, Parts, Place, State, Workspaces};
 use support::docker::{Engine, File, Image};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
@@ -65,7 +65,7 @@ impl Lab {
             memory: None,
             cpu: None,
         };
-        self.workspaces.start(&self.workspaces.id(&user.name), &user, &self.profile);
+        self.workspaces.start(&self.workspaces.id(&user.name), &user, &self.profile, Chosen::default());
     }
 
     async fn ready(&self, user: &str) {

@@ -447,6 +447,21 @@ const SLIPS: &[(&str, &str, &str)] = &[
         "[hub_api]\nlisten = \"172.18.0.1:8081\"\n[[profile]]\nmode = \"hub\"\nstrip_path = true",
         "profile[0].strip_path",
     ),
+    (
+        "image = ",
+        "option = [{ name = \"next\", environment = \"A\", choices = [{ value = \"1\" }] }]\nimage = ",
+        "profile[0].option[0].name",
+    ),
+    (
+        "image = ",
+        "option = [{ name = \"a\", environment = \"A=\", choices = [{ value = \"1\" }] }]\nimage = ",
+        "profile[0].option[0].environment",
+    ),
+    (
+        "image = ",
+        "option = [{ name = \"a\", environment = \"A\", choices = [] }]\nimage = ",
+        "profile[0].option[0].choices",
+    ),
     ("image = ", "stop_commands = [[]]\nimage = ", "profile[0].stop_commands[0]"),
     ("image = ", "stop_user = \"a b\"\nimage = ", "profile[0].stop_user"),
     (

@@ -11,7 +11,7 @@ use support::upstream::Upstream;
 
 use crate::BINARY;
 
-const FULL_STACK: &str = "[[profile]]\nname = \"aiidalab\"\nimage = \"full-stack:1\"\n";
+const FULL_STACK: &str = "[[profile]]\nname = \"aiidalab\"\nimage = \"aiidalab/full-stack:1\"\n";
 
 fn full_stack() -> Image {
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
@@ -26,7 +26,7 @@ fn full_stack() -> Image {
 
 async fn hub(profile: &str) -> Hub {
     let hub = Hub::with(BINARY, &format!("{EVERYONE}{profile}")).await;
-    hub.engine().add_image("full-stack:1", full_stack());
+    hub.engine().add_image("aiidalab/full-stack:1", full_stack());
     hub
 }
 
@@ -163,4 +163,61 @@ async fn a_program_that_knows_no_prefix_sees_paths_of_its_own_and_its_redirects_
     assert!(!seen.iter().any(|target| target.contains("/user/")), "{seen:?}");
     let moved = alice.fetch("GET", "/user/alice/moved", b"").await;
     assert_eq!(moved.header("location"), Some("/user/alice/there"));
+}
+
+const OPTION: &str = "[[profile.option]]\nname = \"threads\"\ntitle = \"Threads\"\nenvironment = \"N_THREADS\"\n\
+    choices = [{ value = \"1\", title = \"One\" }, { value = \"8\", title = \"Eight\" }]\n";
+
+#[tokio::test]
+async fn what_is_chosen_holds_for_one_start_and_only_what_is_offered_can_be() {
+    let hub = hub(&format!("{FULL_STACK}{OPTION}")).await;
+    hub.answer_at("alice", "").await;
+    let mut alice = hub.signed_in("alice").await;
+    let page = alice.open("/hub/spawn").await;
+    assert!(page.text().contains("<option value=\"8\">Eight</option>"), "{}", page.text());
+    assert!(
+        page.text().contains("name=\"factory_reset\""),
+        "the image's name lets expect AiiDAlab: {}",
+        page.text()
+    );
+    let token = page.field("form_token").expect("a form");
+    let form = |threads: &'static str| {
+        [("form_token", token.clone()), ("profile", "aiidalab".to_owned()), ("threads", threads.to_owned())]
+    };
+    let mut sender = alice.clone();
+    let mut send = async |fields: [(&'static str, String); 3]| {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        sender.submit("/hub/spawn", &fields).await
+    };
+    let refused = send(form("9")).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains("threads"), "{}", refused.text());
+    hub.process().until_logged("no_choice").await;
+    assert!(hub.engine().containers().is_empty());
+
+    assert_eq!(send(form("8")).await.status, 303);
+    hub.until_running(1).await;
+    assert_eq!(hub.environment_of("alice", "N_THREADS").as_deref(), Some("8"));
+    assert_eq!(hub.environment_of("alice", "AIIDALAB_FACTORY_RESET"), None);
+    let client = alice.clone();
+    hub.until_open(&mut client.clone(), "/user/alice/x").await;
+    stop(&hub).await;
+    hub.until_running(0).await;
+    hub.until_open(&mut client.clone(), "/user/alice/x").await;
+    assert_eq!(hub.environment_of("alice", "N_THREADS").as_deref(), Some("1"), "the first choice again");
+}
+
+#[tokio::test]
+async fn a_link_chooses_but_does_not_start_what_is_not_usual() {
+    let hub = hub(&format!("{FULL_STACK}{OPTION}")).await;
+    hub.answer_at("alice", "").await;
+    let mut alice = hub.signed_in("alice").await;
+    let page = alice.open("/hub/spawn?profile=aiidalab&factory_reset=2&threads=8").await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    let text = page.text().to_owned();
+    let (eight, one) = (text.find("value=\"8\"").unwrap(), text.find("value=\"1\">One").unwrap());
+    assert!(eight < one, "what the link chose stands first: {text}");
+    assert!(hub.engine().containers().is_empty());
+    let started = alice.open("/hub/spawn?profile=aiidalab&threads=1").await;
+    assert_eq!(started.status, 303, "a link that changes nothing starts: {}", started.text());
 }

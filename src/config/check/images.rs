@@ -1,10 +1,13 @@
 //! What a profile says of its image's programs: presets, stop commands, paths.
 
+use std::collections::BTreeSet;
+
 use super::Findings;
 use crate::config::{Config, Mode, Preset, Profile, SpawnerKind};
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Profile) {
     stop_commands(findings, config, key, profile);
+    options(findings, key, profile);
     if profile.strip_path && profile.mode == Some(Mode::Hub) {
         findings.add(
             &format!("{key}.strip_path"),
@@ -63,6 +66,46 @@ fn stop_commands(findings: &mut Findings<'_>, config: &Config, key: &str, profil
         );
     }
 }
+
+fn options(findings: &mut Findings<'_>, key: &str, profile: &Profile) {
+    let mut names = BTreeSet::new();
+    for (index, option) in profile.option.iter().enumerate() {
+        let key = format!("{key}.option[{index}]");
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let plain = option.name.starts_with(|c: char| c.is_ascii_lowercase())
+            && option.name.len() <= 40
+            && option.name.bytes().all(letter);
+        if !plain || RESERVED.contains(&option.name.as_str()) {
+            findings.add(
+                &format!("{key}.name"),
+                "not usable in forms and links",
+                format!("write at most 40 of a-z, 0-9 and `_`, and none of {}", RESERVED.join(", ")),
+            );
+        }
+        if !names.insert(option.name.as_str()) {
+            findings.add(&format!("{key}.name"), "another option has this name", "give each its own");
+        }
+        if option.environment.is_empty() || option.environment.contains(['=', '\0']) {
+            findings.add(&format!("{key}.environment"), "not a variable", "write its name alone");
+        }
+        let mut values = BTreeSet::new();
+        let again = option.choices.iter().any(|choice| !values.insert(choice.value.as_str()));
+        if option.choices.is_empty()
+            || again
+            || option.choices.iter().any(|choice| choice.value.contains('\0'))
+        {
+            findings.add(
+                &format!("{key}.choices"),
+                "there must be some, each with a value of its own",
+                "write [{ value = \"4\", title = \"Four\" }, { value = \"8\" }]",
+            );
+        }
+    }
+}
+
+/// Fields that forms, links and the API have beside a profile's options.
+const RESERVED: [&str; 8] =
+    ["profile", "image", "next", "server", "action", "form_token", "display_name", "user_options"];
 
 /// Commands before one stop.
 const MOST_COMMANDS: usize = 10;

@@ -1,5 +1,6 @@
 //! Servers: how they are, start, stop, and those with names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
@@ -25,6 +26,8 @@ use crate::workspace::{ServerError, State};
 struct StartOptions {
     profile: Option<String>,
     image: Option<String>,
+    /// Options of the profile, by name.
+    chosen: BTreeMap<String, String>,
 }
 
 /// What may be said about a stop.
@@ -124,13 +127,24 @@ impl Gateway {
                 return Ok(problem(StatusCode::BAD_REQUEST, &message));
             }
         };
+        let known = self.0.workspaces.settled(&profile).options;
+        let is_known = |name: &&String| known.iter().any(|option| option.name == **name);
+        if let Some(unknown) = options.chosen.keys().find(|name| !is_known(name)) {
+            let names = known.iter().map(|option| option.name.as_str());
+            let names: Vec<_> = ["profile", "image"].into_iter().chain(names).collect();
+            let unknown: String = unknown.chars().take(40).collect();
+            let message = format!("There is no option {unknown:?}, only {}", names.join(", "));
+            return Ok(problem(StatusCode::BAD_REQUEST, &message));
+        }
+        let said = |name: &str| options.chosen.get(name).map(String::as_str);
+        let chosen = self.0.workspaces.choose(&profile, said)?;
         if let Err(error) = self.0.workspaces.add_server(id, self.0.clock.now()).await {
             return refused_server(error);
         }
         if caller.name() != &id.user {
             info!(event = "workspace_start_ordered", workspace = %id, by = %caller.name(), "an administrator starts a workspace");
         }
-        self.0.workspaces.start(id, &user, &profile);
+        self.0.workspaces.start(id, &user, &profile, chosen);
         Ok(empty(StatusCode::ACCEPTED))
     }
 
@@ -200,14 +214,17 @@ impl StartOptions {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(format!("{key} must be a string")),
         };
-        let read = Self { profile: text("profile")?, image: text("image")? };
-        match asked.keys().chain(options.keys()).next() {
-            None => Ok(read),
-            Some(unknown) => {
-                let unknown: String = unknown.chars().take(40).collect();
-                Err(format!("There is no option {unknown:?}, only profile and image"))
-            }
+        let (profile, image) = (text("profile")?, text("image")?);
+        if let Some(unknown) = asked.keys().next() {
+            let unknown: String = unknown.chars().take(40).collect();
+            return Err(format!("There is nothing called {unknown:?} beside user_options"));
         }
+        // Which of the rest the profile has is known when the profile is.
+        let chosen = options.into_iter().map(|(name, value)| match value {
+            Value::String(value) => Ok((name, value)),
+            _ => Err(format!("{} must be a string", name.chars().take(40).collect::<String>())),
+        });
+        Ok(Self { profile, image, chosen: chosen.collect::<Result<_, _>>()? })
     }
 }
 
@@ -239,7 +256,8 @@ mod tests {
     #[test]
     fn options_come_in_both_of_jupyterhubs_forms_and_none_is_overheard() {
         let profile = |profile: Option<&str>, image: Option<&str>| {
-            Ok(StartOptions { profile: profile.map(ToOwned::to_owned), image: image.map(ToOwned::to_owned) })
+            let text = |text: Option<&str>| text.map(ToOwned::to_owned);
+            Ok(StartOptions { profile: text(profile), image: text(image), chosen: BTreeMap::new() })
         };
         for (asked, expected) in [
             (json!({}), profile(None, None)),
@@ -254,11 +272,12 @@ mod tests {
         ] {
             assert_eq!(read(asked.clone()), expected, "{asked}");
         }
+        let reset = read(json!({ "profile": "lab", "factory_reset": "1" })).unwrap();
+        assert_eq!(reset.chosen["factory_reset"], "1");
         for wrong in [
-            json!({ "mem_limit": "9G" }),
+            json!({ "mem_limit": 9 }),
             json!({ "profile": 7 }),
             json!({ "user_options": [] }),
-            json!({ "user_options": { "cmd": "sh" } }),
             json!({ "user_options": {}, "cmd": "sh" }),
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");

@@ -7,7 +7,7 @@ use crate::mapping::MappingError;
 use crate::oidc::OidcError;
 use crate::spawner::Phase;
 use crate::store::StoreError;
-use crate::workspace::ServerError;
+use crate::workspace::{NoChoice, ServerError};
 
 /// What a person reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,11 @@ impl Refusal {
                 "You may not start this",
                 "Only what your home page offers can be started.",
                 "Choose there; if something is missing, ask the administrators of this hub.",
+            ),
+            Self::NoChoice(NoChoice { option }) => words(
+                "You cannot choose this",
+                &format!("The option {option} has no such choice."),
+                "Choose on your home page what to start.",
             ),
             Self::Server(error) => server_words(error),
             Self::Program(refusal) => refusal.words(),
