@@ -216,8 +216,9 @@ fn defaults(preset: Preset) -> Defaults {
 /// database goes before them.
 const FULL_STACK_STOP: &[&[&str]] = &[
     &["verdi", "daemon", "stop"],
-    &["mamba", "run", "-n", "aiida-core-services", "rabbitmqctl", "stop"],
-    &["mamba", "run", "-n", "aiida-core-services", "pg_ctl", "-m", "fast", "stop"],
+    // The services are in an environment of their own, which is on the path of no other program.
+    &["bash", "-c", "PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec rabbitmqctl stop"],
+    &["bash", "-c", "PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec pg_ctl -m fast stop"],
 ];
 const AIIDALAB_START: &str = "/apps/apps/home/start.ipynb";
 const NOTEBOOK_6: &str = "notebook.notebookapp.NotebookApp";

@@ -72,6 +72,7 @@ pub(crate) async fn contract(runtime: &dyn Runtime) {
     an_end_is_told_with_its_reason(runtime, &ids[3]).await;
     too_much_memory_is_told(runtime, &ids[3]).await;
     a_file_is_there_from_the_start_and_is_replaced(runtime, &ids[3]).await;
+    a_program_runs_beside_its_own(runtime, &ids[3]).await;
     a_foreign_container_is_left_alone(runtime, &ids[3]).await;
     an_image_that_nobody_has_is_named(runtime, &ids[3]).await;
 }
@@ -168,6 +169,19 @@ async fn a_file_is_there_from_the_start_and_is_replaced(runtime: &dyn Runtime, i
     spawner.stop(id, Duration::from_secs(5)).await.unwrap();
     spawner.put(id, "files", &file("after-it-was-gone")).await.unwrap();
     assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+}
+
+async fn a_program_runs_beside_its_own(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    let ends_with = |code: i64| ["/bin/sh".to_owned(), "-c".to_owned(), format!("exit {code}")];
+    assert_eq!(spawner.run(id, &ends_with(7), None).await.unwrap(), None, "nothing runs yet");
+    start(&*spawner, &spec(runtime, id, "run")).await.unwrap();
+    for (user, code) in [(None, 7), (Some("2000:2000"), 0)] {
+        let ended = spawner.run(id, &ends_with(code), user).await.unwrap().expect("it runs");
+        assert_eq!(ended.exit_code, Some(code), "{user:?}");
+    }
+    assert!(matches!(spawner.status(id).await.unwrap(), Status::Running(_)), "nothing has come of it");
+    spawner.stop(id, Duration::from_secs(5)).await.unwrap();
 }
 
 async fn a_foreign_container_is_left_alone(runtime: &dyn Runtime, id: &WorkspaceId) {

@@ -51,8 +51,8 @@ fn asked(hub: &Hub) -> Vec<String> {
 
 const IN_ORDER: [&str; 4] = [
     "verdi daemon stop",
-    "mamba run -n aiida-core-services rabbitmqctl stop",
-    "mamba run -n aiida-core-services pg_ctl -m fast stop",
+    "bash -c PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec rabbitmqctl stop",
+    "bash -c PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec pg_ctl -m fast stop",
     "stop",
 ];
 

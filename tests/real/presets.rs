@@ -1,7 +1,7 @@
 //! Images as people have them behind their hubs, each for a day: sign in, start, land, save, compute, stop, and find it
 //! all again. Where the original image is not to be had, its start is made again; `docs/jupyterhub.md` says how it differs.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::eventually::eventually;
 use support::process::Process;
 
@@ -137,32 +137,21 @@ async fn aiidalab_full_stack_from_its_long_first_start_to_its_factory_reset() {
     std::fs::create_dir_all(&api).unwrap();
     std::fs::write(api.join("apps_index.json"), r#"{"apps": {}, "categories": {}}"#).unwrap();
     let url = format!("http://registry:{port}/registry/api/v1");
-    let of = |name: &str, environment: &str| {
-        let keys = format!(
-            "default_url = \"{}\"\nmode = \"token\"\nstart_timeout = \"300s\"\nstop_timeout = \"60s\"\n\
-             command = [\"start-notebook.py\", \"--NotebookApp.base_url={{base_url}}\", \"--NotebookApp.ip=0.0.0.0\"]\n\
-             environment = {{ AIIDALAB_REGISTRY = \"{url}\"{environment} }}",
-            HOME_APP.0,
-        );
-        profile(name, "HUBGATE_TEST_AIIDALAB_IMAGE", port, JOVYAN, &keys)
-    };
+    // All else is found from the image.
+    let keys = format!("environment = {{ AIIDALAB_REGISTRY = \"{url}\" }}");
+    let aiidalab = profile("aiidalab", "HUBGATE_TEST_AIIDALAB_IMAGE", port, JOVYAN, &keys);
     let route = format!(
         "[[route]]\nname = \"registry\"\npath = \"/registry/\"\nfolder = \"{}\"\npublic = true\ncontainers = true\n",
         registry.path().display()
     );
-    let profiles = [
-        of("aiidalab", ""),
-        of("apps", ", AIIDALAB_FACTORY_RESET = \"1\""),
-        of("home", ", AIIDALAB_FACTORY_RESET = \"2\""),
-        route,
-    ]
-    .concat();
+    let profiles = [aiidalab, route].concat();
     let hub = hub::start_beside(BINARY, &profiles, &[&format!("registry:{GATEWAY}")], port).await;
     let mut visitor = Visitor::sign_in(&hub, "alice").await;
     passes_a_day(&mut visitor, "aiidalab", HOME_APP).await;
     has_its_services(port).await;
     let said = inside(port, "alice", &format!("aiidalab info; curl -fsS {url}/apps_index.json")).await;
     assert!(said.contains(&url) && said.contains("\"categories\""), "{said}");
+    ended_in_order(&hub, port).await;
     factory_resets(&mut visitor, port).await;
     hub::clear(port).await;
 }
@@ -176,19 +165,33 @@ async fn has_its_services(port: u16) {
     }
 }
 
+/// It was stopped once: each service by its own command, and none of them was killed.
+async fn ended_in_order(hub: &Process, port: u16) {
+    let log = hub.log();
+    let at = |command: &str| log.find(command).unwrap_or_else(|| panic!("{command} was not run: {log}"));
+    let order = [at("verdi daemon stop"), at("rabbitmqctl stop"), at("pg_ctl -m fast stop")];
+    assert!(order.is_sorted(), "{log}");
+    assert!(!log.contains("stop_command_failed"), "{log}");
+    // The database says at its next start how it ended.
+    let said = inside(port, "alice", "cat ~/.postgresql/logfile").await;
+    assert!(said.contains("database system was shut down at"), "{said}");
+    assert!(!said.contains("not properly shut down"), "{said}");
+}
+
 /// Level 1 takes the apps and what was installed for the user; level 2 takes the home.
 async fn factory_resets(visitor: &mut Visitor<'_>, port: u16) {
     inside(port, "alice", "mkdir -p ~/apps/mine ~/.local/mine && touch ~/mine").await;
     let left = "cd; ls -d apps/mine .local/mine mine .aiida 2>/dev/null | xargs echo";
-    for (profile, wanted) in [("apps", ".aiida mine"), ("home", "")] {
+    for (level, wanted) in [("1", ".aiida mine"), ("2", "")] {
         visitor.stops().await;
-        arrives(visitor, profile, HOME_APP).await;
+        visitor.chooses("aiidalab", &[("factory_reset", level)]).await;
+        lands(visitor, HOME_APP).await;
         let mut found = inside(port, "alice", left).await;
-        if profile == "home" {
+        if level == "2" {
             // AiiDA asks for its folder whenever it is called.
             found = found.replace(".aiida", "");
         }
-        assert_eq!(found.trim(), wanted, "{profile}");
+        assert_eq!(found.trim(), wanted, "level {level}");
     }
 }
 
@@ -196,21 +199,11 @@ async fn factory_resets(visitor: &mut Visitor<'_>, port: u16) {
 async fn aiidalab_classic_as_a_service_of_an_init_that_takes_no_arguments_in_both_modes() {
     let port = 18203;
     let aiida = ("/home/aiida", "1000:1000");
-    let settings = tempfile::TempDir::new_in(part("HUBGATE_TEST_RUN_DIR")).unwrap();
-    std::fs::write(
-        settings.path().join("jupyter_notebook_config.json"),
-        json!({"NotebookApp": {"base_url": "/user/bob/", "allow_remote_access": true}}).to_string(),
-    )
-    .unwrap();
-    let settings = format!(
-        "[[profile.volume]]\nsource = \"{}\"\ntarget = \"/etc/jupyter\"\nread_only = true\n",
-        settings.path().display()
-    );
     let of = |mode: &str| {
         let keys = format!("mode = \"{mode}\"\ndefault_url = \"/tree\"\n");
         profile(mode, "HUBGATE_TEST_CLASSIC_IMAGE", port, aiida, &keys)
     };
-    let hub = hub::start(BINARY, &[of("hub"), of("token"), settings].concat(), port).await;
+    let hub = hub::start(BINARY, &[of("hub"), of("token")].concat(), port).await;
     for (user, mode) in [("alice", "hub"), ("bob", "token")] {
         let mut visitor = Visitor::sign_in(&hub, user).await;
         passes_a_day(&mut visitor, mode, TREE).await;
@@ -259,13 +252,12 @@ async fn pyiron(kind: &str, then: &str, port: u16) {
 async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() {
     let port = 18207;
     let home = ("/home/web", "1000:100");
-    let dashboard = "mode = \"token\"\ndefault_url = \"/\"\ncommand = [\"streamlit\", \"run\", \"/opt/dashboard.py\", \
+    let dashboard = "preset = \"web\"\ncommand = [\"streamlit\", \"run\", \"/opt/dashboard.py\", \
          \"--server.port={port}\", \"--server.address=0.0.0.0\", \"--server.baseUrlPath={base_url}\", \
          \"--server.headless=true\", \"--browser.gatherUsageStats=false\"]";
-    // What listens on its own port knows nothing of the path that leads to it. The server is ready when the editor is.
-    let editor = "mode = \"token\"\ndefault_url = \"/proxy/8899/\"\nports = [8899]\ncommand = [\"/bin/sh\", \"-c\", \
-         \"marimo edit --headless --no-token --skip-update-check --host 0.0.0.0 --port 8899 & \
-         until curl -s -o /dev/null localhost:8899; do sleep 0.2; done; exec python3 -m http.server {port}\"]";
+    // It knows nothing of the path that leads to it.
+    let editor = "preset = \"web\"\nstrip_path = true\ncommand = [\"marimo\", \"edit\", \"--headless\", \"--no-token\", \
+         \"--skip-update-check\", \"--host\", \"0.0.0.0\", \"--port\", \"{port}\"]";
     let profiles = [
         profile("dashboard", "HUBGATE_TEST_WEB_IMAGE", port, home, dashboard),
         profile("editor", "HUBGATE_TEST_WEB_IMAGE", port, home, editor),
@@ -281,12 +273,12 @@ async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() 
     browser.until_text("Measurements").await;
     browser.until_text("42").await;
     visitor.stops().await;
-    arrives(&mut visitor, "editor", ("/proxy/8899/", "marimo")).await;
-    browser.open(&format!("{}/user/alice/proxy/8899/?file=__new__", hub.origin())).await;
+    arrives(&mut visitor, "editor", ("/", "marimo")).await;
+    browser.open(&format!("{}/user/alice/?file=__new__", hub.origin())).await;
     browser.find(".cm-content").await;
     inside(port, "alice", "touch ~/kept").await;
     visitor.stops().await;
-    arrives(&mut visitor, "editor", ("/proxy/8899/", "marimo")).await;
+    arrives(&mut visitor, "editor", ("/", "marimo")).await;
     assert!(inside(port, "alice", "ls ~").await.contains("kept"));
     browser.close().await;
     hub::clear(port).await;

@@ -29,14 +29,9 @@ pub(super) struct Command {
     container: String,
     words: Vec<String>,
     user: Option<String>,
+    /// It is the shell that reads what it writes. Of any other only how it ends is known.
+    reads: bool,
     exit_code: Option<i64>,
-}
-
-impl Command {
-    /// It is the shell that reads what it writes; any other does nothing, and ends well.
-    fn reads(&self) -> bool {
-        self.words.first().is_some_and(|program| program == "/bin/sh")
-    }
 }
 
 /// What every image has.
@@ -99,6 +94,7 @@ pub(super) fn prepare(shared: &Shared, container: &Container, body: &Value) -> S
         container: container.id.clone(),
         words: words.unwrap_or_default(),
         user: user.map(str::to_owned),
+        reads: body.pointer("/AttachStdin").and_then(Value::as_bool) == Some(true),
         exit_code: None,
     };
     let id = format!("{:064x}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -123,7 +119,7 @@ pub(super) async fn run(shared: Arc<Shared>, id: String, connection: OnUpgrade) 
     let Ok(connection) = connection.await else { return };
     let mut connection = TokioIo::new(connection);
     let mut input = String::new();
-    let reads = shared.lock().commands.get(&id).is_some_and(Command::reads);
+    let reads = shared.lock().commands.get(&id).is_some_and(|command| command.reads);
     if reads {
         drop(connection.read_to_string(&mut input).await);
     }
@@ -143,7 +139,10 @@ pub(super) async fn run(shared: Arc<Shared>, id: String, connection: OnUpgrade) 
 }
 
 fn write(container: &mut Container, command: &Command, input: &str) -> i64 {
-    let (true, Some(path)) = (command.reads(), command.words.get(4)) else { return 0 };
+    let told = command.words.last().and_then(|word| word.strip_prefix("exit "));
+    let (true, Some(path)) = (command.reads, command.words.get(4)) else {
+        return told.and_then(|code| code.parse().ok()).unwrap_or_default();
+    };
     let Some(line) = input.strip_suffix('\n').filter(|line| !line.contains('\n')) else { return 80 };
     if container.state != State::Running {
         return 137;
