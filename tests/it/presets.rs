@@ -146,7 +146,7 @@ async fn until(client: &mut Client, path: &str) {
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    unreachable!("{path} did not start");
+    panic!("{path} did not start");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_link_chooses_but_does_not_start_what_is_not_usual() {
     let mut alice = hub.signed_in("alice").await;
     let page = alice.open("/hub/spawn?profile=aiidalab&factory_reset=2&threads=8").await;
     assert_eq!(page.status, 200, "{}", page.text());
-    let text = page.text().to_owned();
+    let text = page.text();
     let (eight, one) = (text.find("value=\"8\"").unwrap(), text.find("value=\"1\">One").unwrap());
     assert!(eight < one, "what the link chose stands first: {text}");
     assert!(hub.engine().containers().is_empty());

@@ -222,7 +222,9 @@ impl StartOptions {
         // Which of the rest the profile has is known when the profile is.
         let chosen = options.into_iter().map(|(name, value)| match value {
             Value::String(value) => Ok((name, value)),
-            _ => Err(format!("{} must be a string", name.chars().take(40).collect::<String>())),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(format!("{} must be a string", name.chars().take(40).collect::<String>()))
+            }
         });
         Ok(Self { profile, image, chosen: chosen.collect::<Result<_, _>>()? })
     }
