@@ -27,6 +27,9 @@ pub enum Command {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = crate::config::PATH)]
         config: PathBuf,
+        /// Ask the engine for this image as well, and say what it is and what that means for the profiles that use it.
+        #[arg(long, value_name = "IMAGE")]
+        image: Option<String>,
     },
     /// Try hubgate out on this machine, with a provider and two users of its own.
     Demo(crate::demo::Options),

@@ -45,6 +45,7 @@ pub mod app;
 pub mod cli;
 pub mod connect;
 pub mod demo;
+pub mod images;
 pub mod login;
 pub mod operate;
 

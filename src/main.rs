@@ -10,6 +10,7 @@ use hubgate::cli::{Cli, Command};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::connect::{self, ConnectError};
+use hubgate::images::{self, ImageError};
 use hubgate::login::{self, LoginError};
 use hubgate::operate::OperateError;
 use hubgate::secret::Secret;
@@ -25,12 +26,13 @@ fn main() -> ExitCode {
             Ok((config, _)) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
             Err(code) => code,
         },
-        Command::Check { config } => match usable(&config) {
-            Ok((_, certificates)) => {
+        Command::Check { config, image } => match usable(&config) {
+            Ok((known, certificates)) => {
                 for dated in certificates.dated(Clock::system().now()) {
                     write_error(&format!("warning: {dated}\n"));
                 }
-                say(&format!("{} is usable", config.display()), ExitCode::SUCCESS)
+                say(&format!("{} is usable", config.display()), ExitCode::SUCCESS);
+                image.map_or(ExitCode::SUCCESS, |image| looked_at(images::run(&known, &image)))
             }
             Err(code) => code,
         },
@@ -90,6 +92,17 @@ fn connected(outcome: Result<connect::Answer, ConnectError>) -> ExitCode {
         }
         Err(ConnectError::Config(error)) => unusable(error),
         Err(error) => end(Err(error), |error| Some(error.remedy()), ConnectError::is_configuration),
+    }
+}
+
+/// What an image is.
+fn looked_at(outcome: Result<images::Answer, ImageError>) -> ExitCode {
+    match outcome {
+        Ok(answer) => {
+            let code = if answer.usable { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIGURATION) };
+            say(answer.text.trim_end(), code)
+        }
+        Err(error) => end(Err(error), ImageError::remedy, ImageError::is_configuration),
     }
 }
 

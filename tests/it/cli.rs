@@ -105,3 +105,39 @@ fn what_stops_a_start_is_said_with_its_cause_and_a_hint_and_ends_with_1() {
     assert!(err.contains("\n  hint: stop the program that listens there"), "{err}");
     assert!(!err.contains("canary"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_an_image_is_and_what_profiles_make_of_it() {
+    use support::docker::{Engine, Image};
+    let engine = Engine::start();
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let lab = Image { command: words(&["jupyter", "lab"]), user: "1000".to_owned(), ..Image::default() };
+    engine.add_image("lab:1", lab);
+    engine.add_image("hub:1", Image { command: words(&["jupyterhub-singleuser"]), ..Image::default() });
+    let folder = TempDir::new().unwrap();
+    let more = format!("[spawner.docker]\nsocket = \"{}\"\n", engine.socket().display());
+    let config = write(folder.path(), 1, &more);
+    let check = |image: &str| run(&["check", "--config", &config, "--image", image]);
+
+    let (code, out, err) = check("lab:1");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for line in [
+        "profile          lab",
+        "preset           jupyter (its command has jupyter)",
+        "port             8888 (Jupyter's own)",
+    ] {
+        assert!(out.contains(line), "{line} in\n{out}");
+    }
+    let (code, out, _) = check("hub:1");
+    assert_eq!(code, Some(2), "{out}");
+    assert!(out.contains("mode             hub (its command has jupyterhub-singleuser"), "{out}");
+    assert!(out.contains("set hub_api.listen"), "{out}");
+    let (code, _, err) = check("gone:1");
+    assert_eq!(code, Some(2));
+    assert!(err.contains("the image gone:1 is not here") && err.contains("docker pull"), "{err}");
+    assert!(!engine.containers().iter().any(|_| true), "nothing was started");
+    drop(engine);
+    let (code, _, err) = check("lab:1");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("hint: start the container runtime"), "{err}");
+}
