@@ -143,7 +143,9 @@ fn is_safe(method: &Method) -> bool {
 /// is none of theirs, and a program has a token.
 fn check_site(head: &Head<'_, '_>, caller: &Caller) -> Result<(), Refusal> {
     let proven = head.same_origin || caller.session().is_none();
-    let free = is_safe(head.method) && !head.upgrade;
+    // All users' hosts are one site to a browser: what a page at one of them loads from another brings the cookies along.
+    let loaded = head.at.label.is_some() && head.cross_site && !head.navigation;
+    let free = is_safe(head.method) && !head.upgrade && !loaded;
     let refused = !free && (head.cross_site || !proven);
     if refused { Err(Refusal::CrossSite) } else { Ok(()) }
 }

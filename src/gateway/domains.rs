@@ -132,8 +132,9 @@ impl Gateway {
                 && entry.state == state_of(cookie)
                 && now.saturating_sub(entry.issued) <= CODE_LIFETIME
         };
+        // Used up whoever brings it: one that came to another browser is in wrong hands, or was.
         let entry =
-            entry.filter(good).filter(|_| self.1.codes.redeem(code, now)).ok_or(Refusal::LoginLost)?;
+            entry.filter(|_| self.1.codes.redeem(code, now)).filter(good).ok_or(Refusal::LoginLost)?;
         let next = LocalPath::or_root(Some(&entry.next));
         let mut response = see_other(next.as_str());
         // A session that has ended meanwhile: the address itself leads to the login.

@@ -11,6 +11,7 @@ use super::port::PortPath;
 use super::refusal::Refusal;
 use super::visit::{Visit, name_value};
 use super::{Body, Gateway, slash};
+use crate::config::Preset;
 use crate::forward::{About, Authorization, ForwardError};
 use crate::spawner::WorkspaceId;
 use crate::workspace::State;
@@ -61,6 +62,10 @@ impl Gateway {
         let visitor = match visit {
             None if !rights.grants(&ready.profile) => return Err(Refusal::NotGranted),
             None => None,
+            // What may be looked at is known of Jupyter's servers only.
+            Some(visit) if visit.looks_only() && ready.preset == Preset::Web => {
+                return Err(Refusal::LooksOnly);
+            }
             Some(visit) => {
                 let lifeline = visit.granted.lifeline(&rights.lifeline).ok_or(Refusal::NotYours)?;
                 Some((name_value(caller.name()), lifeline))

@@ -208,10 +208,11 @@ impl Gateway {
                 let wanted = query.one("profile");
                 // A link may choose, but what differs from the usual is confirmed: a reset, for example, by one's own click.
                 let usual = wanted.is_none_or(|name| self.chooses_nothing(name, &query));
-                if wanted.is_some() && usual && head::is_ones_own_link(request.headers()) {
+                let own = head::is_ones_own_link(request.headers());
+                if wanted.is_some() && usual && own {
                     return self.start(session, &id, &query).await;
                 }
-                Ok(self.spawn_page(session, &id, wanted, &query))
+                Ok(self.spawn_page(session, &id, wanted, (&query, own)))
             }
             Method::POST => {
                 let form = Form::of_body(request).await?;
@@ -250,7 +251,7 @@ impl Gateway {
         session: &Arc<Session>,
         id: &WorkspaceId,
         wanted: Option<&str>,
-        query: &Form,
+        (query, own): (&Form, bool),
     ) -> Response<Body> {
         let next =
             query.one("next").and_then(LocalPath::parse).map(|next| next.to_string()).unwrap_or_default();
@@ -263,7 +264,7 @@ impl Gateway {
         }
         let mut actions = self.choices(session, id, &next);
         if let Some(profile) = wanted.and_then(|name| self.allowed_profile(session, name)) {
-            actions = vec![self.choice(session, id, profile, (&next, Some(query)))];
+            actions = vec![self.choice(session, id, profile, (&next, own.then_some(query)))];
         }
         let title = if id.server.is_default() {
             "Start your server".to_owned()
@@ -338,7 +339,8 @@ impl Gateway {
         allowed.map(|profile| self.choice(session, id, profile, (next, None))).collect()
     }
 
-    /// The form that starts a profile. What a link chose stands first in its options.
+    /// The form that starts a profile. What a link of one's own chose stands first in its options; what another site wants to
+    /// be chosen is nobody's choice.
     fn choice(
         &self,
         session: &Session,

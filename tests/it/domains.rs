@@ -238,11 +238,14 @@ async fn a_code_for_a_host_is_good_once_and_in_the_browser_that_asked() {
         let answer = browser.at(ALICE).open(&code).await;
         assert_eq!((answer.status, browser.at(ALICE).cookie("__Host-hubgate")), (400, None));
     }
+    assert_eq!(alice.at(ALICE).open(&code).await.status, 400, "it is used up");
     // At another host of hers it would be somebody else's.
+    let code = code_for(&mut alice, "/user/alice/lab").await;
     let cookie = alice.at(ALICE).cookie("__Host-hubgate-entry").unwrap().to_owned();
     alice.at(BOB).set_cookie("__Host-hubgate-entry", &cookie);
     assert_eq!(alice.at(BOB).open(&code).await.status, 400);
 
+    let code = code_for(&mut alice, "/user/alice/lab").await;
     let answer = alice.at(ALICE).open(&code).await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/user/alice/lab")));
     let first = alice.at(ALICE).cookie("__Host-hubgate").unwrap().to_owned();
@@ -321,6 +324,21 @@ async fn a_page_of_one_users_host_can_do_nothing_at_the_hub_or_at_another_host()
     ];
     let answer = bob.at(BOB).send("GET", "/user/bob/api/kernels/1/channels", &socket, b"").await;
     assert_eq!((answer.status, hub.requests("bob")), (403, before));
+    // What a page loads from another host as a picture or a script brings that host's cookies along.
+    for (mode, dest) in
+        [("no-cors", "image"), ("no-cors", "script"), ("cors", "empty"), ("navigate", "iframe")]
+    {
+        let loads = [("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
+        let answer = bob.at(BOB).send("GET", "/user/bob/proxy/8050/delete?id=1", &loads, b"").await;
+        assert_eq!((answer.status, hub.requests("bob")), (403, before), "{mode} {dest}");
+    }
+    let opens =
+        [("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+    assert_eq!(
+        bob.at(BOB).send("GET", "/user/bob/lab", &opens, b"").await.status,
+        200,
+        "a link may lead there"
+    );
     // No page anywhere is told that it may read an answer.
     for host in [HOME, BOB] {
         let answer = bob.at(host).send("GET", "/hub/api/user", &from[..2], b"").await;

@@ -218,6 +218,15 @@ async fn a_link_chooses_but_does_not_start_what_is_not_usual() {
     let (eight, one) = (text.find("value=\"8\"").unwrap(), text.find("value=\"1\">One").unwrap());
     assert!(eight < one, "what the link chose stands first: {text}");
     assert!(hub.engine().containers().is_empty());
+    let elsewhere = [
+        ("Accept", "text/html"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Sec-Fetch-Dest", "document"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ];
+    let page = alice.send("GET", "/hub/spawn?profile=aiidalab&factory_reset=2", &elsewhere, b"").await.text();
+    let (nothing, everything) = (page.find("value=\"\">Nothing").unwrap(), page.find("value=\"2\"").unwrap());
+    assert!(nothing < everything, "another site chooses nothing: {page}");
     let started = alice.open("/hub/spawn?profile=aiidalab&threads=1").await;
     assert_eq!(started.status, 303, "a link that changes nothing starts: {}", started.text());
 }

@@ -338,3 +338,21 @@ async fn an_image_of_jupyterhubs_is_told_which_visitor_comes() {
         assert_eq!(whose(token).await.0, 403, "{login}");
     }
 }
+
+#[tokio::test]
+async fn whoever_may_look_sees_nothing_of_a_program_that_is_no_jupyter_server() {
+    let dashboard = "[[profile]]\nname = \"dashboard\"\nimage = \"lab:1\"\npreset = \"web\"\n";
+    let hub = Hub::with(BINARY, &format!("{USER_DOMAINS}{EVERYONE}{dashboard}{ON}")).await;
+    let alice = Alice::working(&hub).await;
+    hub.signed_in("bob").await;
+    alice.shares(json!({ "user": "bob", "access": "read" })).await;
+    let mut bob = Browser::of(&hub, "bob").await;
+    let before = hub.requests("alice");
+    for path in ["", "?action=delete", "files/x", "api/contents"] {
+        let (_, answer) = bob.open(&format!("https://{ALICE}/user/alice/{path}")).await;
+        assert_eq!((answer.status, hub.requests("alice")), (403, before), "{path}");
+    }
+    alice.shares(json!({ "user": "bob", "access": "full" })).await;
+    let (_, answer) = bob.open(&format!("https://{ALICE}/user/alice/files/x")).await;
+    assert_eq!(answer.status, 200);
+}
