@@ -98,8 +98,9 @@ impl Gateway {
         // The user's own containers and those that are shared with them: another client is not theirs to enter.
         let client = query.one("client_id").unwrap_or_default();
         let user = &session.standing().user;
-        let shared = self.0.shares.with(user).into_iter().map(|share| share.of.clone());
-        let theirs = self.0.workspaces.of(&session.name).into_iter().chain(shared);
+        let shared = std::iter::once_with(|| self.0.shares.with(user)).flatten();
+        let theirs = self.0.workspaces.of(&session.name).into_iter();
+        let theirs = theirs.chain(shared.map(|share| share.of.clone()));
         let mut theirs = theirs.filter(|id| id.client_id() == client && self.may_come(id, user)).peekable();
         if theirs.peek().is_none() {
             return Err(Refusal::NotYours);

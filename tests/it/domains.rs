@@ -1,8 +1,10 @@
 //! A host of its own for each user.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use support::client::{Answer, Client, read_answer};
+use support::eventually::found;
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::process::USER_DOMAINS;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -72,14 +74,10 @@ impl Browser {
 
     /// The same until the server has started.
     pub(crate) async fn until_open(&mut self, url: &str) -> Answer {
-        for _ in 0..400 {
-            let (_, answer) = self.open(url).await;
-            if answer.status != 503 {
-                return answer;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("{url} does not start");
+        found(&format!("{url} to start"), Duration::ZERO, async || {
+            Some(self.open(url).await.1).filter(|answer| answer.status != 503)
+        })
+        .await
     }
 }
 

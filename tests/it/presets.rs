@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use support::client::Client;
 use support::docker::Image;
-use support::eventually::eventually;
+use support::eventually::{eventually, found};
 use support::hub::{EVERYONE, Hub};
 use support::upstream::Upstream;
 
@@ -140,13 +140,10 @@ async fn dashboard(hub: &Hub) -> Upstream {
 }
 
 async fn until(client: &mut Client, path: &str) {
-    for _ in 0..400 {
-        if client.open(path).await.status == 200 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{path} did not start");
+    found(&format!("{path} to start"), Duration::ZERO, async || {
+        Some(client.open(path).await).filter(|answer| answer.status == 200)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt as _;
 use serde_json::{Value, json};
-use support::eventually::eventually;
+use support::eventually::{eventually, found};
 use support::hub::{EVERYONE, Hub, PROFILE};
 use support::process::{NAME, USER_DOMAINS};
 use tokio::process::Command;
@@ -148,16 +148,13 @@ async fn what_jupyterhub_ssh_sends_starts_a_server_and_opens_a_terminal() {
 
     let asked = ask("POST", "/hub/api/users/alice/server".to_owned()).await;
     assert_eq!(asked.status, 202, "{}", asked.text());
-    let mut server = Value::Null;
-    for _ in 0..240 {
+    let server = found("the server to be ready", Duration::from_mins(2), async || {
         let user = ask("GET", "/hub/api/users/alice".to_owned()).await;
         assert_eq!(user.status, 200, "{}", user.text());
-        server = serde_json::from_slice::<Value>(&user.body).unwrap()["servers"][""].take();
-        if server["ready"] == true {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        let server = serde_json::from_slice::<Value>(&user.body).unwrap()["servers"][""].take();
+        Some(server).filter(|server| server["ready"] == true)
+    })
+    .await;
     let url = server["url"].as_str().unwrap_or_else(|| panic!("{server}")).trim_end_matches('/');
     let asked = ask("POST", "/hub/api/users/alice/server".to_owned()).await;
     assert_eq!(asked.status, 400, "it runs: {}", asked.text());

@@ -1,9 +1,11 @@
 //! A person's browser at their server, without a screen: it goes through what a page's scripts do, request by request.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use support::client::{Answer, Client, PATIENCE};
-use support::eventually::eventually;
+use support::eventually::{eventually, found};
 use support::process::Process;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -50,14 +52,11 @@ impl<'a> Visitor<'a> {
 
     /// Opens a page of the server until it has started.
     pub(crate) async fn open_when_ready(&mut self, page: &str) -> Answer {
-        for _ in 0..1800 {
-            let answer = self.browser.open(page).await;
-            if answer.status != 503 {
-                return answer;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-        panic!("{page} does not start: {}", self.hub.log());
+        // AiiDA makes its database at the first start.
+        found(&format!("{page} to start"), Duration::from_mins(6), async || {
+            Some(self.browser.open(page).await).filter(|answer| answer.status != 503)
+        })
+        .await
     }
 
     /// The same, and whatever it redirects to: the paths on the way, and the page at its end.

@@ -43,9 +43,7 @@ impl Gateway {
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
         self.allow(caller, owner, &READ_SHARES, request)?;
-        if caller.name() != owner {
-            self.created(owner).await?;
-        }
+        self.check_known(caller, owner).await?;
         self.code_list(request, self.0.shares.codes_of(owner), at)
     }
 

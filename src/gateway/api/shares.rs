@@ -46,9 +46,7 @@ impl Gateway {
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
         self.allow(caller, owner, &READ_SHARES, request)?;
-        if caller.name() != owner {
-            self.created(owner).await?;
-        }
+        self.check_known(caller, owner).await?;
         self.share_list(request, self.0.shares.of(owner), at)
     }
 

@@ -36,9 +36,7 @@ impl Gateway {
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
         self.allow(caller, owner, &TOKENS, &request)?;
-        if caller.name() != owner {
-            self.created(owner).await?;
-        }
+        self.check_known(caller, owner).await?;
         match *request.method() {
             Method::GET => {
                 let tokens: Vec<_> = self.0.api_tokens.of(owner).iter().map(|token| model(token)).collect();
@@ -63,9 +61,7 @@ impl Gateway {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         self.allow(caller, owner, &TOKENS, request)?;
-        if caller.name() != owner {
-            self.created(owner).await?;
-        }
+        self.check_known(caller, owner).await?;
         let theirs = self.0.api_tokens.of(owner);
         let token = TokenId::parse(id).and_then(|id| theirs.into_iter().find(|token| token.id == id));
         let token = token.ok_or(Refusal::NoSuch("token"))?;

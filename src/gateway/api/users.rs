@@ -85,6 +85,11 @@ impl Gateway {
         if created.is_none() && !runs() { Err(Refusal::NoSuch("user")) } else { Ok(created) }
     }
 
+    /// Whether there is somebody of this name: whoever asks for what is their own is there.
+    pub(super) async fn check_known(&self, caller: &Caller, name: &UserName) -> Result<(), Refusal> {
+        if caller.name() == name { Ok(()) } else { self.created(name).await.map(drop) }
+    }
+
     async fn own_model(&self, caller: &Caller, at: &Origin, stopped: bool) -> Result<Value, Refusal> {
         let name = caller.name();
         let groups = self.0.people.recall(name).await?.as_ref().map(|known: &Known| self.groups_of(known));

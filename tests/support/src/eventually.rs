@@ -18,6 +18,19 @@ where
     }
 }
 
+/// Asks again and again until there is an answer, for `limit` at most, or [`eventually`]'s patience if that is longer.
+pub async fn found<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let patience = patience().max(limit);
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// How long a test waits for anything.
 pub(crate) fn patience() -> Duration {
     #[expect(clippy::disallowed_methods, reason = "slow machines say how slow they are")]

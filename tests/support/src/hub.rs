@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use url::Url;
 
 use crate::client::{Answer, Client};
 use crate::docker::{Container, Engine, Image};
-use crate::eventually::eventually;
+use crate::eventually::{eventually, found};
 use crate::process::Process;
 use crate::provider::Provider;
 use crate::upstream::{Exchange, Recorded, Upstream};
@@ -221,15 +222,11 @@ impl Hub {
 
     /// Opens `path` of a workspace, which starts it, until it answers.
     pub async fn until_open(&self, client: &mut Client, path: &str) {
-        for _ in 0..400 {
-            let answer = client.open(path).await;
-            if answer.status == 200 {
-                return;
-            }
-            assert_eq!(answer.status, 503, "{path}: {}", answer.text());
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("{path} did not start: {}", self.process.log());
+        let answer = found(&format!("{path} to start"), Duration::ZERO, async || {
+            Some(client.open(path).await).filter(|answer| answer.status != 503)
+        })
+        .await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 
     /// What `user`'s workspace answers from now on.
