@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
+use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
-use support::eventually::eventually;
+use support::eventually::{eventually, found};
 use support::process::NAME;
 use tokio::process::{Child, Command};
 
@@ -18,6 +19,11 @@ use crate::parts::part;
 
 /// How long a page may take: JupyterLab on two cores beside Keycloak is not quick.
 const PAGE: Duration = Duration::from_mins(2);
+
+const FILE_MENU: &str = "//*[contains(@class, 'lm-MenuBar-itemLabel') and text()='File']";
+
+/// Where a cell's code is written, in JupyterLab 4 and in 3.
+const CELL: &str = ".jp-Notebook .jp-CodeCell .cm-content, .jp-Notebook .jp-CodeCell .CodeMirror";
 
 /// The protocol that the browser may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +144,56 @@ impl Browser {
         self.client.execute(script, vec![]).await.unwrap_or(serde_json::Value::Null)
     }
 
+    /// The window that is shown, to come back to.
+    pub(crate) async fn window(&self) -> WindowHandle {
+        self.client.window().await.unwrap()
+    }
+
+    /// Shows a window.
+    pub(crate) async fn show(&self, window: &WindowHandle) {
+        self.client.switch_to_window(window.clone()).await.unwrap();
+    }
+
+    /// Clicks what opens another window, until there is one, and shows that.
+    pub(crate) async fn follow_to_new_window(&self, click: impl AsyncFn()) {
+        let before = self.client.windows().await.unwrap();
+        click().await;
+        let opened = found("another window", PAGE, async || {
+            let windows = self.client.windows().await.unwrap();
+            windows.into_iter().find(|window| !before.contains(window))
+        })
+        .await;
+        self.show(&opened).await;
+    }
+
+    /// Clicks a button, whatever it is inside of, once it is there.
+    pub(crate) async fn press(&self, label: &str) {
+        let button = format!("//button[normalize-space()='{label}'] | //a[normalize-space()='{label}']");
+        eventually(&format!("a button {label:?} to press"), || async {
+            match self.client.find(Locator::XPath(&button)).await {
+                Ok(button) => button.click().await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    /// Chooses a command in `JupyterLab`'s File menu.
+    pub(crate) async fn choose_in_file_menu(&self, command: &str) {
+        let item = format!("li.lm-Menu-item[data-command='{command}']");
+        eventually(&format!("{command} in the File menu"), || async {
+            if let Ok(item) = self.client.find(Locator::Css(&item)).await {
+                return item.click().await.is_ok();
+            }
+            if let Ok(menu) = self.client.find(Locator::XPath(FILE_MENU)).await {
+                // What lies over it, as a dialog, may take the click.
+                drop(menu.click().await);
+            }
+            false
+        })
+        .await;
+    }
+
     /// Fills in Keycloak's own login form.
     pub(crate) async fn sign_in(&self, user: &str, password: &str) {
         self.fill_in(user, password).await;
@@ -165,9 +221,8 @@ impl Browser {
     pub(crate) async fn new_notebook(&self) {
         // A card that is drawn is not yet one that listens.
         self.find(".jp-LauncherCard[data-category='Notebook']").await;
-        let opened = ".jp-Notebook .jp-Cell .cm-content";
         eventually("a notebook from the launcher", || async {
-            if self.client.find(Locator::Css(opened)).await.is_ok() {
+            if self.client.find(Locator::Css(CELL)).await.is_ok() {
                 return true;
             }
             if let Ok(card) =
@@ -180,6 +235,13 @@ impl Browser {
         })
         .await;
         self.until_kernel_idle().await;
+    }
+
+    /// A notebook that was changed asks before it lets go; nobody is here to answer.
+    pub(crate) async fn forget_changes(&self) {
+        let script = "window.onbeforeunload = null; \
+                      window.addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)";
+        self.script(script).await;
     }
 
     /// Waits until the notebook's kernel waits for work.
@@ -216,10 +278,9 @@ impl Browser {
             "document.querySelectorAll('.jp-Dialog .jp-mod-accept').forEach(button => button.click())",
         )
         .await;
-        let cells =
-            self.client.find_all(Locator::Css(".jp-Notebook .jp-CodeCell .cm-content")).await.unwrap();
-        let cell = cells.last().expect("a cell");
-        cell.click().await.unwrap();
+        let cells = self.client.find_all(Locator::Css(CELL)).await.unwrap();
+        cells.last().expect("a cell").click().await.unwrap();
+        let cell = self.client.active_element().await.unwrap();
         cell.send_keys(code).await.unwrap();
         cell.send_keys(&format!("{}{}", char::from(Key::Shift), char::from(Key::Enter))).await.unwrap();
     }

@@ -31,8 +31,7 @@ async fn a_day(mode: &str, http: Http, user: &str, port: u16) {
     // An administrator's token lives for a minute only.
     let mut keycloak = Keycloak::connect().await;
     assert!(keycloak.sessions(user).await > 0);
-    // A notebook that was changed asks before it lets go; nobody is here to answer.
-    browser.script("window.onbeforeunload = null; window.addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)").await;
+    browser.forget_changes().await;
     browser.open(&format!("{}/hub/logout", hub.origin())).await;
     browser.find("form button").await.click().await.unwrap();
     browser.until_text("You are signed out").await;

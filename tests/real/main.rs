@@ -15,6 +15,7 @@ mod docker;
 mod hub;
 mod journey;
 mod keycloak;
+mod menu;
 mod parts;
 mod person;
 mod presets;
