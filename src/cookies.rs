@@ -101,15 +101,22 @@ fn keep(part: &[u8]) -> bool {
 
 /// Takes our cookies out, and joins the crumbs of HTTP/2 to one field (RFC 9113 section 8.2.3). What else there is
 /// goes on as it came, byte for byte.
-pub fn strip(headers: &mut HeaderMap) {
+///
+/// `session`: what the workspace is to see as [`JUPYTERHUB_SESSION`], whatever the client sends by that name. Any other host
+/// of the domain can set it for this one, and an image that reads two takes one of them, perhaps the wrong one.
+pub fn strip(headers: &mut HeaderMap, session: Option<&str>) {
     let mut fields = headers.get_all(COOKIE).into_iter();
-    let (Some(first), second) = (fields.next(), fields.next()) else { return };
-    if second.is_none() && parts(first).all(keep) {
+    let (first, second) = (fields.next(), fields.next());
+    let untouched = second.is_none() && first.is_none_or(|first| parts(first).all(keep));
+    if session.is_none() && untouched {
         return;
     }
-    let all = headers.get_all(COOKIE).into_iter().flat_map(parts);
-    let kept: Vec<_> =
-        all.filter(|part| keep(part)).map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).collect();
+    // First: a quotation mark that another cookie leaves open hides from some readers what follows it.
+    let own = session.map(|session| format!("{JUPYTERHUB_SESSION}={session}"));
+    let theirs = headers.get_all(COOKIE).into_iter().flat_map(parts);
+    let theirs = theirs.filter(|part| keep(part) && !(own.is_some() && names_session(part)));
+    let theirs = theirs.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty());
+    let kept: Vec<_> = own.iter().map(String::as_bytes).chain(theirs).collect();
     match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
         Ok(value) if !kept.is_empty() => {
             headers.insert(COOKIE, value);
@@ -118,6 +125,19 @@ pub fn strip(headers: &mut HeaderMap) {
             headers.remove(COOKIE);
         }
     }
+}
+
+/// Whether some reader could take one part of a `Cookie` field for [`JUPYTERHUB_SESSION`], as `keep` asks of ours.
+fn names_session(part: &[u8]) -> bool {
+    let mut parts = part.split(|byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    parts
+        .find(|part| !part.is_empty())
+        .is_some_and(|name| name.eq_ignore_ascii_case(JUPYTERHUB_SESSION.as_bytes()))
+}
+
+/// Whether a request brings two cookies of one of these names: see [`find`].
+pub fn doubled(headers: &HeaderMap, names: &[&str]) -> bool {
+    names.iter().any(|name| all(headers).filter(|(key, _)| *key == name.as_bytes()).count() > 1)
 }
 
 #[cfg(test)]
@@ -130,7 +150,7 @@ mod tests {
 
     fn stripped(fields: &[&str]) -> Option<String> {
         let mut headers = headers(fields);
-        strip(&mut headers);
+        strip(&mut headers, None);
         assert!(headers.get_all(COOKIE).iter().count() <= 1);
         headers.get(COOKIE).map(|value| value.to_str().unwrap().to_owned())
     }
@@ -140,6 +160,8 @@ mod tests {
         assert_eq!(find(&headers(&["a=1; __Host-hubgate=x; b=2"]), SESSION), Some("x"));
         assert_eq!(find(&headers(&["__Host-hubgate=x; __Host-hubgate=y"]), SESSION), None);
         assert_eq!(find(&headers(&["__Host-hubgate=x", "__Host-hubgate=x"]), SESSION), None);
+        assert!(doubled(&headers(&["__Host-hubgate=x", "__Host-hubgate=x"]), &[ENTRY, SESSION]));
+        assert!(!doubled(&headers(&["__Host-hubgate=x; __Host-hubgate-entry=y"]), &[ENTRY, SESSION]));
         for odd in [
             ";",
             "",
@@ -175,13 +197,36 @@ mod tests {
         ] {
             let mut headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(odd).unwrap())]);
             assert_eq!(find(&headers, SESSION), Some("x"), "{odd:?}");
-            strip(&mut headers);
+            strip(&mut headers, None);
             assert_eq!(headers[COOKIE].as_bytes(), after, "{odd:?}");
         }
         let ours = HeaderValue::from_bytes(b"__Host-hubgate=x\xff").unwrap();
         assert_eq!(find(&HeaderMap::from_iter([(COOKIE, ours)]), SESSION), None, "ours is text");
         let twice = HeaderValue::from_bytes(b"__Host-hubgate=x; __Host-hubgate=\xff").unwrap();
         assert_eq!(find(&HeaderMap::from_iter([(COOKIE, twice)]), SESSION), None);
+    }
+
+    #[test]
+    fn an_image_sees_the_session_id_that_is_told_and_no_other() {
+        let told = |fields: &[&str]| {
+            let mut headers = headers(fields);
+            strip(&mut headers, Some("ours"));
+            assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+            headers[COOKIE].to_str().unwrap().to_owned()
+        };
+        let alone = "jupyterhub-session-id=ours";
+        for fields in [
+            &[][..],
+            &["jupyterhub-session-id=ours"],
+            &["jupyterhub-session-id=a; jupyterhub-session-id=b"],
+            &["jupyterhub-session-id=a", " jupyterhub-session-id = b"],
+            &["=jupyterhub-session-id=a; jupyterhub-session-id; JupyterHub-Session-Id=a"],
+            &["__Host-hubgate=x"],
+        ] {
+            assert_eq!(told(fields), alone, "{fields:?}");
+        }
+        let others = "_xsrf=\"2|a; jupyterhub-session-idx=1; xjupyterhub-session-id=2";
+        assert_eq!(told(&[others, "jupyterhub-session-id=a"]), format!("{alone}; {others}"));
     }
 
     #[test]

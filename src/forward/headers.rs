@@ -19,7 +19,7 @@ pub(super) fn for_workspace(headers: &mut HeaderMap, authority: Option<&Authorit
     let trailers = wants_trailers(headers);
     remove_nominated(headers);
     remove(headers, is_not_for_workspaces);
-    cookies::strip(headers);
+    cookies::strip(headers, about.session_id);
     set_host(headers, authority, about.host);
     // After everything was removed: a client that lists these in `Connection` does not take them away (CVE-2022-31813).
     headers.insert(X_FORWARDED_FOR, about.client.clone());

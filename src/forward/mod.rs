@@ -71,6 +71,8 @@ pub struct About<'a> {
     pub user: Option<&'a HeaderValue>,
     /// What becomes of the client's `Authorization`.
     pub authorization: Authorization<'a>,
+    /// What takes the place of every `jupyterhub-session-id` among the client's cookies; `None`: they are the upstream's own.
+    pub session_id: Option<&'a str>,
     /// How the target begins, up to a slash, where the upstream is to see what follows only. It is told by
     /// `X-Forwarded-Prefix`, and its redirects within itself lead back there.
     pub prefix: Option<&'a HeaderValue>,

@@ -70,7 +70,10 @@ impl Gateway {
     ) -> Result<Option<Response<Body>>, Refusal> {
         let user = session.standing().user.clone();
         match self.0.shares.accept(code, &user).await {
-            Ok(share) => Ok(Some(see_other(&self.shared_address(&share.of)))),
+            Ok(share) => {
+                session.agree(&share.of.user);
+                Ok(Some(see_other(&self.shared_address(&share.of))))
+            }
             Err(ShareError::Own { .. }) => Ok(Some(self.own_code(session))),
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(ShareError::TooMany { .. }) => {

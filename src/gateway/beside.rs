@@ -124,6 +124,7 @@ impl Gateway {
                     user: user.as_ref(),
                     // What a program is known by here is not for others; the rest is theirs.
                     authorization: if program { Authorization::Removed } else { Authorization::Kept },
+                    session_id: None,
                     prefix: prefix.as_ref(),
                     lifeline: rights.as_ref().map_or(lifeline, |rights| &rights.lifeline),
                     activity,

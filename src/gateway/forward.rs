@@ -75,12 +75,14 @@ impl Gateway {
         // Whatever a program is known by here never reaches the container.
         let pass = self.pass(caller, &ready);
         let said = pass.as_ref().or(ready.authorization.as_ref());
+        let session_id = self.session_id(caller, &ready);
         ready.activity.note();
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
             user: Some(visitor.map_or(&ready.user, |(name, _)| name)),
             authorization: said.map_or(Authorization::Kept, Authorization::Replaced),
+            session_id: session_id.as_deref(),
             prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
             activity: &ready.activity,

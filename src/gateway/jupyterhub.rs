@@ -23,8 +23,9 @@ use crate::clock::Timestamp;
 use crate::config::{HubLogin, Mode};
 use crate::routes::{ApiPath, Endpoint, Resource, Route};
 use crate::seal::{hex, random_text, sha256};
+use crate::secret::Secret;
 use crate::server_name::ServerName;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use crate::spawner::WorkspaceId;
 use crate::token::Scope;
 use crate::user::UserName;
@@ -193,6 +194,21 @@ impl Gateway {
         Some(value)
     }
 
+    /// What an image that expects a hub binds its XSRF tokens to, when a browser comes: at each host another.
+    pub(super) fn session_id(&self, caller: &Caller, ready: &Ready) -> Option<String> {
+        let session = caller.session().filter(|_| ready.mode == Mode::Hub)?;
+        Some(self.jupyterhub_id(session, &ready.id).expose().to_owned())
+    }
+
+    /// The one that a browser of this session has where this workspace is.
+    fn jupyterhub_id(&self, session: &Session, id: &WorkspaceId) -> Secret {
+        if self.0.hosts.has_users() {
+            self.0.sessions.jupyterhub_id_at(session, &id.user.label())
+        } else {
+            session.jupyterhub_id.clone()
+        }
+    }
+
     fn says_who_comes(&self, ready: &Ready) -> bool {
         let profile = self.0.workspaces.profile(&ready.profile);
         profile.is_some_and(|profile| profile.hub_login == HubLogin::Header)
@@ -223,14 +239,33 @@ impl Gateway {
         let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
         let Some(token) = token(headers) else { return unknown() };
         if let Some((caller, id)) = self.passed(token) {
-            return Ok(user_answer(&caller, &id));
+            return Ok(self.user_answer(&caller, &id));
         }
         let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
         let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
         let named = UserName::parse(&grant.owner).ok().zip(ServerName::parse(&grant.server).ok());
         let id = named.map(|(user, server)| WorkspaceId { user, server });
         let Some(id) = id.filter(|id| self.is_of(&grant, id)) else { return unknown() };
-        Ok(user_answer(&Caller::Session(session), &id))
+        Ok(self.user_answer(&Caller::Session(session), &id))
+    }
+
+    /// Who it is, and that they may enter the workspace of this id.
+    fn user_answer(&self, caller: &Caller, id: &WorkspaceId) -> Response<Body> {
+        let name = caller.name().as_str();
+        let session = caller.session();
+        let display_name = session.map_or_else(
+            || name.to_owned(),
+            |session| display_name(&session.standing().identity.claims, name),
+        );
+        let session_id = session.map(|session| self.jupyterhub_id(session, id));
+        json(
+            StatusCode::OK,
+            &json!({
+                "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(id),
+                "session_id": session_id.as_ref().map(Secret::expose),
+                "user_info": { "name": name, "display_name": display_name },
+            }),
+        )
     }
 
     /// A container says when it was last used.
@@ -289,22 +324,6 @@ fn proves(grant: &Grant, verifier: Option<&str>) -> bool {
         }
         (Some(_), None) => false,
     }
-}
-
-/// Who it is, and that they may enter the workspace of this id.
-fn user_answer(caller: &Caller, id: &WorkspaceId) -> Response<Body> {
-    let name = caller.name().as_str();
-    let session = caller.session();
-    let display_name = session
-        .map_or_else(|| name.to_owned(), |session| display_name(&session.standing().identity.claims, name));
-    json(
-        StatusCode::OK,
-        &json!({
-            "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(id),
-            "session_id": session.map(|session| session.jupyterhub_id.expose()),
-            "user_info": { "name": name, "display_name": display_name },
-        }),
-    )
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

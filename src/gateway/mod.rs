@@ -241,7 +241,7 @@ impl Gateway {
         };
         seen.caller = caller.as_ref().map(|caller| (caller.name().clone(), caller.kind()));
         if caller.is_none() && head.opens_server_at_users_host() {
-            return Ok(self.ask_hub(&head, request.headers()));
+            return self.ask_hub(&head, request.headers());
         }
         let visit = self.visit(&head, caller.as_ref());
         let permit = authorize(&head, neighbour.as_ref(), caller, visit)?;
@@ -312,8 +312,8 @@ impl Gateway {
         };
         match endpoint {
             Endpoint::Login => self.login(&request.into_parts().0, permit, at, navigation).await,
-            Endpoint::Enter => self.enter(&request, permit),
-            Endpoint::Entered => self.entered(&request, at),
+            Endpoint::Enter => self.enter(request, permit, navigation).await,
+            Endpoint::Entered => self.entered(&request, at, navigation),
             Endpoint::Callback(_) => self.callback(request, permit).await,
             Endpoint::Logout => self.logout(request, permit, at).await,
             Endpoint::BackchannelLogout => self.backchannel_logout(request).await,

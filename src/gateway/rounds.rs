@@ -23,9 +23,16 @@ impl Gateway {
         if self.rounds(request).finished < MOST {
             return Ok(());
         }
-        // Two of one name: some page of another host of this domain has set the second (RFC 6265bis section 5.8.3).
-        let twice = cookies::pairs(request).filter(|(name, _)| *name == cookies::SESSION).count() > 1;
-        Err(Refusal::LoginLoop { twice })
+        Err(Refusal::LoginLoop { twice: cookies::doubled(request, &[cookies::SESSION]) })
+    }
+
+    /// The same at a user's own host, where a browser comes back by itself. Of two cookies of one name, neither counts: some
+    /// page of another host of this domain has set the second (RFC 6265bis section 5.8.3), and no round would change that.
+    pub(super) fn check_rounds_at_host(&self, request: &HeaderMap) -> Result<(), Refusal> {
+        if cookies::doubled(request, &[cookies::SESSION, cookies::ENTRY, cookies::ROUNDS]) {
+            return Err(Refusal::LoginLoop { twice: true });
+        }
+        self.check_rounds(request)
     }
 
     /// One more login is finished.

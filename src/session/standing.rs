@@ -1,7 +1,8 @@
 //! One logged-in browser, and what it may do now.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct Session {
     pub(super) trouble: AtomicU64,
     /// The renewal that is under way.
     pub(super) flight: Mutex<Option<Flight>>,
+    /// Others at whose hosts this browser has been let in by a click, the latest last.
+    agreed: Mutex<VecDeque<UserName>>,
 }
 
 /// What a session may do, as the provider said last.
@@ -102,7 +105,30 @@ impl Session {
             due: AtomicU64::new(fresh.due),
             trouble: AtomicU64::new(0),
             flight: Mutex::new(None),
+            agreed: Mutex::default(),
         }
+    }
+
+    /// Whether a click has led this browser to somebody else's host before.
+    pub fn has_agreed(&self, owner: &UserName) -> bool {
+        self.agreed().contains(owner)
+    }
+
+    /// A click leads it there.
+    pub fn agree(&self, owner: &UserName) {
+        let mut agreed = self.agreed();
+        if *owner == self.name || agreed.contains(owner) {
+            return;
+        }
+        // Whom it forgets, it asks about again.
+        if agreed.len() >= MOST_AGREED {
+            agreed.pop_front();
+        }
+        agreed.push_back(owner.clone());
+    }
+
+    fn agreed(&self) -> MutexGuard<'_, VecDeque<UserName>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it may do now.
@@ -145,3 +171,6 @@ impl Standing {
         self.user.profiles.iter().any(|granted| &**granted == profile)
     }
 }
+
+/// Others at whose hosts a browser is remembered to have been let in.
+const MOST_AGREED: usize = 50;

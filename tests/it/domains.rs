@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::json;
 use support::client::{Answer, Client, read_answer};
 use support::eventually::found;
 use support::hub::{EVERYONE, Hub, PROFILE};
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use crate::BINARY;
-use crate::day::websocket;
+use crate::day::{plain, websocket};
 
 pub(crate) const HOME: &str = "hub.example:8443";
 pub(crate) const ALICE: &str = "alice.hub.example:8443";
@@ -232,24 +233,39 @@ async fn a_code_for_a_host_is_good_once_and_in_the_browser_that_asked() {
     let code = code_for(&mut alice, "/user/alice/lab").await;
     let mut other = Browser::new(&hub);
     other.at(ALICE).open("/user/alice/lab").await;
-    for browser in [&mut other, &mut Browser::new(&hub)] {
-        let answer = browser.at(ALICE).open(&code).await;
-        assert_eq!((answer.status, browser.at(ALICE).cookie("__Host-hubgate")), (400, None));
-    }
-    assert_eq!(alice.at(ALICE).open(&code).await.status, 400, "it is used up");
+    let answer = other.at(ALICE).open(&code).await;
+    assert_eq!(answer.header("location"), Some("/user/alice/"), "it has to ask for itself");
+    assert_eq!(other.at(ALICE).cookie("__Host-hubgate"), None);
+    let mut none = Browser::new(&hub);
+    let answer = none.at(ALICE).open(&code).await;
+    assert_eq!((answer.status, none.at(ALICE).cookie("__Host-hubgate")), (400, None));
+    alice.at(ALICE).open(&code).await;
+    assert_eq!(alice.at(ALICE).cookie("__Host-hubgate"), None, "it is used up");
     // At another host of hers it would be somebody else's.
     let code = code_for(&mut alice, "/user/alice/lab").await;
     let cookie = alice.at(ALICE).cookie("__Host-hubgate-entry").unwrap().to_owned();
     alice.at(BOB).set_cookie("__Host-hubgate-entry", &cookie);
-    assert_eq!(alice.at(BOB).open(&code).await.status, 400);
+    let answer = alice.at(BOB).open(&code).await;
+    assert_eq!((answer.status, alice.at(BOB).cookie("__Host-hubgate")), (400, None));
 
+    // The rounds before were hers, too.
+    alice.at(ALICE).forget_cookie("__Host-hubgate-rounds");
     let code = code_for(&mut alice, "/user/alice/lab").await;
     let answer = alice.at(ALICE).open(&code).await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/user/alice/lab")));
     let first = alice.at(ALICE).cookie("__Host-hubgate").unwrap().to_owned();
     alice.at(ALICE).forget_cookie("__Host-hubgate");
     let answer = alice.at(ALICE).open(&code).await;
-    assert_eq!((answer.status, alice.at(ALICE).cookie("__Host-hubgate")), (400, None), "a second time");
+    assert_eq!((answer.status, alice.at(ALICE).cookie("__Host-hubgate")), (303, None), "a second time");
+    assert_eq!(
+        answer.header("location"),
+        Some("/user/alice/lab"),
+        "by the back button: through the hub again"
+    );
+    let (way, answer) = alice.open(&format!("https://{ALICE}/user/alice/lab")).await;
+    assert_eq!((way.len(), answer.status), (4, 200), "{way:?}");
+    alice.at(ALICE).forget_cookie("__Host-hubgate");
+    alice.at(ALICE).forget_cookie("__Host-hubgate-rounds");
     // Two tabs, two codes.
     let codes = [code_for(&mut alice, "/user/alice/a").await, code_for(&mut alice, "/user/alice/b").await];
     for (code, page) in codes.iter().zip(["/user/alice/a", "/user/alice/b"]) {
@@ -293,6 +309,91 @@ async fn the_hub_sends_nobody_to_where_they_may_not_be() {
     for state in ["", "short", &"A".repeat(44)] {
         let answer = bob.at(HOME).open(&format!("/hub/enter?state={state}&next=/user/bob/")).await;
         assert_eq!((answer.status, answer.header("location")), (400, None), "{state}");
+    }
+    // Nor anybody who opens no page: a frame, a picture, a script, a page that is loaded ahead.
+    let there = format!("/hub/enter?state={state}&next=/user/bob/");
+    assert_eq!(bob.at(HOME).open(&there).await.status, 303);
+    for (mode, dest, purpose) in [
+        ("navigate", "iframe", None),
+        ("no-cors", "image", None),
+        ("cors", "empty", None),
+        ("navigate", "document", Some("prefetch")),
+    ] {
+        let mut headers = vec![("Accept", "text/html"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
+        headers.extend(purpose.map(|purpose| ("Sec-Purpose", purpose)));
+        for (host, path) in [(HOME, there.as_str()), (BOB, "/hub/entered?code=x")] {
+            let answer = bob.at(host).send("GET", path, &headers, b"").await;
+            assert_eq!((answer.status, answer.header("location")), (403, None), "{mode} {dest} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_cookies_of_one_name_at_a_users_host_end_in_a_page_and_not_in_a_circle() {
+    let hub = hub().await;
+    working(&hub, "alice").await;
+    for name in ["__Host-hubgate", "__Host-hubgate-entry", "__Host-hubgate-rounds"] {
+        let mut alice = Browser::of(&hub, "alice").await;
+        alice.open(&format!("https://{ALICE}/user/alice/lab")).await;
+        // A page at another user's host has set one for all hosts of the domain, and does so again and again.
+        let both = format!("1; {name}=a; {name}=b");
+        alice.at(ALICE).set_cookie("x", &both);
+        alice.at(ALICE).forget_cookie("__Host-hubgate");
+        let (way, answer) = alice.open(&format!("https://{ALICE}/user/alice/lab")).await;
+        assert_eq!((way.len(), answer.status), (1, 400), "{name}: {way:?}");
+        assert!(answer.text().contains("two cookies of this hub"), "{name}: {}", answer.text());
+        assert!(answer.text().contains("Remove the cookies"), "{name}: {}", answer.text());
+        // Without them all is well.
+        alice.at(ALICE).forget_cookie("x");
+        let (way, answer) = alice.open(&format!("https://{ALICE}/user/alice/lab")).await;
+        assert_eq!(answer.status, 200, "{name}: {way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_loses_its_cookie_at_a_users_host_goes_round_no_more() {
+    let hub = hub().await;
+    working(&hub, "alice").await;
+    let page = format!("https://{ALICE}/user/alice/lab");
+    let mut alice = Browser::of(&hub, "alice").await;
+    for _round in 0..3 {
+        assert_eq!(alice.open(&page).await.1.status, 200);
+        alice.at(ALICE).forget_cookie("__Host-hubgate");
+    }
+    let (way, answer) = alice.open(&page).await;
+    assert_eq!((way.len(), answer.status), (1, 400), "{way:?}");
+    assert!(answer.text().contains("does not keep this hub"), "{}", answer.text());
+    // One that keeps none at all is told so when it is back.
+    let mut deaf = Browser::of(&hub, "alice").await;
+    let code = code_for(&mut deaf, "/user/alice/lab").await;
+    *deaf.at(ALICE) = deaf.at(ALICE).fresh();
+    let answer = deaf.at(ALICE).open(&code).await;
+    assert_eq!((answer.status, answer.header("location")), (400, None));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_come_back_to_leads_to_as_much_of_it_as_can() {
+    let hub = hub().await;
+    working(&hub, "alice").await;
+    let (long, longer) = ("a".repeat(4096), "%20".repeat(1300));
+    for (page, expected) in [
+        (format!("lab/tree/x?y={long}"), "lab/tree/x"),
+        (format!("lab/tree/x?y={longer}"), "lab/tree/x"),
+        (format!("lab/tree/{long}?y=1"), ""),
+        (format!("lab/tree/{longer}"), ""),
+        ("lab/tree/x?y=a\\b".to_owned(), "lab/tree/x"),
+    ] {
+        for mut browser in [Browser::of(&hub, "alice").await, Browser::new(&hub)] {
+            let (way, answer) = browser.open(&format!("https://{ALICE}/user/alice/{page}")).await;
+            let (way, answer) = if answer.status == 303 {
+                let back = hub.answer_of_provider(answer.header("location").unwrap(), "alice").await;
+                browser.open(&format!("https://{HOME}{back}")).await
+            } else {
+                (way, answer)
+            };
+            assert_eq!(answer.status, 200, "{way:?}");
+            assert_eq!(*way.last().unwrap(), format!("alice.hub.example/user/alice/{expected}"));
+        }
     }
 }
 
@@ -409,6 +510,40 @@ async fn an_image_of_jupyterhubs_knows_its_own_host_and_the_hubs() {
     assert!(answer.header("location").is_some_and(|back| back.starts_with(&format!("{callback}?code="))));
     for wrong in ["/user/alice/oauth_callback", &format!("https://{HOME}/user/alice/oauth_callback")] {
         assert_eq!(alice.at(HOME).open(&ask(wrong)).await.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_neighbour_sets_an_image_sees_the_session_id_of_its_own_host() {
+    for keys in ["", "hub_login = \"header\"\n"] {
+        let profile = format!("[[profile]]\nname = \"hub\"\nimage = \"hub:1\"\n{keys}");
+        let sections = format!("{USER_DOMAINS}{EVERYONE}{profile}[hub_api]\nlisten = \"{{address}}:8081\"\n");
+        let hub = Hub::with(BINARY, &sections).await;
+        let mut alice = working(&hub, "alice").await;
+        let id = alice.at(ALICE).cookie("jupyterhub-session-id").unwrap().to_owned();
+        // Set with `Domain=hub.example` by a page at another user's host: the browser sends it here, too, before or behind
+        // the one of this host.
+        alice.at(ALICE).forget_cookie("jupyterhub-session-id");
+        for tossed in [
+            "1".to_owned(),
+            "1; jupyterhub-session-id=evil".to_owned(),
+            format!("1; jupyterhub-session-id=evil; jupyterhub-session-id={id}"),
+            format!("1; jupyterhub-session-id={id}; jupyterhub-session-id=evil; =jupyterhub-session-id=evil"),
+        ] {
+            alice.at(ALICE).set_cookie("x", &tossed);
+            let answer = alice.at(ALICE).fetch("PUT", "/user/alice/api/contents/x", b"{}").await;
+            assert_eq!(answer.status, 200, "{tossed}");
+            let seen = hub.last_request("alice").header("cookie").unwrap().to_owned();
+            assert_eq!(seen, format!("jupyterhub-session-id={id}; x=1"), "{tossed}");
+        }
+        // The hub says the same of whoever comes.
+        if let Some(pass) = hub.last_request("alice").header("authorization").filter(|_| !keys.is_empty()) {
+            let api = Url::parse(&hub.environment_of("alice", "JUPYTERHUB_API_URL").unwrap()).unwrap();
+            let (_, told) = plain(&api, "GET", "/hub/api/user", pass, ("", "text/plain")).await;
+            assert_eq!((&told["name"], &told["session_id"]), (&json!("alice"), &json!(id)));
+        } else {
+            assert!(keys.is_empty(), "it is told by a header");
+        }
     }
 }
 

@@ -270,6 +270,49 @@ async fn a_link_leads_to_the_server_it_shares() {
 }
 
 #[tokio::test]
+async fn no_other_site_leads_a_visitor_to_somebody_elses_server_without_a_click() {
+    let hub = hub().await;
+    let alice = Alice::working(&hub).await;
+    hub.signed_in("bob").await;
+    alice.shares(json!({ "user": "bob" })).await;
+    let lab = "/user/alice/lab?x=1";
+    // Any page may send his browser there, hers among them.
+    for site in [Some("cross-site"), Some("same-site"), None] {
+        let before = hub.requests("alice");
+        let mut bob = Browser::of(&hub, "bob").await;
+        let mut headers = vec![("Accept", "text/html")];
+        if let Some(site) = site {
+            headers.extend([("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]);
+            headers.push(("Sec-Fetch-Site", site));
+        }
+        let answer = bob.at(ALICE).send("GET", lab, &headers, b"").await;
+        let to_hub = Url::parse(answer.header("location").unwrap()).unwrap();
+        let page = bob.at(HOME).send("GET", &to_hub[url::Position::BeforePath..], &headers, b"").await;
+        assert_eq!((page.status, page.header("location")), (200, None), "{site:?}");
+        assert!(page.text().contains("Open a server of alice?"), "{}", page.text());
+        assert_eq!(hub.requests("alice"), before, "her server hears nothing of him");
+        let fields = ["form_token", "state", "next"].map(|name| (name, page.field(name).expect("a form")));
+        let mut fields: Vec<_> =
+            fields.iter().map(|(name, value)| (*name, value.replace("&#x2f;", "/"))).collect();
+        // A form of another page's is none.
+        let of_home = bob.at(HOME).open("/hub/home").await.field("form_token").unwrap();
+        let token = std::mem::replace(&mut fields[0].1, of_home);
+        let sent: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(bob.at(HOME).submit("/hub/enter", &sent).await.status, 403);
+        fields[0].1 = token;
+        let sent: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = bob.at(HOME).submit("/hub/enter", &sent).await;
+        let (way, answer) = bob.open(answer.header("location").unwrap()).await;
+        assert_eq!((answer.status, way.last().unwrap().as_str()), (200, "alice.hub.example/user/alice/lab"));
+        assert_eq!(hub.last_request("alice").header("x-hubgate-user"), Some("bob"));
+        // He is not asked again.
+        bob.at(ALICE).forget_cookie("__Host-hubgate");
+        let answer = bob.at(HOME).send("GET", &to_hub[url::Position::BeforePath..], &headers, b"").await;
+        assert_eq!(answer.status, 303);
+    }
+}
+
+#[tokio::test]
 async fn a_program_visits_in_its_owners_name() {
     let hub = hub().await;
     let alice = Alice::working(&hub).await;

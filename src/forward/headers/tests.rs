@@ -20,6 +20,7 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
         host: &HeaderValue::from_static(host),
         user: Some(&HeaderValue::from_static("j%C3%BCrgen")),
         authorization: Authorization::Kept,
+        session_id: None,
         prefix: None,
         lifeline: &Lifeline::new(CancellationToken::new()),
         activity: &Activity::new(Clock::manual(0)),

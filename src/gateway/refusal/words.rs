@@ -76,18 +76,16 @@ impl Refusal {
                 "It took too long, was finished already, or began in another browser.",
                 "Sign in again.",
             ),
-            Self::LoginLoop { twice } => Words {
-                title: "Signing in leads round in a circle",
-                what: format!(
-                    "You were signed in three times within a minute, and each time your browser came back without being signed in. {}",
-                    if *twice {
-                        "It sends two cookies of this hub's name: a page of another site of this domain has set one."
-                    } else {
-                        "It does not keep this hub's cookie: cookies may be blocked for this site, or its clock may be wrong."
-                    }
-                ),
-                remedy: "Allow cookies for this site or remove those it has, set the clock, and wait a minute; then sign in again.",
-            },
+            Self::LoginLoop { twice: true } => words(
+                "Signing in leads round in a circle",
+                "Your browser sends two cookies of this hub's name, so neither counts. A page of another site of this domain has set one of them.",
+                "Remove the cookies of this site and of its domain in your browser's settings; then sign in again.",
+            ),
+            Self::LoginLoop { twice: false } => words(
+                "Signing in leads round in a circle",
+                "You were signed in three times within a minute, and each time your browser came back without being signed in. It does not keep this hub's cookie: cookies may be blocked for this site, or its clock may be wrong.",
+                "Allow cookies for this site or remove those it has, set the clock, and wait a minute; then sign in again.",
+            ),
             Self::Outage => words(
                 "The login service has been away for too long",
                 "This hub goes on without it for some time, which is over: it cannot know any more whether you may work here. What runs in your server goes on.",

@@ -156,6 +156,7 @@ impl Service {
             host: &HeaderValue::from_static("hub.example"),
             user: Some(&HeaderValue::from_static("alice")),
             authorization: self.authorization.as_ref().map_or(Authorization::Kept, Authorization::Replaced),
+            session_id: None,
             prefix: None,
             lifeline: &self.lifeline,
             activity: &self.activity,
