@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use thiserror::Error;
 
-use crate::config::{Config, Mode, Profile, SpawnerKind};
+use crate::config::{Config, Mode, Preset, Profile, SpawnerKind};
 use crate::metrics::Metrics;
 use crate::preset::{self, Settled};
 use crate::spawner::{self, Image, SpawnError};
@@ -26,8 +26,15 @@ pub enum ImageError {
     #[error("spawner.kind is \"insecure_process\", which runs no images")]
     NoImages,
     /// The engine does not have it.
-    #[error("the image {0} is not here")]
-    Missing(String),
+    #[error(
+        "the image {image} is not here; until it is, it is taken for {guess} by its name alone, which is a guess"
+    )]
+    Missing {
+        /// Its name.
+        image: String,
+        /// The preset that the name lets expect.
+        guess: &'static str,
+    },
     /// The engine could not be asked.
     #[error("cannot look at the image")]
     Spawn(#[from] SpawnError),
@@ -41,7 +48,7 @@ impl ImageError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::NoImages => Some("write spawner.kind = \"docker\""),
-            Self::Missing(_) => Some("pull it first: `docker pull` with its name; or correct the name"),
+            Self::Missing { .. } => Some("pull it first: `docker pull` with its name; or correct the name"),
             Self::Spawn(error) => Some(error.remedy()),
             Self::Runtime(_) => None,
         }
@@ -49,7 +56,7 @@ impl ImageError {
 
     /// Whether trying again cannot help.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Missing(_) | Self::NoImages)
+        matches!(self, Self::Missing { .. } | Self::NoImages)
     }
 }
 
@@ -63,7 +70,8 @@ pub fn run(config: &Config, name: &str) -> Result<Answer, ImageError> {
         let spawner = spawner::open(&config.spawner, Metrics::new())?;
         spawner.find_image(name).await
     })?;
-    let image = image.ok_or_else(|| ImageError::Missing(name.to_owned()))?;
+    let guess = || silent(name).map_or(Preset::Jupyter, |profile| preset::expected(&profile)).name();
+    let image = image.ok_or_else(|| ImageError::Missing { image: name.to_owned(), guess: guess() })?;
     Ok(describe(config, name, &image))
 }
 
@@ -96,6 +104,14 @@ fn of_profile(answer: &mut Answer, config: &Config, profile: &Profile, image: &I
         Mode::Hub => "hub",
     };
     line(answer, "preset", &format!("{} ({})", found.preset.name(), found.why));
+    if profile.preset.is_none() {
+        let guess = preset::expected(profile).name();
+        line(
+            answer,
+            "before its pull",
+            &format!("{guess} (a guess from its name; what it is counts once it is here)"),
+        );
+    }
     line(answer, "mode", &format!("{mode_name} ({why})"));
     let command = profile.command.as_ref().unwrap_or(&image.command);
     line(answer, "command", &command.join(" "));
@@ -188,12 +204,28 @@ fn warnings(profile: &Profile, image: &Image, mode: Mode, settled: &Settled) -> 
             "take it out, or raise it".to_owned(),
         ));
     }
+    let guessed = preset::settle(profile, preset::expected(profile));
+    if guessed.start_timeout < settled.start_timeout {
+        let least = guessed.start_timeout.as_secs();
+        warnings.push((
+            format!("its name does not tell what it is: a start that pulls it has {least} s for the pull"),
+            format!("write preset = \"{}\"", preset.name()),
+        ));
+    }
     let app = profile.environment.get("JUPYTERHUB_SINGLEUSER_APP").map(String::as_str);
     let own = image.variable("DOCKER_STACKS_JUPYTER_CMD") == Some("notebook");
     if mode == Mode::Hub && own && app.is_none() && !preset::runs_notebook_6(preset, image, profile) {
         warnings.push((
             "it may run the classic Notebook, which is not told of its hub".to_owned(),
             "set JUPYTERHUB_SINGLEUSER_APP = \"notebook.notebookapp.NotebookApp\" in environment".to_owned(),
+        ));
+    }
+    let program = image.variable("DOCKER_STACKS_JUPYTER_CMD").filter(|program| *program != "lab");
+    let lands = profile.default_url.is_none() && settled.default_url == "/lab";
+    if let (Mode::Token, Some(program), true) = (mode, program, lands) {
+        warnings.push((
+            format!("it runs {program}, and users land at /lab"),
+            "write default_url = \"/\", or \"/tree\"".to_owned(),
         ));
     }
     let renames = ["NB_USER", "NB_UID", "NB_GID"].iter().any(|name| profile.environment.contains_key(*name));
@@ -281,6 +313,7 @@ mod tests {
             ("image", "ghcr.io/aiidalab/full-stack:1"),
             ("profile", "none uses it"),
             ("preset", "aiidalab-full-stack (it has AIIDALAB_HOME in its environment"),
+            ("before its pull", "aiidalab-full-stack (a guess from its name"),
             ("mode", "token (nothing in its command calls a hub)"),
             ("command", "start-notebook.sh"),
             ("port", "8888"),
@@ -313,13 +346,17 @@ mod tests {
             ("start_timeout = \"60s\"", "start_timeout is shorter"),
             ("environment = { NB_UID = \"7\" }", "count only where the container begins as root"),
             ("preset = \"docker-stacks\"\nmode = \"hub\"", "it may run the classic Notebook"),
+            ("", "its name does not tell what it is: a start that pulls it has 180 s for the pull"),
+            ("preset = \"docker-stacks\"", "it runs notebook, and users land at /lab"),
         ] {
             has(&answer(&profile(more), "a:1", &full_stack()), "warning", warning);
         }
         let good = "volume = [{ source = \"v\", target = \"/home/jovyan\" }]";
-        let good = answer(&profile(good), "a:1", &full_stack());
+        let good =
+            answer(&profile(&format!("preset = \"aiidalab-full-stack\"\n{good}")), "a:1", &full_stack());
         assert!(!good.text.contains("warning"), "{}", good.text);
-        has(&good, "profile says", "nothing of this");
+        has(&good, "profile says", "preset");
+        assert!(!good.text.contains("guess"), "the profile says what it is: {}", good.text);
         let own = answer(&profile("port = 80\ndefault_url = \"/lab\""), "a:1", &full_stack());
         has(&own, "profile says", "port, default_url");
     }

@@ -135,6 +135,8 @@ async fn check_says_what_an_image_is_and_what_profiles_make_of_it() {
     let (code, _, err) = check("gone:1");
     assert_eq!(code, Some(2));
     assert!(err.contains("the image gone:1 is not here") && err.contains("docker pull"), "{err}");
+    let (_, _, err) = check("aiidalab/full-stack:1");
+    assert!(err.contains("it is taken for aiidalab-full-stack by its name alone, which is a guess"), "{err}");
     assert!(!engine.containers().iter().any(|_| true), "nothing was started");
     drop(engine);
     let (code, _, err) = check("lab:1");
