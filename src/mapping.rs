@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use crate::config::{self, Limit};
 use crate::identity::Identity;
-use crate::user::{Group, Limits, User, UserName, UserNameError};
+use crate::preset;
+use crate::user::{self, Group, Limits, User, UserName, UserNameError};
 
 /// The rules of the configuration, ready to judge.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Mapping {
     rules: Vec<Rule>,
     profiles: Vec<Arc<str>>,
     routes: Vec<Arc<str>>,
+    /// Claims that may stand in the environment of a workspace.
+    told: Vec<String>,
 }
 
 /// Where a provider says what.
@@ -143,6 +146,7 @@ impl Mapping {
             rules: rules.iter().map(rule).collect(),
             profiles: profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
             routes: routes.iter().map(|route| route.name.as_str().into()).collect(),
+            told: profiles.iter().flat_map(preset::claims).map(str::to_owned).collect(),
         }
     }
 
@@ -174,7 +178,9 @@ impl Mapping {
     pub fn judge(&self, provider: &str, identity: &Identity, name: UserName) -> Judgement {
         let verdict = |rule: &Rule| self.verdict(rule, provider, identity, &name);
         let verdicts: Vec<Verdict> = self.rules.iter().map(verdict).collect();
-        let outcome = self.grant(&verdicts, name, self.groups(provider, identity));
+        let told = self.told.iter().map(String::as_str);
+        let claims = user::Claims::read(&identity.claims, told);
+        let outcome = self.grant(&verdicts, name, self.groups(provider, identity), claims);
         Judgement { verdicts, outcome }
     }
 
@@ -190,6 +196,7 @@ impl Mapping {
         verdicts: &[Verdict],
         name: UserName,
         groups: Arc<[Group]>,
+        claims: user::Claims,
     ) -> Result<User, MappingError> {
         let rules = self.rules.iter().zip(verdicts);
         let matching: Vec<&config::Rule> = rules
@@ -217,6 +224,7 @@ impl Mapping {
             profiles,
             routes: granted(&self.routes, |rule| &rule.routes),
             groups,
+            claims,
             memory: memory.map(|limit| limit.value().map(|size| size.0)),
             cpu: cpu.map(|limit| limit.value().map(|cpu| cpu.0)),
             name,
@@ -305,6 +313,7 @@ mod tests {
                 .collect(),
             profiles: vec!["lab".into(), "qe".into()],
             routes: vec!["docs".into(), "grafana".into()],
+            told: vec!["given_name".into(), "email".into()],
         }
     }
 
@@ -414,6 +423,15 @@ mod tests {
         let lab = of(json!({"groups": ["/lab"]}));
         assert_eq!((lab.profiles.len(), lab.memory, lab.cpu), (2, Some(Some(3)), Some(None)));
         assert!(!lab.admin);
+    }
+
+    #[test]
+    fn a_user_comes_with_what_their_workspaces_are_told_of_them_and_with_nothing_else() {
+        let rule = config::Rule { everyone: true, ..Default::default() };
+        let claims = json!({"given_name": "Anna", "email": "anna@epfl.ch", "phone_number": "+41"});
+        let user = judge(rule, claims).unwrap();
+        assert_eq!(user.claims.text("given_name"), Some("Anna"));
+        assert_eq!((user.claims.text("email"), user.claims.text("phone_number")), (None, None));
     }
 
     #[test]

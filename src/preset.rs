@@ -6,7 +6,7 @@ mod find;
 
 use std::time::Duration;
 
-use crate::config::{Choice, Mode, Preset, Profile, StartOption};
+use crate::config::{self, Choice, Mode, Preset, Profile, StartOption};
 use crate::spawner::Image;
 
 pub use find::{Found, find};
@@ -35,7 +35,10 @@ pub fn settle(profile: &Profile, preset: Preset) -> Settled {
     let default = defaults(preset);
     let commands = || default.stop_commands.iter().map(|words| owned(words)).collect();
     Settled {
-        default_url: profile.default_url.clone().unwrap_or_else(|| default.url.to_owned()),
+        default_url: profile
+            .default_url
+            .clone()
+            .unwrap_or_else(|| first_page(profile, default.url).to_owned()),
         start_timeout: profile.start_timeout.map_or(default.start_timeout, |span| span.0),
         stop_timeout: profile.stop_timeout.map_or(default.stop_timeout, |span| span.0),
         stop_commands: profile.stop_commands.clone().unwrap_or_else(commands),
@@ -81,29 +84,75 @@ pub fn port(profile: &Profile, preset: Preset, image: &Image) -> (u16, &'static 
     }
 }
 
-/// What is in a workspace's environment beside what every one gets.
+/// What is in a workspace's environment beside what every one gets; values have placeholders.
 pub fn environment(
     preset: Preset,
     mode: Mode,
     image: &Image,
     profile: &Profile,
-) -> Vec<(&'static str, String)> {
+) -> Vec<(&'static str, &'static str)> {
     let mut environment = Vec::new();
     if mode == Mode::Hub && runs_notebook_6(preset, image, profile) {
-        environment.push(("JUPYTERHUB_SINGLEUSER_APP", NOTEBOOK_6.to_owned()));
+        environment.push(("JUPYTERHUB_SINGLEUSER_APP", NOTEBOOK_6));
+    }
+    match preset {
+        Preset::AiidalabFullStack => environment.extend(AIIDA_USER),
+        Preset::AiidalabClassic => environment.extend(CLASSIC_AIIDA_USER),
+        Preset::Jupyter | Preset::DockerStacks | Preset::Pyiron | Preset::Web => {}
     }
     environment
 }
 
+/// The claims that may stand in the environment of this profile's workspaces, whatever its image turns out to be.
+pub fn claims(profile: &Profile) -> impl Iterator<Item = &str> {
+    let own = AIIDA_USER.into_iter().flat_map(|(_, value)| config::claims_in(value));
+    own.chain(profile.environment.values().flat_map(|value| config::claims_in(value)))
+}
+
 /// Whether the server is the classic Notebook, whose options have another name.
 pub fn runs_notebook_6(preset: Preset, image: &Image, profile: &Profile) -> bool {
-    let said = profile.environment.get("DOCKER_STACKS_JUPYTER_CMD").map(String::as_str);
     match preset {
-        Preset::AiidalabFullStack => {
-            said.or_else(|| image.variable("DOCKER_STACKS_JUPYTER_CMD")) == Some("notebook")
-        }
+        Preset::AiidalabFullStack => program(profile, Some(image)) == Some("notebook"),
         Preset::AiidalabClassic => true,
         Preset::Jupyter | Preset::DockerStacks | Preset::Pyiron | Preset::Web => false,
+    }
+}
+
+/// By which names a server that takes arguments knows its options.
+pub fn applications(preset: Preset, image: &Image, profile: &Profile) -> &'static [&'static str] {
+    if runs_notebook_6(preset, image, profile) {
+        return &["NotebookApp"];
+    }
+    match program(profile, Some(image)) {
+        // Version 6 knows only its own name, and from 7 on it is Jupyter Server's: each warns of the other one.
+        Some("notebook") => &["ServerApp", "NotebookApp"],
+        _ => &["ServerApp"],
+    }
+}
+
+/// What `start-notebook` runs, or the command itself: `jupyter lab`, `jupyter notebook`, `jupyter nbclassic`.
+fn program<'p>(profile: &'p Profile, image: Option<&'p Image>) -> Option<&'p str> {
+    let own = profile.command.as_deref();
+    let words = own.or(image.map(|image| image.command.as_slice())).unwrap_or_default();
+    let named = words.iter().position(|word| word == "jupyter" || word.ends_with("/jupyter"));
+    if let Some(word) = named.and_then(|at| words.get(at + 1)) {
+        return Some(word);
+    }
+    if let Some(program) = words.iter().find_map(|word| word.rsplit('/').next()?.strip_prefix("jupyter-")) {
+        return Some(program);
+    }
+    let said = profile.environment.get(STACKS_PROGRAM).map(String::as_str);
+    said.or_else(|| image?.variable(STACKS_PROGRAM))
+}
+
+/// Where users land: where the image's own program leads, if the profile chooses another than `JupyterLab`.
+fn first_page(profile: &Profile, usual: &'static str) -> &'static str {
+    let words = profile.command.iter().flatten();
+    let hub = profile.mode == Some(Mode::Hub) || words.into_iter().any(|word| word.contains("singleuser"));
+    match program(profile, None) {
+        // Under a hub, it is not what runs.
+        Some("notebook" | "nbclassic" | "retro") if usual == LAB && !hub => "/",
+        _ => usual,
     }
 }
 
@@ -130,7 +179,8 @@ fn stop_user(profile: &Profile, preset: Preset) -> Option<String> {
         profile.environment.get(name).cloned().unwrap_or_else(|| default.to_owned())
     };
     match preset {
-        Preset::AiidalabClassic => Some(said("SYSTEM_USER", "aiida")),
+        // The broker is root's, and the user's database and daemon are stopped from there, too.
+        Preset::AiidalabClassic => Some("root".to_owned()),
         Preset::AiidalabFullStack if begins_as_root(profile) => Some(said("NB_USER", "jovyan")),
         Preset::Jupyter | Preset::DockerStacks | Preset::AiidalabFullStack | Preset::Pyiron | Preset::Web => {
             None
@@ -140,7 +190,7 @@ fn stop_user(profile: &Profile, preset: Preset) -> Option<String> {
 
 /// The profile's options, and those of the preset that it has not replaced by its own.
 fn options(profile: &Profile, preset: Preset) -> Vec<StartOption> {
-    let own = (preset == Preset::AiidalabFullStack).then(factory_reset);
+    let own = matches!(preset, Preset::AiidalabFullStack | Preset::AiidalabClassic).then(factory_reset);
     let is_new = |option: &StartOption| !profile.option.iter().any(|other| other.name == option.name);
     profile.option.iter().cloned().chain(own.filter(is_new)).collect()
 }
@@ -188,7 +238,7 @@ struct Defaults {
 
 fn defaults(preset: Preset) -> Defaults {
     let plain = Defaults {
-        url: "/lab",
+        url: LAB,
         start_timeout: Duration::from_mins(3),
         stop_timeout: Duration::from_secs(10),
         stop_commands: &[],
@@ -201,7 +251,7 @@ fn defaults(preset: Preset) -> Defaults {
             url: AIIDALAB_START,
             start_timeout: Duration::from_mins(10),
             stop_timeout: Duration::from_mins(2),
-            stop_commands: &[&["verdi", "daemon", "stop"]],
+            stop_commands: CLASSIC_STOP,
         },
         Preset::AiidalabFullStack => Defaults {
             url: AIIDALAB_START,
@@ -220,6 +270,34 @@ const FULL_STACK_STOP: &[&[&str]] = &[
     &["bash", "-c", "PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec rabbitmqctl stop"],
     &["bash", "-c", "PATH=/opt/conda/envs/aiida-core-services/bin:$PATH exec pg_ctl -m fast stop"],
 ];
+/// The same, in images of conda and in the older ones of Ubuntu's packages. `su` gives each its own home and, by the
+/// image's profile, its own path.
+const CLASSIC_STOP: &[&[&str]] = &[
+    &["sh", "-c", "exec su -c 'verdi daemon stop' \"$SYSTEM_USER\""],
+    &["sh", "-c", "PATH=/opt/conda/envs/rmq/bin:$PATH exec rabbitmqctl stop"],
+    &[
+        "sh",
+        "-c",
+        "PATH=/opt/conda/envs/pgsql/bin:$(echo /usr/lib/postgresql/*/bin):$PATH; \
+         exec su -c \"PATH=$PATH exec pg_ctl -m fast stop -D /home/$SYSTEM_USER/.postgresql\" \"$SYSTEM_USER\"",
+    ],
+];
+/// Whose the data are: `AiiDA` asks when its profile is made, at the first start.
+const AIIDA_USER: [(&str, &str); 4] = [
+    ("AIIDA_USER_EMAIL", "{claim:email}"),
+    ("AIIDA_USER_FIRST_NAME", "{claim:given_name}"),
+    ("AIIDA_USER_LAST_NAME", "{claim:family_name}"),
+    ("AIIDA_USER_INSTITUTION", "{claim:organization}"),
+];
+/// The same for images up to 22.08.
+const CLASSIC_AIIDA_USER: [(&str, &str); 4] = [
+    ("USER_EMAIL", "{claim:email}"),
+    ("USER_FIRST_NAME", "{claim:given_name}"),
+    ("USER_LAST_NAME", "{claim:family_name}"),
+    ("USER_INSTITUTION", "{claim:organization}"),
+];
+const LAB: &str = "/lab";
+const STACKS_PROGRAM: &str = "DOCKER_STACKS_JUPYTER_CMD";
 const AIIDALAB_START: &str = "/apps/apps/home/start.ipynb";
 const NOTEBOOK_6: &str = "notebook.notebookapp.NotebookApp";
 const JUPYTER_PORT: u16 = 8888;

@@ -1,5 +1,6 @@
 //! Who works here: a [`UserName`] that is safe wherever it is written, and what a [`User`] may do.
 
+mod claims;
 mod label;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
+pub use self::claims::Claims;
 pub use self::label::is_label_of;
 
 /// A user's name: lower case, one Unicode spelling (NFKC), and harmless in a path, a header, a label and a log.
@@ -159,6 +161,8 @@ pub struct User {
     pub routes: Arc<[Arc<str>]>,
     /// The groups that their provider says they are in.
     pub groups: Arc<[Group]>,
+    /// What their provider says of them that may stand in the environment of their workspaces.
+    pub claims: Claims,
     /// Bytes of memory that the rules grant in place of the profile's limit; `Some(None)` is no limit at all.
     pub memory: Option<Option<u64>>,
     /// Processors that the rules grant in place of the profile's limit.
@@ -214,6 +218,7 @@ mod tests {
             profiles: profiles.iter().map(|&name| Arc::from(name)).collect(),
             routes: [].into(),
             groups: [].into(),
+            claims: Claims::default(),
             memory: None,
             cpu: None,
         };

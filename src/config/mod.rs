@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod load;
+mod placeholder;
 mod ports;
 mod profile;
 mod provider;
@@ -24,6 +25,7 @@ use url::Url;
 pub use admin::Admin;
 pub use check::{Finding, check};
 pub use load::{ConfigError, Loaded, load, parse};
+pub use placeholder::{Piece, claims_in, pieces};
 pub use ports::Ports;
 pub use profile::{Choice, HubLogin, Mode, Preset, Profile, StartOption, StoppedStatus, Volume};
 pub use provider::{ClientAuthentication, Provider, ResponseMode, SigningAlgorithm};

@@ -113,7 +113,8 @@ pub struct Profile {
     pub preset: Option<Preset>,
     /// In place of the image's command. `{base_url}`, `{port}`, `{username}` and `{default_url}` are filled in.
     pub command: Option<Vec<String>>,
-    /// Added to the image's environment, with the same placeholders.
+    /// Added to the image's environment, with the same placeholders, and `{claim:NAME}` for what the provider says of the
+    /// user. A variable whose claim is not there, or is no short text, is left alone.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Found from the image when not said.

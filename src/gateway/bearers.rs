@@ -213,7 +213,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::user::User;
+    use crate::user::{Claims, User};
 
     const NOW: Timestamp = 1_000_000;
 
@@ -238,6 +238,7 @@ mod tests {
             profiles: [Arc::from("lab")].into(),
             routes: [].into(),
             groups: [].into(),
+            claims: Claims::default(),
             memory: None,
             cpu: None,
         };

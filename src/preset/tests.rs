@@ -129,7 +129,34 @@ fn an_ordered_stop_takes_the_services_down_in_their_order_and_as_their_user() {
     assert_eq!(settled.stop_user, None, "the image's own user");
     let root = settle(&profile("user = \"root\""), Preset::AiidalabFullStack);
     assert_eq!(root.stop_user.as_deref(), Some("jovyan"));
-    assert_eq!(settle(&profile(""), Preset::AiidalabClassic).stop_user.as_deref(), Some("aiida"));
+}
+
+#[test]
+fn a_classic_image_is_stopped_by_root_who_becomes_its_user_for_what_is_theirs() {
+    let settled = settle(&profile(""), Preset::AiidalabClassic);
+    assert_eq!(settled.stop_user.as_deref(), Some("root"));
+    let [daemon, broker, database] = settled.stop_commands.as_slice() else { panic!("{settled:?}") };
+    let ends = |words: &[String], end: &str| words.last().unwrap().ends_with(end);
+    assert!(ends(daemon, "su -c 'verdi daemon stop' \"$SYSTEM_USER\""), "{daemon:?}");
+    assert!(ends(broker, "rabbitmqctl stop") && !broker.concat().contains("su "), "{broker:?}");
+    let stop = "pg_ctl -m fast stop -D /home/$SYSTEM_USER/.postgresql\" \"$SYSTEM_USER\"";
+    assert!(ends(database, stop), "{database:?}");
+    assert_eq!((settled.stop_timeout.as_secs(), settled.start_timeout.as_secs()), (120, 600));
+    assert_eq!(settled.options.len(), 1, "it has AiiDAlab's factory reset, too");
+}
+
+#[test]
+fn users_land_where_the_program_leads_that_a_profile_chooses() {
+    let url = |keys: &str, preset| settle(&profile(keys), preset).default_url;
+    let runs = |program: &str| format!("environment = {{ DOCKER_STACKS_JUPYTER_CMD = \"{program}\" }}");
+    assert_eq!(url(&runs("nbclassic"), Preset::DockerStacks), "/");
+    assert_eq!(url(&runs("notebook"), Preset::Pyiron), "/");
+    assert_eq!(url("command = [\"jupyter\", \"notebook\"]", Preset::Jupyter), "/");
+    assert_eq!(url(&runs("lab"), Preset::DockerStacks), "/lab");
+    assert_eq!(url("command = [\"jupyter\", \"lab\"]", Preset::Jupyter), "/lab");
+    let hub = format!("mode = \"hub\"\n{}", runs("nbclassic"));
+    assert_eq!(url(&hub, Preset::DockerStacks), "/lab", "a hub's image does not run it");
+    assert_eq!(url(&runs("notebook"), Preset::AiidalabFullStack), "/apps/apps/home/start.ipynb");
 }
 
 #[test]

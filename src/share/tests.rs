@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Limit, Span};
 use crate::forward::Lifeline;
 use crate::server_name::ServerName;
-use crate::user::Group;
+use crate::user::{Claims, Group};
 
 const START: Timestamp = 1_000_000;
 const DAY: u64 = 86_400;
@@ -74,6 +74,7 @@ fn user(of: &str, groups: &[&str]) -> User {
         profiles: ["lab".into()].into(),
         routes: [].into(),
         groups: groups.iter().map(|path| group("main", path)).collect(),
+        claims: Claims::default(),
         memory: None,
         cpu: None,
     }

@@ -396,6 +396,7 @@ mod tests {
             profiles: [Arc::from("lab")].into(),
             routes: [].into(),
             groups: [].into(),
+            claims: crate::user::Claims::default(),
             memory: None,
             cpu: None,
         };

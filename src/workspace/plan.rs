@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::{self, Escape, Limit, Mode, Preset};
+use crate::config::{self, Escape, Limit, Mode, Piece, Preset};
 use crate::preset::{self, Settled};
 use crate::secret::Secret;
 use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape, escape_server};
@@ -55,11 +55,13 @@ pub(super) fn spec(
         Mode::Token => environment.extend(token_environment(id, token)),
         Mode::Hub => environment.extend(hub_environment(id, &profile.image, place, &blanks, token)?),
     }
-    let own = preset::environment(preset, mode, image, profile);
-    environment.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let said = |name: &str| profile.environment.contains_key(name);
+    let own = preset::environment(preset, mode, image, profile).into_iter().filter(|(name, _)| !said(name));
+    environment.extend(own.filter_map(|(name, value)| Some((name.to_owned(), blanks.tell(value, user)?))));
     let file = access_token_path(profile, place);
     environment.extend(file.map(|path| ("HUBGATE_ACCESS_TOKEN_FILE".to_owned(), path)));
-    environment.extend(profile.environment.iter().map(|(name, value)| (name.clone(), blanks.fill(value))));
+    let told = |(name, value): (&String, &String)| Some((name.clone(), blanks.tell(value, user)?));
+    environment.extend(profile.environment.iter().filter_map(told));
     if mode == Mode::Token {
         // With it, images look for a hub.
         environment.remove("JUPYTERHUB_API_TOKEN");
@@ -152,8 +154,9 @@ fn command(
         return Ok(own);
     }
     let mut words = words.to_vec();
-    let app = if preset::runs_notebook_6(preset, image, profile) { "NotebookApp" } else { "ServerApp" };
-    words.extend(JUPYTER_ARGUMENTS.iter().map(|argument| format!("--{app}.{}", blanks.fill(argument))));
+    for app in preset::applications(preset, image, profile) {
+        words.extend(JUPYTER_ARGUMENTS.iter().map(|argument| format!("--{app}.{}", blanks.fill(argument))));
+    }
     Ok(Some(words))
 }
 
@@ -199,6 +202,18 @@ impl Blanks {
             .replace("{port}", &self.port)
             .replace("{default_url}", &self.default_url)
             .replace("{ip}", self.ip)
+    }
+
+    /// The same, with what the provider says of the user: nothing, where a claim is not there. What a claim says is
+    /// never looked at for placeholders again.
+    fn tell(&self, text: &str, user: &User) -> Option<String> {
+        let pieces = config::pieces(text).into_iter();
+        pieces
+            .map(|piece| match piece {
+                Piece::Text(text) => Some(self.fill(text)),
+                Piece::Claim(name) => user.claims.text(name).map(str::to_owned),
+            })
+            .collect()
     }
 }
 
@@ -318,6 +333,7 @@ pub(super) fn access_scopes(id: &WorkspaceId) -> String {
 mod tests {
     use super::*;
     use crate::server_name::ServerName;
+    use crate::user::Claims;
 
     fn profile(text: &str) -> config::Profile {
         toml::from_str(&format!("name = \"lab\"\nimage = \"lab:1\"\n{text}")).unwrap()
@@ -329,6 +345,15 @@ mod tests {
     }
 
     fn plan(name: &str, profile: &config::Profile, image: &Image) -> Result<Spec, StartError> {
+        plan_of(name, Claims::default(), profile, image)
+    }
+
+    fn plan_of(
+        name: &str,
+        claims: Claims,
+        profile: &config::Profile,
+        image: &Image,
+    ) -> Result<Spec, StartError> {
         let name = UserName::normalise(name).unwrap();
         let id = WorkspaceId { user: name.clone(), server: ServerName::default() };
         let place = Place {
@@ -344,6 +369,7 @@ mod tests {
             profiles: ["lab".into()].into(),
             routes: [].into(),
             groups: [].into(),
+            claims,
             memory: None,
             cpu: None,
         };
@@ -473,6 +499,82 @@ mod tests {
         assert_eq!(hub.environment["JUPYTERHUB_SINGLEUSER_APP"], "notebook.notebookapp.NotebookApp");
         assert_eq!(hub.environment["JUPYTERHUB_DEFAULT_URL"], "/apps/apps/home/start.ipynb");
         assert_eq!(hub.command, None);
+    }
+
+    /// What a provider says of Anna.
+    fn anna(claims: &serde_json::Value) -> Claims {
+        let wanted = ["email", "given_name", "family_name", "organization", "unit"];
+        Claims::read(claims.as_object().unwrap(), wanted)
+    }
+
+    #[test]
+    fn a_variable_is_filled_from_a_claim_and_left_alone_where_there_is_none() {
+        let profile = profile(
+            "environment = { WHO = \"{claim:given_name} {claim:family_name} <{claim:email}>\", UNIT = \"{claim:unit}\", \
+             PAGE = \"{base_url}{claim:unit}\" }",
+        );
+        let whole = serde_json::json!({ "given_name": "Anna", "family_name": "O'Hara", "email": "anna@epfl.ch",
+            "email_verified": true, "unit": "THEOS" });
+        let plan = |claims| plan_of("anna", anna(&claims), &profile, &image(&[])).unwrap().environment;
+        let told = plan(whole.clone());
+        assert_eq!(told["WHO"], "Anna O'Hara <anna@epfl.ch>");
+        assert_eq!((told["UNIT"].as_str(), told["PAGE"].as_str()), ("THEOS", "/user/anna/THEOS"));
+        let mut part = whole;
+        part["email_verified"] = false.into();
+        part["unit"] = "a\nJUPYTERHUB_API_TOKEN=x".into();
+        let told = plan(part);
+        assert!(!told.keys().any(|name| ["WHO", "UNIT", "PAGE"].contains(&name.as_str())), "{told:?}");
+        let told = plan(serde_json::json!({ "unit": "{base_url}" }));
+        assert!(!told.contains_key("UNIT"), "what a claim says is no placeholder");
+    }
+
+    #[test]
+    fn aiida_knows_its_user_from_the_provider_unless_the_profile_says_who() {
+        let claims = serde_json::json!({ "given_name": "Anna", "family_name": "O'Hara", "email": "anna@epfl.ch",
+            "email_verified": true, "organization": ["epfl"] });
+        let plan =
+            |keys: &str, image| plan_of("anna", anna(&claims), &profile(keys), image).unwrap().environment;
+        let (full_stack, classic) = (full_stack(), image(&["/sbin/my_my_init"]));
+        for (image, prefix) in [(&full_stack, "AIIDA_"), (&classic, "")] {
+            let told = plan("", image);
+            let said = ["EMAIL", "FIRST_NAME", "LAST_NAME", "INSTITUTION"]
+                .map(|name| told[&format!("{prefix}USER_{name}")].as_str());
+            assert_eq!(said, ["anna@epfl.ch", "Anna", "O'Hara", "epfl"]);
+            let own = format!(
+                "environment = {{ {prefix}USER_EMAIL = \"group@epfl.ch\", {prefix}USER_LAST_NAME = \"{{claim:unit}}\" }}"
+            );
+            let told = plan(&own, image);
+            assert_eq!(told[&format!("{prefix}USER_EMAIL")], "group@epfl.ch");
+            assert!(
+                !told.contains_key(&format!("{prefix}USER_LAST_NAME")),
+                "the profile's word, which is not there"
+            );
+            assert_eq!(told[&format!("{prefix}USER_FIRST_NAME")], "Anna");
+        }
+        let others = plan("", &image(&["tini", "--", "jupyter", "lab"]));
+        assert!(!others.keys().any(|name| name.contains("USER_EMAIL")), "{others:?}");
+    }
+
+    #[test]
+    fn a_notebook_of_any_version_is_told_its_address() {
+        let stacks = |environment: &[&str]| Image {
+            environment: environment.iter().map(|&line| line.to_owned()).collect(),
+            ..image(&["tini", "--", "start-notebook.py"])
+        };
+        let notebook = profile("environment = { DOCKER_STACKS_JUPYTER_CMD = \"notebook\" }");
+        let plain = image(&["tini", "--", "jupyter", "notebook", "--no-browser"]);
+        for (profile, image, old) in [
+            (&notebook, &stacks(&[]), true),
+            (&profile(""), &stacks(&["DOCKER_STACKS_JUPYTER_CMD=notebook"]), true),
+            (&profile(""), &plain, true),
+            (&profile("command = [\"jupyter-notebook\"]"), &stacks(&[]), true),
+            (&profile("environment = { DOCKER_STACKS_JUPYTER_CMD = \"nbclassic\" }"), &stacks(&[]), false),
+            (&profile(""), &stacks(&[]), false),
+        ] {
+            let command = plan("alice", profile, image).unwrap().command.unwrap();
+            let says = |app: &str| command.contains(&format!("--{app}.base_url=/user/alice/"));
+            assert_eq!((says("ServerApp"), says("NotebookApp")), (true, old), "{command:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hubgate::secret::Secret;
 use hubgate::spawner;
 use hubgate::store::Store;
 use hubgate::tasks::Tasks;
-use hubgate::user::{User, UserName};
+use hubgate::user::{Claims, User, UserName};
 use hubgate::workspace::{Chosen, NamedServers, Parts, Place, State, Workspaces};
 use support::docker::{Engine, File, Image};
 use support::eventually::eventually;
@@ -62,6 +62,7 @@ impl Lab {
             profiles,
             routes: [].into(),
             groups: [].into(),
+            claims: Claims::default(),
             memory: None,
             cpu: None,
         };

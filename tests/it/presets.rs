@@ -124,6 +124,56 @@ async fn users_land_where_their_image_begins() {
     assert_eq!(hub.container_of("alice").labels["io.hubgate.preset"], "aiidalab-full-stack");
 }
 
+#[tokio::test]
+async fn what_an_image_is_counts_and_not_what_its_name_let_expect() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let lab = Image { command: words(&["jupyter", "lab"]), ..Image::default() };
+    let tools = ("aiidalab-tools:1", lab, "/user/alice/lab", "jupyter", 9..=10);
+    let everything = (
+        "lab/all:1",
+        full_stack(),
+        "/user/alice/apps/apps/home/start.ipynb",
+        "aiidalab-full-stack",
+        60..=120,
+    );
+    for (name, image, page, preset, time) in [tools, everything] {
+        let profile = format!("[[profile]]\nname = \"it\"\nimage = \"{name}\"\n");
+        let hub = Hub::with(BINARY, &format!("{EVERYONE}{profile}")).await;
+        // Nothing shows what it is before it is pulled.
+        hub.engine().publish_image(name, image);
+        let mut alice = hub.signed_in("alice").await;
+        hub.run_workspace("alice").await;
+        assert_eq!(alice.open("/").await.header("location"), Some(page), "{name}");
+        assert_eq!(hub.container_of("alice").labels["io.hubgate.preset"], preset, "{name}");
+        stop(&hub).await;
+        hub.until_running(0).await;
+        assert_eq!(asked(&hub).len() > 1, preset == "aiidalab-full-stack", "{name}: {:?}", asked(&hub));
+        let requests = hub.engine().requests();
+        let stopped = requests.iter().find(|request| request.path.ends_with("/stop")).expect("a stop");
+        let left: u64 = stopped.query["t"].parse().unwrap();
+        assert!(time.contains(&left), "{name}: {left} s");
+    }
+}
+
+#[tokio::test]
+async fn aiida_is_told_who_its_user_is_as_the_provider_says() {
+    let told = "environment = { UNIT = \"{claim:unit}\", AIIDA_USER_LAST_NAME = \"of {claim:unit}\" }\n";
+    let hub = hub(&format!("{FULL_STACK}{told}")).await;
+    let claims = serde_json::json!({
+        "email": "alice@lab.example", "email_verified": true, "given_name": "Alice\nHOME=/",
+        "family_name": "Archer", "organization": ["acme"], "unit": "THEOS",
+    });
+    let alice = hub.signed_in_with("alice", claims).await;
+    hub.answer_at("alice", "").await;
+    hub.until_open(&mut alice.clone(), "/user/alice/x").await;
+    let told = |name: &str| hub.environment_of("alice", name);
+    assert_eq!(told("AIIDA_USER_EMAIL").as_deref(), Some("alice@lab.example"));
+    assert_eq!(told("AIIDA_USER_INSTITUTION").as_deref(), Some("acme"));
+    assert_eq!(told("AIIDA_USER_FIRST_NAME"), None, "no name that would be another variable");
+    assert_eq!(told("AIIDA_USER_LAST_NAME").as_deref(), Some("of THEOS"), "the profile has the last word");
+    assert_eq!(told("UNIT").as_deref(), Some("THEOS"));
+}
+
 /// A program that knows nothing of `/user/alice/`.
 async fn dashboard(hub: &Hub) -> Upstream {
     let address = SocketAddr::new(hub.engine().address_for("alice").into(), 3000);

@@ -15,7 +15,7 @@ use hubgate::seal::Sealer;
 use hubgate::session::{News, Parts, Renewed, Session, Sessions};
 use hubgate::store::Store;
 use hubgate::tasks::Tasks;
-use hubgate::user::{User, UserName};
+use hubgate::user::{Claims, User, UserName};
 use serde_json::json;
 use support::eventually::eventually;
 use support::provider::{ClientProof, Lie, Provider as Fake, Signed};
@@ -128,6 +128,7 @@ fn judge(identity: &Identity, name: &UserName) -> Option<User> {
         profiles: [Arc::from("lab")].into(),
         routes: [].into(),
         groups: [].into(),
+        claims: Claims::default(),
         memory: None,
         cpu: None,
     })

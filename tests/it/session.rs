@@ -20,7 +20,7 @@ use hubgate::secret::Secret;
 use hubgate::session::{Judge, Parts, Session, Sessions};
 use hubgate::store::{SessionRow, Store};
 use hubgate::tasks::Tasks;
-use hubgate::user::{User, UserName};
+use hubgate::user::{Claims, User, UserName};
 
 const ISSUER: &str = "https://provider.example";
 const PROVIDER: &str = "main";
@@ -106,6 +106,7 @@ fn user(name: &str) -> User {
         profiles: [Arc::from("lab")].into(),
         routes: [].into(),
         groups: [].into(),
+        claims: Claims::default(),
         memory: None,
         cpu: None,
     }

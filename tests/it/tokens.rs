@@ -15,7 +15,7 @@ use hubgate::people::People;
 use hubgate::seal::Sealer;
 use hubgate::store::{ApiTokenRow, Store, StoreError};
 use hubgate::token::{ApiToken, ApiTokens, NewToken, Note, Right, Scope, Scopes, TokenError, TokenId};
-use hubgate::user::{User, UserName};
+use hubgate::user::{Claims, User, UserName};
 
 const ISSUER: &str = "https://provider.example";
 const PROVIDER: &str = "main";
@@ -104,6 +104,7 @@ fn user(name: &str, admin: bool) -> User {
         profiles: [Arc::from("lab")].into(),
         routes: [].into(),
         groups: [].into(),
+        claims: Claims::default(),
         memory: None,
         cpu: None,
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Findings;
-use crate::config::{Config, Mode, Preset, Profile, SpawnerKind};
+use crate::config::{Config, Mode, Preset, Profile, SpawnerKind, placeholder};
 
 pub(super) fn check(findings: &mut Findings<'_>, config: &Config, key: &str, profile: &Profile) {
+    claims(findings, key, profile);
     stop_commands(findings, config, key, profile);
     options(findings, key, profile);
     if profile.strip_path && profile.mode == Some(Mode::Hub) {
@@ -28,6 +29,25 @@ pub(super) fn check(findings: &mut Findings<'_>, config: &Config, key: &str, pro
             &format!("{key}.environment"),
             "sets JUPYTERHUB_API_TOKEN, which makes images look for a hub",
             "take it out, or write mode = \"hub\"",
+        );
+    }
+}
+
+/// Claims are for variables: what stands in a command is seen by `ps`, and read by shells.
+fn claims(findings: &mut Findings<'_>, key: &str, profile: &Profile) {
+    if profile.environment.values().any(|value| !placeholder::is_whole(value)) {
+        findings.add(
+            &format!("{key}.environment"),
+            "has a placeholder that names no claim",
+            "write {claim:email}, with a claim's name as the provider sends it",
+        );
+    }
+    let commands = profile.command.iter().chain(profile.stop_commands.iter().flatten());
+    if commands.flatten().any(|word| word.contains(placeholder::OPEN)) {
+        findings.add(
+            &format!("{key}.command"),
+            "has a claim in it, which is not filled in: others see commands",
+            "put it into environment, and let the command read that variable",
         );
     }
 }
