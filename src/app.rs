@@ -252,7 +252,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         bearers,
         store: store.clone(),
         workspaces: workspaces.clone(),
-        beside: Beside::new(&config.route, &forwarder, &clock),
+        beside: Beside::new(&config.route, &forwarder),
         forwarder,
         sealer,
         clock: clock.clone(),

@@ -254,10 +254,15 @@ fn api(findings: &mut Findings<'_>, config: &Config) {
 fn forward(findings: &mut Findings<'_>, config: &Config) {
     let forward = &config.forward;
     findings.positive("forward.connect_timeout", forward.connect_timeout);
-    findings.positive("forward.response_timeout", forward.response_timeout);
     findings.positive("forward.idle_timeout", forward.idle_timeout);
-    if let Limit::Value(span) = forward.tunnel_timeout {
-        findings.positive("forward.tunnel_timeout", span);
+    for (key, limit) in [
+        ("forward.response_timeout", forward.response_timeout),
+        ("forward.body_timeout", forward.body_timeout),
+        ("forward.tunnel_timeout", forward.tunnel_timeout),
+    ] {
+        if let Limit::Value(span) = limit {
+            findings.positive(key, span);
+        }
     }
 }
 

@@ -171,7 +171,8 @@ pub struct Listen {
     pub header_timeout: Span,
     /// How long a connection may stay without a request.
     pub idle_timeout: Span,
-    /// How long a request body may pause.
+    /// How long the body of a request may pause where nobody is known: at routes that are open to all. See
+    /// [`Forward::body_timeout`].
     pub body_timeout: Span,
     /// Bytes of a request's head.
     pub header_size: Size,
@@ -396,8 +397,10 @@ pub struct HubApi {
 pub struct Forward {
     /// Until a connection to a workspace is made.
     pub connect_timeout: Span,
-    /// Until a workspace has answered with a response's head.
-    pub response_timeout: Span,
+    /// Until a workspace has begun its answer. Some compute for hours before they say a word.
+    pub response_timeout: Limit<Span>,
+    /// How long the body of a user's request may pause.
+    pub body_timeout: Limit<Span>,
     /// How long an unused connection to a workspace is kept.
     pub idle_timeout: Span,
     /// Unused connections kept to one workspace by one worker.
@@ -410,13 +413,16 @@ impl Default for Forward {
     fn default() -> Self {
         Self {
             connect_timeout: Span::seconds(5),
-            response_timeout: Span::seconds(300),
+            response_timeout: Limit::Value(A_DAY),
+            body_timeout: Limit::Value(A_DAY),
             idle_timeout: Span::seconds(50),
             idle_connections: 16,
             tunnel_timeout: Limit::Unlimited,
         }
     }
 }
+
+const A_DAY: Span = Span::seconds(24 * 60 * 60);
 
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]

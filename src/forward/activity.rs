@@ -38,6 +38,59 @@ impl Activity {
     }
 }
 
+/// What a body notes as it moves on. The clock is asked for the first part after a pause, and for one in sixteen of
+/// those that come without.
+#[derive(Debug)]
+pub(super) struct Moving {
+    activity: Option<Arc<Activity>>,
+    /// What moves in the second after it belongs to the beginning, which the answer's status judges.
+    begun: Timestamp,
+    skip: u8,
+}
+
+impl Moving {
+    /// What it notes nothing of.
+    pub(super) fn unnoted() -> Self {
+        Self { activity: None, begun: 0, skip: 0 }
+    }
+
+    /// The body of a request that comes in now.
+    pub(super) fn request(activity: Option<&Arc<Activity>>) -> Self {
+        Self::since(activity, |activity| activity.clock.now())
+    }
+
+    /// The body of an answer that was noted a moment ago.
+    pub(super) fn response(activity: Option<&Arc<Activity>>) -> Self {
+        Self::since(activity, Activity::last)
+    }
+
+    fn since(activity: Option<&Arc<Activity>>, begun: impl FnOnce(&Activity) -> Timestamp) -> Self {
+        let begun = activity.map_or(0, |activity| begun(activity));
+        Self { activity: activity.cloned(), begun, skip: SKIPPED }
+    }
+
+    /// A part has come.
+    pub(super) fn moved(&mut self) {
+        let Some(activity) = &self.activity else { return };
+        if let Some(fewer) = self.skip.checked_sub(1) {
+            self.skip = fewer;
+            return;
+        }
+        self.skip = SKIPPED;
+        let now = activity.clock.now();
+        if now > self.begun + 1 {
+            activity.note_at(now);
+        }
+    }
+
+    /// The next part is waited for.
+    pub(super) fn paused(&mut self) {
+        self.skip = 0;
+    }
+}
+
+const SKIPPED: u8 = 15;
+
 /// Whether what came over a websocket is one ping or pong (RFC 6455 section 5.5): Jupyter's servers send them as long as
 /// a page is open, whether somebody sits before it or not.
 pub(super) fn is_heartbeat(bytes: &[u8]) -> bool {

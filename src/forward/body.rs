@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::BoxError;
+use super::activity::{Activity, Moving};
 use super::headers::{self, Length};
 use super::lifeline::{Hold, Lifeline};
 use super::pool::Lease;
@@ -25,6 +26,7 @@ pub struct ForwardedBody<B = Incoming> {
     incoming: Option<B>,
     lease: Option<Lease>,
     life: Life,
+    moving: Moving,
 }
 
 /// What a response's body knows of its lifeline. Most bodies are there at once, and never ask.
@@ -61,14 +63,21 @@ impl Life {
 }
 
 impl<B: Body> ForwardedBody<B> {
-    /// The body that came over the leased connection; without a lease nobody uses the connection again.
-    pub(super) fn new(incoming: B, lease: Option<Lease>, lifeline: &Arc<Lifeline>) -> Self {
+    /// The body that came over the leased connection; without a lease nobody uses the connection again. As long as it
+    /// moves, the workspace is in use.
+    pub(super) fn new(
+        incoming: B,
+        lease: Option<Lease>,
+        lifeline: &Arc<Lifeline>,
+        activity: Option<&Arc<Activity>>,
+    ) -> Self {
         if incoming.is_end_stream() {
-            let mut body = Self { incoming: None, lease, life: Life::Over };
+            let mut body = Self { incoming: None, lease, life: Life::Over, moving: Moving::unnoted() };
             body.end();
             return body;
         }
-        Self { incoming: Some(incoming), lease, life: Life::Unasked(Arc::clone(lifeline)) }
+        let (life, moving) = (Life::Unasked(Arc::clone(lifeline)), Moving::response(activity));
+        Self { incoming: Some(incoming), lease, life, moving }
     }
 
     /// Without the lease the connection closes, and the workspace sees that nobody reads on.
@@ -89,7 +98,7 @@ impl<B: Body> ForwardedBody<B> {
 impl ForwardedBody {
     /// No body.
     pub(super) fn empty() -> Self {
-        Self { incoming: None, lease: None, life: Life::Over }
+        Self { incoming: None, lease: None, life: Life::Over, moving: Moving::unnoted() }
     }
 }
 
@@ -101,13 +110,17 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for ForwardedBod
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { incoming: Some(incoming), life, .. } = &mut *self else { return Poll::Ready(None) };
+        let Self { incoming: Some(incoming), life, moving, .. } = &mut *self else {
+            return Poll::Ready(None);
+        };
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
+            moving.paused();
             ready!(life.poll_end(context));
             return Poll::Ready(Some(Err(self.cut())));
         };
         match frame {
             Some(Ok(frame)) => {
+                moving.moved();
                 // Whoever sends this on may not ask again after the last frame.
                 let last = frame.is_trailers() || incoming.is_end_stream();
                 if last {
@@ -161,6 +174,7 @@ pub(super) struct RequestBody<B = Incoming> {
     life: Life,
     pause: Pause,
     progress: Option<Arc<Progress>>,
+    moving: Moving,
 }
 
 impl RequestBody {
@@ -171,8 +185,13 @@ impl RequestBody {
 }
 
 impl<B: Body> RequestBody<B> {
-    /// The client's body, in which each pause may last so long.
-    pub(super) fn new(incoming: B, pause: Duration, lifeline: &Arc<Lifeline>) -> Self {
+    /// The client's body, in which each pause may last so long. As long as it moves, the workspace is in use.
+    pub(super) fn new(
+        incoming: B,
+        pause: Duration,
+        lifeline: &Arc<Lifeline>,
+        activity: Option<&Arc<Activity>>,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self::over();
         }
@@ -181,6 +200,7 @@ impl<B: Body> RequestBody<B> {
             life: Life::Unasked(Arc::clone(lifeline)),
             pause: Pause { limit: pause, sleep: None, waiting: false },
             progress: Some(Arc::default()),
+            moving: Moving::request(activity),
         }
     }
 
@@ -190,6 +210,7 @@ impl<B: Body> RequestBody<B> {
             life: Life::Over,
             pause: Pause { limit: Duration::MAX, sleep: None, waiting: false },
             progress: None,
+            moving: Moving::unnoted(),
         }
     }
 
@@ -222,6 +243,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            this.moving.paused();
             if this.life.poll_end(context).is_ready() {
                 return Poll::Ready(Some(Err(this.cut())));
             }
@@ -231,6 +253,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
             return Poll::Ready(Some(Err(this.cut())));
         }
         this.pause.waiting = false;
+        this.moving.moved();
         if let Some(progress) = &this.progress {
             progress.moved();
         }
@@ -313,6 +336,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::clock::Clock;
 
     /// A body that always has something to send.
     struct Endless;
@@ -338,7 +362,7 @@ mod tests {
     #[tokio::test]
     async fn a_response_that_never_pauses_ends_with_the_right_to_it() {
         let lifeline = Lifeline::new(CancellationToken::new());
-        let mut body = ForwardedBody::new(Endless, None, &lifeline);
+        let mut body = ForwardedBody::new(Endless, None, &lifeline, None);
         for _ in 0..3 {
             assert_eq!(next(&mut body).await, Ok(true));
         }
@@ -348,9 +372,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_never_pauses_is_use_as_long_as_it_lasts() {
+        let lifeline = Lifeline::new(CancellationToken::new());
+        let clock = Clock::manual(1000);
+        let activity = Activity::new(clock.clone());
+        let mut download = ForwardedBody::new(Endless, None, &lifeline, Some(&activity));
+        let mut upload = RequestBody::new(Endless, Duration::from_mins(1), &lifeline, Some(&activity));
+        for hour in 1..3_u64 {
+            for name in ["download", "upload"] {
+                clock.advance(Duration::from_mins(30));
+                for _ in 0..16 {
+                    if name == "upload" { next(&mut upload).await } else { next(&mut download).await }
+                        .unwrap();
+                }
+                assert_eq!(activity.last(), clock.now(), "{name} in hour {hour}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn an_upload_that_never_pauses_ends_with_the_right_to_it() {
         let lifeline = Lifeline::new(CancellationToken::new());
-        let mut body = RequestBody::new(Endless, Duration::from_mins(1), &lifeline);
+        let mut body = RequestBody::new(Endless, Duration::from_mins(1), &lifeline, None);
         for _ in 0..3 {
             assert_eq!(next(&mut body).await, Ok(true));
         }

@@ -28,7 +28,7 @@ use self::body::{Progress, RequestBody};
 use self::pool::Lease;
 use self::tunnel::Tunnel;
 use self::websocket::Handshake;
-use crate::config;
+use crate::config::{self, Limit, Span};
 use crate::metrics::{Kind, Metrics};
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
@@ -51,6 +51,7 @@ struct Settings {
     connect_timeout: Duration,
     response_timeout: Duration,
     body_timeout: Duration,
+    strangers_body_timeout: Duration,
     idle_timeout: Duration,
     idle_connections: usize,
     tunnel_timeout: Option<Duration>,
@@ -78,8 +79,9 @@ pub struct About<'a> {
     pub prefix: Option<&'a HeaderValue>,
     /// When it ends, a websocket of this request is closed, and a response that still streams is cut off.
     pub lifeline: &'a Arc<Lifeline>,
-    /// What a websocket of this request notes its use in.
-    pub activity: &'a Arc<Activity>,
+    /// Where its use is noted: that it was answered well, and whatever moves in its bodies or websocket; `None`: it is
+    /// no use.
+    pub activity: Option<&'a Arc<Activity>>,
     /// Which worker runtime asks: connections stay with the runtime that made them.
     pub worker: usize,
 }
@@ -144,18 +146,19 @@ impl ForwardError {
 }
 
 impl Forwarder {
-    /// With these deadlines. `body_timeout`: how long a request body may pause.
+    /// With these deadlines. `strangers_body_timeout`: how long the body of a request may pause where nobody is known.
     pub fn new(
         config: &config::Forward,
-        body_timeout: Duration,
+        strangers_body_timeout: Duration,
         workers: usize,
         tasks: Tasks,
         metrics: Metrics,
     ) -> Self {
         Self(Arc::new(Settings {
             connect_timeout: config.connect_timeout.0,
-            response_timeout: config.response_timeout.0,
-            body_timeout,
+            response_timeout: or_for_ever(config.response_timeout),
+            body_timeout: or_for_ever(config.body_timeout),
+            strangers_body_timeout,
             idle_timeout: config.idle_timeout.0,
             idle_connections: config.idle_connections,
             tunnel_timeout: config.tunnel_timeout.value().map(|timeout| timeout.0),
@@ -238,17 +241,21 @@ impl Forwarder {
         let response = self.answer(&mut sender, request, None).await;
         let mut response = response.map_err(|failure| failure.of(pool))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return finish((response, None), pool, &about);
+            // A page that asks in vain, again and again, is no use.
+            return finish((response, None), pool, &About { activity: None, ..about });
         }
         if !handshake.is_accepted(&response) {
             return Err(broken(pool, "the answer to a websocket's handshake is none"));
+        }
+        if let Some(activity) = about.activity {
+            activity.note();
         }
         let tunnel = Tunnel {
             client,
             workspace: hyper::upgrade::on(&mut response),
             hold: about.lifeline.hold(),
             ended: about.lifeline.ended().clone(),
-            activity: Arc::clone(about.activity),
+            activity: about.activity.cloned(),
             stopping: self.0.stopping.clone(),
             idle: self.0.tunnel_timeout,
             open: self.0.metrics.tunnels.clone(),
@@ -269,7 +276,8 @@ impl Forwarder {
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Client { source: "CONNECT is not for workspaces".into() });
         }
-        let mut request = request.map(|body| RequestBody::new(body, self.0.body_timeout, about.lifeline));
+        let pause = if about.user.is_some() { self.0.body_timeout } else { self.0.strangers_body_timeout };
+        let mut request = request.map(|body| RequestBody::new(body, pause, about.lifeline, about.activity));
         let target = std::mem::take(request.uri_mut());
         headers::for_workspace(request.headers_mut(), target.authority(), about);
         let (method, length) = (request.method().clone(), request.body().length());
@@ -371,12 +379,17 @@ fn finish(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(broken(pool, "it switches protocols, which nobody asked for"));
     }
+    // As JupyterHub's proxy has it: neither what leads elsewhere nor what was refused.
+    let activity = about.activity.filter(|_| response.status().is_success());
+    if let Some(activity) = activity {
+        activity.note();
+    }
     headers::for_client(response.headers_mut());
     if let Some(prefix) = about.prefix {
         headers::lead_back(response.headers_mut(), prefix);
     }
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ForwardedBody::new(body, lease, about.lifeline)))
+    Ok(response.map(|body| ForwardedBody::new(body, lease, about.lifeline, activity)))
 }
 
 fn broken(pool: &Pool, why: &'static str) -> ForwardError {
@@ -415,5 +428,12 @@ fn beyond(target: &Uri, prefix: &HeaderValue) -> Option<PathAndQuery> {
     let rest = whole.strip_prefix(prefix.to_str().ok()?).filter(|rest| rest.starts_with('/'))?;
     PathAndQuery::try_from(rest).ok()
 }
+
+fn or_for_ever(limit: Limit<Span>) -> Duration {
+    limit.value().map_or(FOR_EVER, |span| span.0)
+}
+
+/// Longer than any process lives, and short enough to be added to any time.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

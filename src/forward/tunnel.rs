@@ -28,7 +28,7 @@ pub(super) struct Tunnel {
     /// The lifeline's end.
     pub(super) ended: CancellationToken,
     /// What moves in it is use of the workspace.
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Option<Arc<Activity>>,
     /// The process's end.
     pub(super) stopping: CancellationToken,
     /// How long nothing may come from either side.
@@ -50,7 +50,7 @@ impl Tunnel {
         let open = Open::new(&open);
         let (mut client, mut workspace) = (TokioIo::new(client), TokioIo::new(workspace));
         tokio::select! {
-            result = copy(&mut client, &mut workspace, &activity, idle) => {
+            result = copy(&mut client, &mut workspace, activity.as_deref(), idle) => {
                 if let Err(error) = result {
                     debug!(%error, "websocket broke off");
                 }
@@ -69,7 +69,7 @@ impl Tunnel {
 async fn copy(
     client: &mut TokioIo<Upgraded>,
     workspace: &mut TokioIo<Upgraded>,
-    activity: &Activity,
+    activity: Option<&Activity>,
     idle: Option<Duration>,
 ) -> io::Result<()> {
     let (mut up, mut down) = (Half::default(), Half::default());
@@ -88,7 +88,8 @@ async fn copy(
         if moved {
             last = Instant::now();
         }
-        if std::mem::take(&mut up.used) | std::mem::take(&mut down.used) {
+        let used = std::mem::take(&mut up.used) | std::mem::take(&mut down.used);
+        if let Some(activity) = activity.filter(|_| used) {
             activity.note();
         }
         // A peer that has said its last word waits for the other's, but not for ever.

@@ -14,9 +14,8 @@ use super::head::Connection;
 use super::hosts::Origin;
 use super::refusal::Refusal;
 use super::{Body, Gateway, slash};
-use crate::clock::Clock;
 use crate::config;
-use crate::forward::{About, Activity, Authorization, Forwarder, Lifeline, Pool};
+use crate::forward::{About, Authorization, Forwarder, Lifeline, Pool};
 use crate::upstream::Upstream;
 
 /// All routes, the longest path first.
@@ -43,15 +42,14 @@ enum What {
         prefix: Option<HeaderValue>,
         /// Of requests that hang on nobody's session.
         lifeline: Arc<Lifeline>,
-        activity: Arc<Activity>,
     },
 }
 
 impl Beside {
     /// From the configuration, which was checked.
-    pub fn new(routes: &[config::Route], forwarder: &Forwarder, clock: &Clock) -> Self {
+    pub fn new(routes: &[config::Route], forwarder: &Forwarder) -> Self {
         let mut all: Vec<_> =
-            routes.iter().filter_map(|route| Neighbour::new(route, forwarder, clock).map(Arc::new)).collect();
+            routes.iter().filter_map(|route| Neighbour::new(route, forwarder).map(Arc::new)).collect();
         all.sort_by_key(|neighbour| std::cmp::Reverse(neighbour.path.len()));
         Self(all)
     }
@@ -64,7 +62,7 @@ impl Beside {
 }
 
 impl Neighbour {
-    fn new(route: &config::Route, forwarder: &Forwarder, clock: &Clock) -> Option<Self> {
+    fn new(route: &config::Route, forwarder: &Forwarder) -> Option<Self> {
         let prefix = route.path.trim_end_matches('/');
         let what = match (&route.folder, route.upstream) {
             (Some(folder), _) => What::Folder(
@@ -74,7 +72,6 @@ impl Neighbour {
                 pool: forwarder.pool(Upstream { address, instance: route.name.as_str().into() }),
                 prefix: route.strip_path.then(|| HeaderValue::from_str(prefix).ok()).flatten(),
                 lifeline: Lifeline::new(CancellationToken::new()),
-                activity: Activity::new(clock.clone()),
             },
             (None, None) => return None,
         };
@@ -113,7 +110,7 @@ impl Gateway {
         }
         match &neighbour.what {
             What::Folder(folder) => file(folder, &neighbour.path, request).await,
-            What::Program { pool, prefix, lifeline, activity } => {
+            What::Program { pool, prefix, lifeline } => {
                 let rights = caller.map(Caller::rights);
                 let user =
                     caller.and_then(|caller| HeaderValue::from_str(&caller.name().path_segment()).ok());
@@ -127,7 +124,7 @@ impl Gateway {
                     session_id: None,
                     prefix: prefix.as_ref(),
                     lifeline: rights.as_ref().map_or(lifeline, |rights| &rights.lifeline),
-                    activity,
+                    activity: None,
                     worker: connection.worker,
                 };
                 Ok(self.0.forwarder.send(request, pool, about).await?.map(Body::Forwarded))

@@ -76,7 +76,6 @@ impl Gateway {
         let pass = self.pass(caller, &ready);
         let said = pass.as_ref().or(ready.authorization.as_ref());
         let session_id = self.session_id(caller, &ready);
-        ready.activity.note();
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
@@ -85,7 +84,7 @@ impl Gateway {
             session_id: session_id.as_deref(),
             prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
-            activity: &ready.activity,
+            activity: Some(&ready.activity),
             worker: connection.worker,
         };
         if let Some((path, pool)) =

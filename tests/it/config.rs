@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use hubgate::config::{self, Config, ConfigError, Finding};
+use hubgate::config::{self, Config, ConfigError, Finding, Limit};
 
 const EXAMPLE: &str = include_str!("../../config.toml.example");
 const DEFINITION: &str = concat!(
@@ -216,6 +217,18 @@ fn no_value_is_repeated_wherever_it_stands() {
         assert!(!found.is_empty(), "{to}");
         assert!(!lines(&found).contains("4711"), "{}", lines(&found));
     }
+}
+
+#[test]
+fn a_silent_hour_is_survived_unless_somebody_wants_less() {
+    let forward = |text: &str| parse(&format!("{text}\n{SMALL}")).unwrap().config.forward;
+    let hour = Duration::from_hours(1);
+    let usual = forward("");
+    for limit in [usual.response_timeout, usual.body_timeout] {
+        assert!(limit.value().is_none_or(|span| span.0 > hour));
+    }
+    let off = forward("forward.response_timeout = \"unlimited\"\nforward.body_timeout = \"unlimited\"");
+    assert_eq!((off.response_timeout, off.body_timeout), (Limit::Unlimited, Limit::Unlimited));
 }
 
 #[test]
@@ -608,6 +621,7 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ),
     ("[[rule]]", "[forward]\nconnect_timeout = \"0s\"\n[[rule]]", "forward.connect_timeout"),
     ("[[rule]]", "[forward]\nresponse_timeout = \"0s\"\n[[rule]]", "forward.response_timeout"),
+    ("[[rule]]", "[forward]\nbody_timeout = \"0s\"\n[[rule]]", "forward.body_timeout"),
     ("[[rule]]", "[forward]\nidle_timeout = \"0s\"\n[[rule]]", "forward.idle_timeout"),
     ("[[rule]]", "[forward]\ntunnel_timeout = \"0s\"\n[[rule]]", "forward.tunnel_timeout"),
     ("[[rule]]", "[admin]\nacr_values = [\"gold\", \"a b\"]\n[[rule]]", "admin.acr_values[1]"),

@@ -278,6 +278,23 @@ async fn an_administrator_shuts_the_hub_down_and_servers_stay() {
 }
 
 #[tokio::test]
+async fn a_server_that_cannot_be_reached_is_not_used() {
+    let hub = hub("").await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    let own = Program::new(&hub, &mut alice, &["access:servers", "read:users"]).await;
+    let last =
+        async || own.get("/users/alice").await["servers"][""]["last_activity"].as_str().unwrap().to_owned();
+    hub.close_workspace("alice");
+    let (before, now) = (last().await, || hubgate::clock::utc(hubgate::clock::Clock::system().now()));
+    eventually("a second to pass", || async { now() > before }).await;
+    for _ in 0..3 {
+        assert_eq!(call(&hub, "GET", "/user/alice/x", &own.authorization, "").await.status, 503);
+    }
+    assert_eq!(last().await, before);
+}
+
+#[tokio::test]
 async fn use_of_a_server_is_activity_and_reports_only_move_it_forward() {
     let hub = hub("").await;
     hub.run_workspace("alice").await;

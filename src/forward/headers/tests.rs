@@ -2,8 +2,7 @@ use http::header::EXPECT;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::clock::Clock;
-use crate::forward::{Activity, Lifeline};
+use crate::forward::Lifeline;
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let field = |(name, value): &(&'static str, &str)| {
@@ -23,7 +22,7 @@ fn sent(fields: &[(&'static str, &str)], authority: Option<&str>, host: &'static
         session_id: None,
         prefix: None,
         lifeline: &Lifeline::new(CancellationToken::new()),
-        activity: &Activity::new(Clock::manual(0)),
+        activity: None,
         worker: 0,
     };
     let authority = authority.map(|authority| authority.parse().unwrap());

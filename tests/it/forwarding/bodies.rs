@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hubgate::config::Forward;
+use hubgate::config::{Forward, Limit};
 use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::rig::{Gate, Options, span};
+use super::rig::{Gate, Options, limit};
 
 const LARGE: usize = 64 * 1024 * 1024;
 
@@ -260,21 +260,58 @@ async fn a_client_that_breaks_off_its_body_breaks_off_the_request() {
 
 #[tokio::test]
 async fn a_client_that_pauses_for_too_long_is_at_fault() {
-    let upstream = Upstream::start().await;
-    let options = Options { body_timeout: Duration::from_millis(50), ..Options::default() };
+    let forward = Forward { body_timeout: limit(Duration::from_millis(50)), ..Forward::default() };
+    let user = Options { forward, ..Options::default() };
+    let strangers_body_timeout = Duration::from_millis(50);
+    let stranger = Options { strangers_body_timeout, user: None, ..Options::default() };
+    for options in [user, stranger] {
+        let upstream = Upstream::start().await;
+        let gate = Gate::with(&upstream, options).await;
+        let mut client = gate.client().await;
+        client.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
+        let answer = client.read_head().await;
+        assert_eq!((answer.status, answer.header("x-error")), (502, Some("client")));
+        upstream.wait_open(0).await;
+        assert_eq!(gate.counted("client"), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_unlimited_for_users_waits_for_both_sides() {
+    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let upstream = {
+        let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+        Upstream::with(move |exchange: Exchange| {
+            let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+            async move {
+                asked.notify_one();
+                answer.notified().await;
+                exchange.echo().await
+            }
+        })
+        .await
+    };
+    let forward =
+        Forward { response_timeout: Limit::Unlimited, body_timeout: Limit::Unlimited, ..Forward::default() };
+    // What strangers have is not for users.
+    let strangers_body_timeout = Duration::from_millis(50);
+    let options = Options { forward, strangers_body_timeout, ..Options::default() };
     let gate = Gate::with(&upstream, options).await;
     let mut client = gate.client().await;
     client.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
-    let answer = client.read_head().await;
-    assert_eq!((answer.status, answer.header("x-error")), (502, Some("client")));
-    upstream.wait_open(0).await;
-    assert_eq!(gate.counted("client"), 1);
+    soon(asked.notified()).await;
+    tokio::time::sleep(4 * strangers_body_timeout).await;
+    client.write("second").await;
+    answer.notify_one();
+    let answer = client.read().await;
+    assert_eq!(answer.status, 200, "{:?}", gate.errors());
+    assert!(answer.body.ends_with(b"halfsecond"));
 }
 
 #[tokio::test]
 async fn an_upload_longer_than_the_deadline_of_the_answer_is_fine_while_it_moves() {
     let upstream = Upstream::start().await;
-    let forward = Forward { response_timeout: span(Duration::from_millis(250)), ..Forward::default() };
+    let forward = Forward { response_timeout: limit(Duration::from_millis(250)), ..Forward::default() };
     let gate = Gate::with(&upstream, Options { forward, ..Options::default() }).await;
     let mut client = gate.client().await;
     client.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 8\r\n\r\n").await;

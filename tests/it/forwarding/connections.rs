@@ -12,7 +12,7 @@ use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
-use super::rig::{Gate, Options, instance, span};
+use super::rig::{Gate, Options, instance, limit, span};
 
 const POST: &str = "POST /x HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4\r\n\r\nbody";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -358,7 +358,7 @@ async fn a_workspace_that_does_not_answer_in_time_is_a_timeout_and_tried_once() 
         Ok(exchange)
     })
     .await;
-    let forward = Forward { response_timeout: span(Duration::from_millis(200)), ..Forward::default() };
+    let forward = Forward { response_timeout: limit(Duration::from_millis(200)), ..Forward::default() };
     let gate = Gate::with(&upstream, with_forward(forward)).await;
     gate.get("").await;
     let answer = gate.ask("GET /slow HTTP/1.1\r\nHost: hub.example\r\n\r\n").await;

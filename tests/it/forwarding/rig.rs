@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hubgate::clock::Clock;
-use hubgate::config::{self, Span};
+use hubgate::config::{self, Limit, Span};
 use hubgate::forward::{About, Activity, Authorization, ForwardedBody, Forwarder, Lifeline, Pool};
 use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
@@ -38,7 +38,9 @@ pub(super) struct Gate {
 /// What differs between tests.
 pub(super) struct Options {
     pub(super) forward: config::Forward,
-    pub(super) body_timeout: Duration,
+    /// How long a body of nobody known may pause.
+    pub(super) strangers_body_timeout: Duration,
+    pub(super) user: Option<&'static str>,
     pub(super) authorization: Option<&'static str>,
     pub(super) http2: bool,
 }
@@ -46,7 +48,13 @@ pub(super) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let forward = config::Forward::default();
-        Self { forward, body_timeout: Duration::from_secs(30), authorization: None, http2: false }
+        Self {
+            forward,
+            strangers_body_timeout: Duration::from_secs(30),
+            user: Some("alice"),
+            authorization: None,
+            http2: false,
+        }
     }
 }
 
@@ -62,8 +70,8 @@ impl Gate {
 
     pub(super) async fn with(upstream: &Upstream, options: Options) -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::default());
-        let forwarder =
-            Forwarder::new(&options.forward, options.body_timeout, 1, tasks.clone(), metrics.clone());
+        let pause = options.strangers_body_timeout;
+        let forwarder = Forwarder::new(&options.forward, pause, 1, tasks.clone(), metrics.clone());
         Self::around(forwarder, instance(upstream, "1"), tasks, metrics, &options).await
     }
 
@@ -91,6 +99,7 @@ impl Gate {
             pool: Arc::downgrade(&pool),
             lifeline: Arc::clone(&lifeline),
             activity: Arc::clone(&activity),
+            user: options.user.map(HeaderValue::from_static),
             authorization: options.authorization.map(HeaderValue::from_static),
             errors: Arc::clone(&errors),
         };
@@ -145,6 +154,7 @@ struct Service {
     pool: std::sync::Weak<Pool>,
     lifeline: Arc<Lifeline>,
     activity: Arc<Activity>,
+    user: Option<HeaderValue>,
     authorization: Option<HeaderValue>,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -154,12 +164,12 @@ impl Service {
         let about = About {
             client: &HeaderValue::from_static("192.0.2.7"),
             host: &HeaderValue::from_static("hub.example"),
-            user: Some(&HeaderValue::from_static("alice")),
+            user: self.user.as_ref(),
             authorization: self.authorization.as_ref().map_or(Authorization::Kept, Authorization::Replaced),
             session_id: None,
             prefix: None,
             lifeline: &self.lifeline,
-            activity: &self.activity,
+            activity: Some(&self.activity),
             worker: 0,
         };
         let pool = self.pool.upgrade().unwrap();
@@ -316,4 +326,9 @@ impl Client {
 /// So many seconds or parts of them, as the configuration has it.
 pub(super) fn span(duration: Duration) -> Span {
     Span(duration)
+}
+
+/// At most that.
+pub(super) fn limit(duration: Duration) -> Limit<Span> {
+    Limit::Value(span(duration))
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use hubgate::config::{Forward, Limit};
+use hubgate::config::Forward;
 use support::upstream::{Exchange, Upstream, accept_key, frame, soon};
 use tokio::io::AsyncWriteExt as _;
 
-use super::rig::{Answer, Client, Gate, Options, span};
+use super::rig::{Answer, Client, Gate, Options, limit};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -189,8 +189,7 @@ async fn a_websocket_ends_with_the_process() {
 #[tokio::test]
 async fn a_websocket_that_stays_quiet_for_too_long_is_closed() {
     let upstream = Upstream::start().await;
-    let forward =
-        Forward { tunnel_timeout: Limit::Value(span(Duration::from_millis(50))), ..Forward::default() };
+    let forward = Forward { tunnel_timeout: limit(Duration::from_millis(50)), ..Forward::default() };
     let gate = Gate::with(&upstream, Options { forward, ..Options::default() }).await;
     let (mut client, _) = open(&gate, "").await;
     assert_eq!(client.read_to_end().await, b"");
