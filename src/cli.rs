@@ -54,6 +54,9 @@ pub enum Command {
     Workspace(crate::operate::WorkspaceCommand),
     /// Say why a user may enter or not, and what they get: which rule gives what.
     Explain(Box<crate::operate::ExplainCommand>),
+    /// Say what becomes of another hub's users, groups and servers here, and change nothing.
+    #[command(subcommand)]
+    Import(crate::import::ImportCommand),
     /// Print the version.
     Version,
 }

@@ -46,6 +46,7 @@ pub mod cli;
 pub mod connect;
 pub mod demo;
 pub mod images;
+pub mod import;
 pub mod login;
 pub mod operate;
 

@@ -11,6 +11,7 @@ use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::connect::{self, ConnectError};
 use hubgate::images::{self, ImageError};
+use hubgate::import::ImportError;
 use hubgate::login::{self, LoginError};
 use hubgate::operate::OperateError;
 use hubgate::secret::Secret;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Share(command) => operated(command.run()),
         Command::Workspace(command) => operated(command.run()),
         Command::Explain(command) => operated(command.run()),
+        Command::Import(command) => imported(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
     }
 }
@@ -124,6 +126,14 @@ fn operated(outcome: Result<String, OperateError>) -> ExitCode {
             complain(&error, error.remedy());
             ExitCode::from(if error.is_configuration() { EXIT_CONFIGURATION } else { 1 })
         }
+    }
+}
+
+/// What is in another hub's database.
+fn imported(outcome: Result<String, ImportError>) -> ExitCode {
+    match outcome {
+        Ok(text) => say(text.trim_end(), ExitCode::SUCCESS),
+        Err(error) => end(Err(error), ImportError::remedy, ImportError::is_configuration),
     }
 }
 

@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
     &["admin", "control"],
     &["listener"],
     &["app"],
-    &["connect", "demo", "images", "login", "operate"],
+    &["connect", "demo", "images", "import", "login", "operate"],
     &["cli"],
     &["fuzzing"],
     &["lib", "main"],

@@ -26,6 +26,7 @@ mod door;
 mod explain;
 mod floods;
 mod forwarding;
+mod import;
 mod jupyterhub;
 mod limits;
 mod login;
