@@ -72,7 +72,7 @@ impl Gateway {
         match self.0.shares.accept(code, &user).await {
             Ok(share) => {
                 session.agree(&share.of.user);
-                Ok(Some(see_other(&self.shared_address(&share.of))))
+                Ok(Some(see_other(&self.address_of(&share.of))))
             }
             Err(ShareError::Own { .. }) => Ok(Some(self.own_code(session))),
             Err(ShareError::Store(error)) => Err(error.into()),

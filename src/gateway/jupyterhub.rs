@@ -4,9 +4,11 @@
 //! gets, asks who holds a token, and reports activity. Codes and tokens are sealed values: nothing of them is kept
 //! but which codes were used.
 
+mod asking;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::authorize::Permit;
 use super::caller::Caller;
-use super::form::{self, Form};
+use super::form::Form;
 use super::head::Connection;
 use super::page::json;
 use super::refusal::Refusal;
@@ -57,7 +59,10 @@ struct Grant {
 pub(super) fn root() -> Response<Body> {
     let mut response = json(StatusCode::OK, &json!({ "version": VERSION }));
     let name = HeaderName::from_static("x-jupyterhub-version");
-    response.headers_mut().insert(name, HeaderValue::from_static(VERSION));
+    let headers = response.headers_mut();
+    headers.insert(name, HeaderValue::from_static(VERSION));
+    // Pages elsewhere may learn that here is a hub, as of a JupyterHub. Nothing else of the API is open to them.
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
@@ -74,14 +79,22 @@ impl Gateway {
             Ok(Route::Own(Endpoint::ApiToken)) if request.method() == Method::POST => {
                 self.api_token(request).await
             }
-            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Caller, .. }))) => {
-                self.api_user(request.headers())
+            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Caller, .. })))
+                if request.method() == Method::GET =>
+            {
+                self.api_user(request.headers()).await
+            }
+            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::User, name, .. })))
+                if request.method() == Method::GET =>
+            {
+                self.api_user_named(name, request.headers()).await
             }
             Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Activity, name, .. })))
                 if request.method() == Method::POST =>
             {
                 self.api_activity(name, request).await
             }
+            Ok(Route::Own(Endpoint::Api(_))) => Ok(self.api_denied(request.headers())),
             Ok(Route::Unknown) => Box::pin(self.beside_containers(connection, request)).await,
             Ok(_) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::BadPath),
@@ -152,10 +165,13 @@ impl Gateway {
         if now.saturating_sub(grant.issued) > CODE_LIFETIME || !self.1.codes.redeem(code, now) {
             return refused("invalid_grant");
         }
+        let Some(session) = self.0.sessions.by_id(&grant.session) else { return refused("invalid_grant") };
         let token = self.seal_grant("hub token", grant.session, (&id, &grant.instance), None);
+        let scope = scopes(&id, &session.name).join(" ");
+        let expires_in = self.0.sessions.left(&session);
         Ok(json(
             StatusCode::OK,
-            &json!({ "access_token": token, "token_type": "Bearer", "expires_in": 1_209_600, "scope": scopes(&id).join(" ") }),
+            &json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in, "scope": scope }),
         ))
     }
 
@@ -234,51 +250,6 @@ impl Gateway {
         (good && self.may_come(&id, &caller.user())).then_some((caller, id))
     }
 
-    /// Whose token is this? 403 is the answer that containers understand as "nobody's".
-    fn api_user(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-        let unknown = || Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
-        let Some(token) = token(headers) else { return unknown() };
-        if let Some((caller, id)) = self.passed(token) {
-            return Ok(self.user_answer(&caller, &id));
-        }
-        let Some(grant) = self.open_grant("hub token", token) else { return unknown() };
-        let Some(session) = self.0.sessions.by_id(&grant.session) else { return unknown() };
-        let named = UserName::parse(&grant.owner).ok().zip(ServerName::parse(&grant.server).ok());
-        let id = named.map(|(user, server)| WorkspaceId { user, server });
-        let Some(id) = id.filter(|id| self.is_of(&grant, id)) else { return unknown() };
-        Ok(self.user_answer(&Caller::Session(session), &id))
-    }
-
-    /// Who it is, and that they may enter the workspace of this id.
-    fn user_answer(&self, caller: &Caller, id: &WorkspaceId) -> Response<Body> {
-        let name = caller.name().as_str();
-        let session = caller.session();
-        let display_name = session.map_or_else(
-            || name.to_owned(),
-            |session| display_name(&session.standing().identity.claims, name),
-        );
-        let session_id = session.map(|session| self.jupyterhub_id(session, id));
-        json(
-            StatusCode::OK,
-            &json!({
-                "kind": "user", "name": name, "admin": false, "groups": [], "scopes": scopes(id),
-                "session_id": session_id.as_ref().map(Secret::expose),
-                "user_info": { "name": name, "display_name": display_name },
-            }),
-        )
-    }
-
-    /// A container says when it was last used.
-    async fn api_activity(&self, owner: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let name = UserName::from_path_segment(owner).map_err(|_no_name| Refusal::NoSuch("user"))?;
-        let token = token(request.headers()).unwrap_or_default();
-        let mut theirs = self.0.workspaces.of(&name).into_iter();
-        let Some(id) = theirs.find(|id| self.0.workspaces.holds_token(id, token)) else {
-            return Ok(json(StatusCode::FORBIDDEN, &json!({ "status": 403, "message": "Forbidden" })));
-        };
-        Ok(self.take_report(&form::read(request).await?, &name, |of| *of == id))
-    }
-
     fn seal_grant(
         &self,
         context: &str,
@@ -336,12 +307,12 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     bytes.try_into().ok()
 }
 
-fn scopes(id: &WorkspaceId) -> Vec<String> {
-    let (user, server) = (&id.user, &id.server);
+/// What a container's token lets do that is `name`'s.
+fn scopes(id: &WorkspaceId, name: &UserName) -> Vec<String> {
     vec![
-        format!("access:servers!server={user}/{server}"),
-        format!("read:users:groups!user={user}"),
-        format!("read:users:name!user={user}"),
+        format!("access:servers!server={}/{}", id.user, id.server),
+        format!("read:users:groups!user={name}"),
+        format!("read:users:name!user={name}"),
     ]
 }
 

@@ -241,15 +241,15 @@ impl Gateway {
             let row = Row {
                 title: format!("Shared with you: {}", whose(&share.of)),
                 lines: std::iter::once(what).chain(stopped).collect(),
-                actions: vec![Action::link("Open", &self.shared_address(&share.of))],
+                actions: vec![Action::link("Open", &self.address_of(&share.of))],
             };
             (share, row)
         };
         shares.into_iter().map(row).collect()
     }
 
-    /// Where a visitor finds a workspace.
-    pub(super) fn shared_address(&self, id: &WorkspaceId) -> String {
+    /// Where a workspace is found: a path, or a whole address where its owner has a host of their own.
+    pub(super) fn address_of(&self, id: &WorkspaceId) -> String {
         let there = self.0.hosts.of_user(&id.user).map(|there| there.origin).unwrap_or_default();
         format!("{there}{}", id.path())
     }

@@ -369,6 +369,15 @@ impl Sessions {
         !self.is_over(session.created, session.last_seen.load(Ordering::Relaxed))
     }
 
+    /// How long a session that is used no more lasts from now on, in seconds.
+    pub fn left(&self, session: &Session) -> u64 {
+        let ends = [
+            session.created.saturating_add(self.0.absolute_timeout),
+            session.last_seen().saturating_add(self.0.idle_timeout),
+        ];
+        ends.into_iter().min().unwrap_or_default().saturating_sub(self.0.clock.now())
+    }
+
     fn is_over(&self, created: Timestamp, last_seen: Timestamp) -> bool {
         let now = self.0.clock.now();
         now >= last_seen.saturating_add(self.0.idle_timeout)

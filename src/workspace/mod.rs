@@ -295,6 +295,16 @@ impl Workspaces {
         }
     }
 
+    /// The workspace whose own token this is.
+    pub fn holder_of(&self, token: &str) -> Option<WorkspaceId> {
+        // Each is derived to be compared: what cannot be one costs nothing.
+        if token.len() != TOKEN_LENGTH {
+            return None;
+        }
+        let all: Vec<_> = self.0.states.iter().map(|entry| entry.key().clone()).collect();
+        all.into_iter().find(|id| self.holds_token(id, token))
+    }
+
     fn ready(&self, running: Running) -> Ready {
         let upstream = Upstream { address: running.address, instance: Arc::clone(&running.instance) };
         let authorization = match running.mode {
@@ -354,3 +364,6 @@ impl fmt::Debug for Workspaces {
         write!(f, "Workspaces({})", self.0.states.len())
     }
 }
+
+/// Of what [`Sealer::derive`] makes: 32 bytes in base64url.
+const TOKEN_LENGTH: usize = 43;

@@ -337,7 +337,7 @@ async fn an_unchanged_jupyterhub_image_finds_the_hub_it_expects() {
 
     let activity = json!({"servers": {"": {"last_activity": "2026-01-01T00:00:00Z"}}, "last_activity": "2026-01-01T00:00:00Z"});
     assert_eq!(ask("POST", "/hub/api/users/alice/activity", &own, &activity.to_string()).await.0, 200);
-    assert_eq!(ask("POST", "/hub/api/users/bob/activity", &own, &activity.to_string()).await.0, 403);
+    assert_eq!(ask("POST", "/hub/api/users/bob/activity", &own, &activity.to_string()).await.0, 404);
     assert_eq!(ask("POST", "/hub/api/users/alice/activity", &bearer, &activity.to_string()).await.0, 403);
 
     // Somebody else's container is nobody's to enter.

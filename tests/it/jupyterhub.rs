@@ -146,10 +146,111 @@ async fn a_container_reports_for_itself_and_for_nobody_else() {
     assert_eq!(container.report("/hub/api/users/alice/activity", &of("")).await.0, 200);
     let (status, answer) = container.report("/hub/api/users/alice/activity", &of("nope")).await;
     assert_eq!((status, &answer["message"]), (400, &json!("No such server 'nope' for user alice")));
-    assert_eq!(container.report("/hub/api/users/nobody/activity", &of("")).await.0, 403);
+    for other in ["nobody", "bob", "a%2Fb"] {
+        // As a JupyterHub: its scope is for its own user, and whether there are others is not said.
+        let (status, answer) = container.report(&format!("/hub/api/users/{other}/activity"), &of("")).await;
+        assert_eq!((status, &answer["message"]), (404, &json!(OUT_OF_REACH)), "{other}");
+    }
     for body in [json!({}), json!([]), json!("x"), json!({"servers": {"": {}}})] {
         assert_eq!(container.report("/hub/api/users/alice/activity", &body).await.0, 400, "{body}");
     }
+}
+
+/// What a token hears of everybody whom its scopes leave out.
+const OUT_OF_REACH: &str = "No access to resources or resources not found";
+
+/// What no token of a container's may ask.
+const DENIED: &[(&str, &str)] = &[
+    ("GET", "/hub/api/users"),
+    ("POST", "/hub/api/users"),
+    ("POST", "/hub/api/users/alice"),
+    ("DELETE", "/hub/api/users/alice"),
+    ("GET", "/hub/api/users/alice/server"),
+    ("POST", "/hub/api/users/alice/server"),
+    ("DELETE", "/hub/api/users/alice/server"),
+    ("GET", "/hub/api/users/alice/tokens"),
+    ("POST", "/hub/api/users/alice/tokens"),
+    ("GET", "/hub/api/users/alice/sessions"),
+    ("GET", "/hub/api/sessions"),
+    ("GET", "/hub/api/groups"),
+    ("GET", "/hub/api/groups/nbgrader-physics"),
+    ("GET", "/hub/api/info"),
+    ("GET", "/hub/api/proxy"),
+    ("POST", "/hub/api/shutdown"),
+];
+
+#[tokio::test]
+async fn a_containers_token_reads_who_its_owner_is_and_nothing_else() {
+    let hub = hub_with("").await;
+    let container = Container::of_alice(&hub).await;
+    let groups = json!({ "groups": ["nbgrader-physics", "formgrade-maths"] });
+    let mut alice = hub.signed_in_with("alice", groups).await;
+    hub.signed_in("bob").await;
+    let own = format!("token {}", container.token);
+    let ask = async |method: &'static str, path: &str, authorization: &str| {
+        plain(&container.api, method, path, authorization, ("", "application/json")).await
+    };
+    let (status, mut user) = ask("GET", "/hub/api/users/alice", &own).await;
+    assert!(status == 200 && user["last_activity"].is_string(), "{user}");
+    user["last_activity"].take();
+    let known = json!({
+        "kind": "user", "name": "alice", "admin": false, "last_activity": null,
+        "groups": ["formgrade-maths", "nbgrader-physics"],
+    });
+    assert_eq!(user, known);
+    let (status, caller) = container.whose(&own).await;
+    for key in ["kind", "name", "admin", "groups"] {
+        assert_eq!((status, &caller[key]), (200, &known[key]), "{key}");
+    }
+    let scopes = json!([
+        "access:servers!server=alice/",
+        "read:users:activity!user=alice",
+        "read:users:groups!user=alice",
+        "read:users:name!user=alice",
+        "users:activity!user=alice",
+    ]);
+    assert_eq!(caller["scopes"], scopes);
+
+    // Whoever came to it: who they are, and no more.
+    let code = code(&alice.open(&authorize(&[])).await);
+    let bought = container.redeem(&code, &[]).await.1["access_token"].as_str().unwrap().to_owned();
+    let visitor = format!("token {bought}");
+    let (status, user) = ask("GET", "/hub/api/users/alice", &visitor).await;
+    assert_eq!((status, &user["groups"]), (200, &known["groups"]));
+    assert_eq!(user.get("last_activity"), None, "{user}");
+    assert_eq!(container.whose(&visitor).await.1["scopes"], json!([&scopes[0], &scopes[2], &scopes[3]]));
+    assert_eq!(ask("POST", "/hub/api/users/alice/activity", &visitor).await.0, 403);
+
+    for good in [&own, &visitor] {
+        for (method, path) in DENIED {
+            assert_eq!(ask(method, path, good).await.0, 403, "{method} {path}");
+        }
+        for other in ["bob", "nobody", "a%2Fb"] {
+            let (status, answer) = ask("GET", &format!("/hub/api/users/{other}"), good).await;
+            assert_eq!((status, &answer["message"]), (404, &json!(OUT_OF_REACH)), "{other}");
+        }
+    }
+    let cut = format!("token {}A", container.token.split_at(42).0);
+    for wrong in ["", "token ", "token nobody", cut.as_str(), &format!("token hubgate_{}", "A".repeat(43))] {
+        for (method, path) in
+            DENIED.iter().chain(&[("GET", "/hub/api/user"), ("GET", "/hub/api/users/alice")])
+        {
+            assert_eq!(ask(method, path, wrong).await.0, 403, "{method} {path} {wrong}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_a_code_buys_promises_no_more_than_its_session_has() {
+    let session = "[session]\nidle_timeout = \"1h\"\nabsolute_timeout = \"2h\"\n";
+    let profile = "[[profile]]\nname = \"hub\"\nimage = \"hub:1\"\n[hub_api]\nlisten = \"{address}:8081\"\n";
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{profile}{session}")).await;
+    let container = Container::of_alice(&hub).await;
+    let mut alice = hub.signed_in("alice").await;
+    let code = code(&alice.open(&authorize(&[])).await);
+    let (status, token) = container.redeem(&code, &[]).await;
+    let lasts = token["expires_in"].as_u64().unwrap();
+    assert!(status == 200 && (1..=3600).contains(&lasts), "{token}");
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ impl<'h> Program<'h> {
         let accept = "application/jupyterhub-pagination+json";
         let headers = [("Authorization", self.authorization.as_str()), ("Accept", accept)];
         let answer = self.hub.client().send("GET", &format!("/hub/api{path}"), &headers, b"").await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(accept)), "{}", answer.text());
+        let kind = Some("application/json");
+        assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{}", answer.text());
         json_of(&answer)
     }
 }
@@ -96,6 +97,11 @@ async fn administrators_list_users_in_pages() {
     }
     assert_eq!(names(&program.get("/users?state=inactive&sort=name").await), ["ada", "bob", "carl"]);
     assert_eq!(names(&program.get("/users?sort=name&limit=1&offset=2").await), ["bob"]);
+    assert_eq!(
+        names(&program.get("/users?sort=name&limit=0&offset=-1").await),
+        ["alice"],
+        "as JupyterHub does"
+    );
 
     let mut page = program.page("/users?sort=name&limit=3").await;
     assert_eq!(names(&page["items"]), ["ada", "alice", "bob"]);
@@ -107,7 +113,7 @@ async fn administrators_list_users_in_pages() {
     assert_eq!(names(&page["items"]), ["carl"]);
     assert_eq!(page["_pagination"]["next"], Value::Null);
     assert_eq!(program.page("/users").await["_pagination"]["limit"], 50, "a page has a size by itself");
-    for wrong in ["state=x", "sort=x", "limit=x", "limit=0", "offset=-1"] {
+    for wrong in ["state=x", "sort=x", "limit=x", "offset=1.5"] {
         let answer = program.ask("GET", &format!("/users?{wrong}"), "").await;
         assert_eq!((answer.status, &json_of(&answer)["status"]), (400, &json!(400)), "{wrong}");
     }
@@ -156,6 +162,27 @@ async fn a_user_and_their_server_are_described_as_jupyterhub_does() {
     assert_eq!(program.ask("GET", "/users/nobody", "").await.status, 404);
     let own = program.get("/user").await;
     assert_eq!((&own["name"], &own["token_id"].is_string()), (&json!("ada"), &true));
+}
+
+#[tokio::test]
+async fn a_token_of_any_scope_says_who_its_owner_is_and_in_which_groups() {
+    let hub = hub("").await;
+    let mut ada = hub.signed_in_with("ada", json!({ "groups": ["lab", "nbgrader-physics"] })).await;
+    for (scope, more) in [("access:servers", false), ("read:users", true)] {
+        let user = Program::new(&hub, &mut ada, &[scope]).await.get("/user").await;
+        let expected = [
+            ("kind", json!("user")),
+            ("name", json!("ada")),
+            ("admin", json!(true)),
+            ("groups", json!(["lab", "nbgrader-physics"])),
+            ("session_id", Value::Null),
+        ];
+        for (key, value) in expected {
+            assert_eq!(user[key], value, "{key} with {scope}: {user}");
+        }
+        assert_eq!(user.get("created").is_some(), more, "{user}");
+        assert_eq!(user.get("servers").is_some(), more, "{user}");
+    }
 }
 
 #[tokio::test]

@@ -338,7 +338,7 @@ async fn an_image_of_jupyterhubs_is_told_which_visitor_comes() {
             format!("{USER_DOMAINS}{EVERYONE}{profile}{ON}[hub_api]\nlisten = \"{{address}}:8081\"\n");
         let hub = Hub::with(BINARY, &sections).await;
         let alice = Alice::working(&hub).await;
-        hub.signed_in("bob").await;
+        hub.signed_in_with("bob", json!({ "groups": ["secret-project"] })).await;
         let variable = |name: &str| hub.environment_of("alice", name).unwrap();
         let api = Url::parse(&variable("JUPYTERHUB_API_URL")).unwrap();
         let callback = variable("JUPYTERHUB_OAUTH_CALLBACK_URL");
@@ -376,6 +376,8 @@ async fn an_image_of_jupyterhubs_is_told_which_visitor_comes() {
         assert_eq!((status, &answer["name"]), (200, &json!("bob")), "{login}: {answer}");
         let scopes = answer["scopes"].as_array().unwrap();
         assert!(scopes.contains(&json!("access:servers!server=alice/")), "{login}: {answer}");
+        // In what groups he is, is no business of hers.
+        assert_eq!((&answer["groups"], &answer["admin"]), (&json!([]), &json!(false)), "{login}");
         // It is worth nothing once nothing is shared.
         alice.asks("PATCH", "/hub/api/shares/alice/", &json!({ "user": "bob" })).await;
         assert_eq!(whose(token).await.0, 403, "{login}");

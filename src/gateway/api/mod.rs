@@ -5,7 +5,7 @@ mod access;
 pub(in crate::gateway) mod activity;
 mod groups;
 mod hub;
-mod model;
+pub(in crate::gateway) mod model;
 mod page;
 mod progress;
 mod servers;
@@ -126,11 +126,12 @@ async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Resu
 }
 
 /// An error as JupyterHub writes it.
-fn problem(status: StatusCode, message: &str) -> Response<Body> {
+pub(in crate::gateway) fn problem(status: StatusCode, message: &str) -> Response<Body> {
     json(status, &json!({ "status": status.as_u16(), "message": message }))
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Puts the members of one JSON object into another.
+pub(in crate::gateway) fn merge(into: &mut Value, from: Value) {
     if let (Some(into), Value::Object(from)) = (into.as_object_mut(), from) {
         into.extend(from);
     }

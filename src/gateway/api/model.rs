@@ -16,13 +16,13 @@ use crate::user::{User, UserName};
 use crate::workspace::State;
 
 /// Somebody, as they are described.
-pub(super) struct Person {
-    pub(super) name: UserName,
+pub(in crate::gateway) struct Person {
+    pub(in crate::gateway) name: UserName,
     /// Their first login.
-    pub(super) created: Option<Timestamp>,
+    pub(in crate::gateway) created: Option<Timestamp>,
     /// What the rules grant them, if they may enter.
-    pub(super) user: Option<User>,
-    pub(super) groups: Vec<String>,
+    pub(in crate::gateway) user: Option<User>,
+    pub(in crate::gateway) groups: Vec<String>,
 }
 
 /// How a description is to be.
@@ -37,7 +37,7 @@ pub(super) struct Manner<'a> {
 
 impl Gateway {
     /// What is known of the person of this name.
-    pub(super) async fn recalled(
+    pub(in crate::gateway) async fn recalled(
         &self,
         name: UserName,
         created: Option<Timestamp>,
@@ -64,7 +64,7 @@ impl Gateway {
     }
 
     /// When each user was last active: everybody, or one.
-    pub(super) fn activity(&self, only: Option<&UserName>) -> HashMap<UserName, Timestamp> {
+    pub(in crate::gateway) fn activity(&self, only: Option<&UserName>) -> HashMap<UserName, Timestamp> {
         let mut latest: HashMap<UserName, Timestamp> = HashMap::new();
         let mut note = |name: &UserName, when: Timestamp| {
             let last = latest.entry(name.clone()).or_default();
@@ -107,7 +107,7 @@ impl Gateway {
             let id = self.0.workspaces.id(&person.name);
             let state = self.0.workspaces.state(&id);
             let ready = matches!(state, Some(State::Ready(_)));
-            let server = ready.then(|| id.path());
+            let server = ready.then(|| self.address_of(&id));
             let servers = self.server_models(&person.name, manner);
             add(true, json!({ "server": server, "pending": pending(state.as_ref()), "servers": servers }));
         }
@@ -133,7 +133,7 @@ impl Gateway {
         };
         let profile = state.and_then(State::profile);
         let options = profile.map(|profile| json!({ "profile": profile })).unwrap_or(json!({}));
-        let (url, progress) = (id.path(), progress_path(id));
+        let progress = progress_path(id);
         let there = self.0.hosts.of_user(&id.user);
         let there = there.as_ref().unwrap_or(at);
         json!({
@@ -146,9 +146,9 @@ impl Gateway {
             "started": ready.map(|ready| utc(ready.started)),
             "last_activity": ready.map(|ready| utc(ready.activity.last())),
             "user_options": options,
-            "full_url": format!("{}{url}", there.origin),
+            "full_url": format!("{}{}", there.origin, id.path()),
             "full_progress_url": format!("{}{progress}", at.origin),
-            "url": url,
+            "url": self.address_of(id),
             "progress_url": progress,
         })
     }

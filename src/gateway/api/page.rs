@@ -1,6 +1,6 @@
 //! Long lists come in pages, as JupyterHub's do: who asks for the media type gets them described, others a bare list.
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::ACCEPT;
 use http::{Request, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 
@@ -17,8 +17,6 @@ pub(super) struct Page {
     limit: usize,
     /// The items are enclosed in an object that says which they are.
     described: bool,
-    /// As [`MEDIA_TYPE`].
-    typed: bool,
 }
 
 impl Page {
@@ -34,17 +32,12 @@ impl Page {
 
     fn read<B>(request: &Request<B>, always: bool) -> Result<Self, Refusal> {
         let mut accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let typed = accepted.any(|value| value.contains(MEDIA_TYPE));
-        let described = always || typed;
+        let described = always || accepted.any(|value| value.contains(MEDIA_TYPE));
         let query = Form::of_query(request.uri());
-        let number = |name: &str| query.one(name).map(str::parse::<usize>).transpose();
-        let wrong = |_error| Refusal::BadRequest("offset and limit must be numbers");
-        let limit = number("limit").map_err(wrong)?.unwrap_or(if described { USUAL } else { MOST });
-        if limit == 0 {
-            return Err(Refusal::BadRequest("limit must be at least 1"));
-        }
-        let offset = number("offset").map_err(wrong)?.unwrap_or(0);
-        Ok(Self { offset, limit: limit.min(MOST), described, typed })
+        let number = |name: &str| query.one(name).map(number).transpose();
+        let limit = number("limit")?.unwrap_or(if described { USUAL } else { MOST });
+        let offset = number("offset")?.unwrap_or(0);
+        Ok(Self { offset, limit: limit.clamp(1, MOST), described })
     }
 
     /// What of a whole list is on it.
@@ -62,11 +55,8 @@ impl Page {
         let next = (following < total)
             .then(|| json!({ "offset": following, "limit": limit, "url": self.address(following, uri, at) }));
         let pagination = json!({ "offset": offset, "limit": limit, "total": total, "next": next });
-        let mut response = json(StatusCode::OK, &json!({ "items": items, "_pagination": pagination }));
-        if self.typed {
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        }
-        response
+        // `application/json`, as JupyterHub says of it, too.
+        json(StatusCode::OK, &json!({ "items": items, "_pagination": pagination }))
     }
 
     /// The same request for the page that begins there.
@@ -78,6 +68,13 @@ impl Page {
         next.append_pair("offset", &offset.to_string()).append_pair("limit", &self.limit.to_string());
         format!("{}{}?{}", at.origin, uri.path(), next.finish())
     }
+}
+
+/// JupyterHub's reading: a sign says nothing, and what is too much or too little is what can be.
+fn number(text: &str) -> Result<usize, Refusal> {
+    let wrong = |_error| Refusal::BadRequest("offset and limit must be numbers");
+    let number: i64 = text.trim().parse().map_err(wrong)?;
+    Ok(usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX))
 }
 
 /// What a client asks for that wants to know of the next page.
@@ -99,17 +96,18 @@ mod tests {
 
     #[test]
     fn a_page_has_a_bound() {
-        let described = |offset, limit| Page { offset, limit, described: true, typed: true };
+        let described = |offset, limit| Page { offset, limit, described: true };
         for (uri, expected) in [
             ("/", described(0, 50)),
             ("/?limit=7&offset=14", described(14, 7)),
             ("/?limit=100000", described(0, 200)),
+            ("/?limit=0", described(0, 1)),
+            ("/?limit=-7&offset=-3", described(3, 7)),
         ] {
             assert_eq!(page(uri, MEDIA_TYPE).unwrap(), expected, "{uri}");
         }
-        assert_eq!(page("/", "*/*").unwrap(), Page { offset: 0, limit: 200, described: false, typed: false });
-        for wrong in ["/?limit=0", "/?limit=-1", "/?offset=-1", "/?limit=x", "/?offset=99999999999999999999"]
-        {
+        assert_eq!(page("/", "*/*").unwrap(), Page { offset: 0, limit: 200, described: false });
+        for wrong in ["/?limit=x", "/?limit=", "/?limit=1.5", "/?offset=99999999999999999999"] {
             assert!(page(wrong, MEDIA_TYPE).is_err(), "{wrong}");
         }
         assert_eq!(described(2, 2).cut(vec![1, 2, 3, 4, 5]), [3, 4]);
@@ -120,7 +118,7 @@ mod tests {
     fn the_next_page_keeps_what_was_asked_for() {
         let at = Origin::new(&"https://hub.example".parse().unwrap(), vec![]);
         let uri: Uri = "/hub/api/users?state=ready&limit=2&name_filter=a%26b".parse().unwrap();
-        let next = Page { offset: 2, limit: 2, described: true, typed: true }.address(4, &uri, &at);
+        let next = Page { offset: 2, limit: 2, described: true }.address(4, &uri, &at);
         let expected = "https://hub.example/hub/api/users?state=ready&name_filter=a%26b&offset=4&limit=2";
         assert_eq!(next, expected);
     }

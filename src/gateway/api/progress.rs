@@ -86,7 +86,7 @@ impl Gateway {
         let failed = |what: &str| json!({ "progress": 100, "failed": true, "message": format!("Spawn failed: {what}") });
         match state {
             Some(State::Ready(_)) => {
-                let url = id.path();
+                let url = self.address_of(id);
                 json!({
                     "progress": 100, "ready": true, "url": url, "message": format!("Server ready at {url}"),
                     "html_message": format!("Server ready at <a href=\"{url}\">{url}</a>"),

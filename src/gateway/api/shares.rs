@@ -297,11 +297,11 @@ impl Gateway {
     /// As much of a server as whoever it is shared with may know.
     pub(super) fn shared_server(&self, id: &WorkspaceId, at: &Origin) -> Value {
         let ready = matches!(self.0.workspaces.state(id), Some(State::Ready(_)));
-        let (url, there) = (id.path(), self.0.hosts.of_user(&id.user));
+        let there = self.0.hosts.of_user(&id.user);
         let there = there.as_ref().unwrap_or(at);
         json!({
-            "user": { "name": id.user.as_str() }, "name": id.server.as_str(), "url": url,
-            "full_url": format!("{}{url}", there.origin), "ready": ready,
+            "user": { "name": id.user.as_str() }, "name": id.server.as_str(), "url": self.address_of(id),
+            "full_url": format!("{}{}", there.origin, id.path()), "ready": ready,
         })
     }
 

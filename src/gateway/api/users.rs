@@ -42,19 +42,18 @@ enum Order {
 }
 
 impl Gateway {
-    /// `/user`: who calls. Everybody who is known may ask that much.
+    /// `/user`: who calls. Everybody who is known may ask that much, and their groups.
     pub(super) async fn api_own(&self, caller: &Caller, at: &Origin) -> Result<Response<Body>, Refusal> {
         let mut answer = json!({
-            "kind": "user", "name": caller.name().as_str(), "scopes": scopes(caller),
+            "scopes": scopes(caller),
             "token_id": match caller {
                 Caller::Token(token) => Some(token.id.to_string()),
                 Caller::Session(_) | Caller::Bearer(_) => None,
             },
             "session_id": null,
         });
-        if caller.scopes().contains(Scope::ReadUsers) {
-            super::merge(&mut answer, self.own_model(caller, at, false).await?);
-        }
+        let view = View { groups: true, ..View::of_own(caller.scopes()) };
+        super::merge(&mut answer, self.own_model(caller, Manner { view, stopped: false, at }).await?);
         Ok(json(StatusCode::OK, &answer))
     }
 
@@ -69,7 +68,8 @@ impl Gateway {
         self.allow(caller, name, &LOOK, request)?;
         let stopped = wants_stopped(request);
         if caller.name() == name {
-            return Ok(json(StatusCode::OK, &self.own_model(caller, at, stopped).await?));
+            let manner = Manner { view: View::of_own(caller.scopes()), stopped, at };
+            return Ok(json(StatusCode::OK, &self.own_model(caller, manner).await?));
         }
         let created = self.created(name).await?;
         let view = View::of_others(caller.scopes());
@@ -90,7 +90,7 @@ impl Gateway {
         if caller.name() == name { Ok(()) } else { self.created(name).await.map(drop) }
     }
 
-    async fn own_model(&self, caller: &Caller, at: &Origin, stopped: bool) -> Result<Value, Refusal> {
+    async fn own_model(&self, caller: &Caller, manner: Manner<'_>) -> Result<Value, Refusal> {
         let name = caller.name();
         let groups = self.0.people.recall(name).await?.as_ref().map(|known: &Known| self.groups_of(known));
         let created = self.0.people.find(name).await?.map(|row| row.created);
@@ -101,8 +101,7 @@ impl Gateway {
             groups: groups.unwrap_or_default(),
         };
         let last = self.activity(Some(name)).get(name).copied();
-        let view = View::of_own(caller.scopes());
-        Ok(self.user_model(&person, last, Manner { view, stopped, at }))
+        Ok(self.user_model(&person, last, manner))
     }
 
     /// `/users`: everybody who has a name here, or a server.
