@@ -16,6 +16,7 @@ use crate::control::{self, Control, SocketError};
 use crate::explain::Explainer;
 use crate::forward::Forwarder;
 use crate::gateway::{self, Bearers, Beside, Gateway, Hosts, Origin, Redirect};
+use crate::groups::Groups;
 use crate::listener::{ListenError, Listener};
 use crate::logging::{self, LogError};
 use crate::mapping::Mapping;
@@ -229,7 +230,10 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
-    let shares = Shares::new(&config.sharing, store.clone(), Arc::clone(&sealer), clock.clone());
+    let groups = Groups::new(store.clone(), Arc::clone(&sealer));
+    groups.restore().await?;
+    let shares =
+        Shares::new(&config.sharing, groups.clone(), store.clone(), Arc::clone(&sealer), clock.clone());
     restore(&api_tokens, &shares, &people, explainer.mapping()).await?;
     let bearers = Arc::new(Bearers::new(clock.clone()));
     let base = Base { tasks, metrics, clock, store, sealer, bearers, shares };
@@ -247,6 +251,7 @@ async fn build(config: Config, workers: usize) -> Result<App, AppError> {
         mapping: explainer.mapping().clone(),
         sessions: sessions.clone(),
         people: people.clone(),
+        groups,
         api_tokens: api_tokens.clone(),
         shares: shares.clone(),
         bearers,

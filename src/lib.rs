@@ -23,6 +23,7 @@ pub mod spawner;
 pub mod store;
 pub mod tls;
 
+pub mod groups;
 pub mod people;
 
 pub mod mapping;

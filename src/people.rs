@@ -106,6 +106,27 @@ impl People {
         self.store.person(name).await
     }
 
+    /// Since when somebody is known: by their first login, or by an administrator who expects them.
+    pub async fn since(&self, name: &UserName) -> Result<Option<Timestamp>, StoreError> {
+        self.store.user_since(name).await
+    }
+
+    /// Expects people of these names: they are known before they come, and may enter no more than before. Answers who
+    /// of them was not known.
+    pub async fn expect(&self, names: &[UserName]) -> Result<Vec<UserName>, StoreError> {
+        self.store.await_users(names, self.clock.now()).await
+    }
+
+    /// Who is expected, and since when.
+    pub async fn expected(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
+        self.store.awaited_users().await
+    }
+
+    /// Forgets somebody. What they have elsewhere, in memory, must have ended.
+    pub async fn forget(&self, name: &UserName) -> Result<(), StoreError> {
+        self.store.forget_user(name).await
+    }
+
     /// Everybody who has a name here.
     pub async fn all(&self) -> Result<Vec<PersonRow>, StoreError> {
         self.store.people().await

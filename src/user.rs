@@ -182,13 +182,26 @@ impl User {
     }
 }
 
-/// A group, as one provider knows it: its path there says nothing of the groups of another provider.
+/// A group, as one provider knows it: its path there says nothing of the groups of another provider, nor of the hub's
+/// own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group {
     /// The provider's name in the configuration.
     pub provider: Arc<str>,
     /// The path, as the provider writes it.
     pub path: Arc<str>,
+}
+
+impl Group {
+    /// A group of the hub's own, which no provider vouches for: a provider's name is never empty.
+    pub fn own(name: &str) -> Self {
+        Self { provider: Arc::from(""), path: name.into() }
+    }
+
+    /// Whether it is one.
+    pub fn is_own(&self) -> bool {
+        self.provider.is_empty()
+    }
 }
 
 impl fmt::Display for Group {

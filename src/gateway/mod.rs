@@ -61,6 +61,7 @@ use self::page::Pages;
 use self::refusal::Refusal;
 use crate::clock::Clock;
 use crate::forward::Forwarder;
+use crate::groups::Groups;
 use crate::mapping::Mapping;
 use crate::metrics::{Answer, Kind, Metrics};
 use crate::oidc::{Providers, StepUp};
@@ -109,6 +110,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// What the provider last said of everybody.
     pub people: People,
+    /// Groups of the hub's own.
+    pub groups: Groups,
     /// What programs hold.
     pub api_tokens: ApiTokens,
     /// Who lets whom into their workspaces.

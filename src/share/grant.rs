@@ -113,6 +113,11 @@ impl Share {
         first
     }
 
+    /// Closes what is open for it, and lets in again whoever may come.
+    pub(super) fn close(&self) {
+        cut(self.standing());
+    }
+
     /// Lets nobody in while its owner may not enter.
     pub(super) fn rest(&self, rests: bool) {
         let mut standing = self.standing();

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp, utc};
 use crate::config;
+use crate::groups::Groups;
 use crate::seal::{self, Sealer};
 use crate::spawner::WorkspaceId;
 use crate::store::{Store, StoreError};
@@ -53,6 +54,8 @@ struct Inner {
     unwritten: Unwritten,
     /// One writer at a time: what is older must not come after what is newer.
     turn: Semaphore,
+    /// The hub's own.
+    groups: Groups,
     store: Store,
     sealer: Arc<Sealer>,
     clock: Clock,
@@ -117,7 +120,13 @@ impl Shares {
     pub const CODES_PER_OWNER: usize = 20;
 
     /// None yet: see [`Shares::restore`].
-    pub fn new(config: &config::Sharing, store: Store, sealer: Arc<Sealer>, clock: Clock) -> Self {
+    pub fn new(
+        config: &config::Sharing,
+        groups: Groups,
+        store: Store,
+        sealer: Arc<Sealer>,
+        clock: Clock,
+    ) -> Self {
         Self(Arc::new(Inner {
             enabled: config.enabled,
             lifetime_max: config.lifetime_max.value().map(|max| max.0.as_secs()),
@@ -126,6 +135,7 @@ impl Shares {
             resting: DashSet::new(),
             unwritten: Unwritten::default(),
             turn: Semaphore::new(1),
+            groups,
             store,
             sealer,
             clock,
@@ -200,7 +210,8 @@ impl Shares {
         }
         let theirs = Arc::clone(&*self.0.live.get(&of.user)?);
         let now = self.0.clock.now();
-        let covering = theirs.iter().filter(|share| share.of == *of && share.with.covers(who));
+        let covering =
+            theirs.iter().filter(|share| share.of == *of && share.with.covers(who, &self.0.groups));
         covering.filter_map(|share| share.granted(now)).max_by_key(Granted::rank)
     }
 
@@ -289,7 +300,8 @@ impl Shares {
 
     /// What others share with somebody, or with a group of theirs.
     pub fn with(&self, who: &User) -> Vec<Arc<Share>> {
-        let others = |share: &&Arc<Share>| share.with.covers(who) && share.of.user != who.name;
+        let others =
+            |share: &&Arc<Share>| share.with.covers(who, &self.0.groups) && share.of.user != who.name;
         self.all(others)
     }
 
@@ -332,6 +344,21 @@ impl Shares {
         }
         self.write().await?;
         Ok(theirs.len())
+    }
+
+    /// Fewer are in a group than before: what is open for it closes, and whoever is in it still comes again.
+    pub fn close(&self, with: &With) {
+        for share in self.all(|share| share.with == *with) {
+            share.close();
+        }
+    }
+
+    /// Whoever it was shared with is no more: a later one of the same name has nothing of it.
+    pub async fn end_with(&self, with: &With) -> Result<(), StoreError> {
+        for share in self.all(|share| share.with == *with) {
+            self.finish(&share, "whoever it was shared with is no more");
+        }
+        self.write().await
     }
 
     /// Ends all shares and codes of an owner. Answers how many there were.

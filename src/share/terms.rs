@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
+use crate::groups::Groups;
 use crate::user::{Group, User, UserName};
 
 /// How much of a workspace is shared.
@@ -45,10 +46,11 @@ pub enum With {
 }
 
 impl With {
-    /// Whether it is shared with them, or with a group of theirs.
-    pub fn covers(&self, who: &User) -> bool {
+    /// Whether it is shared with them, or with a group of theirs, as the provider or the hub has it.
+    pub fn covers(&self, who: &User, groups: &Groups) -> bool {
         match self {
             Self::User(name) => *name == who.name,
+            Self::Group(group) if group.is_own() => groups.has(&group.path, &who.name),
             Self::Group(group) => who.groups.contains(group),
         }
     }

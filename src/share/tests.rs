@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::config::{Limit, Span};
 use crate::forward::Lifeline;
+use crate::groups::GroupName;
 use crate::server_name::ServerName;
 use crate::user::{Claims, Group};
 
@@ -14,6 +15,7 @@ const DAY: u64 = 86_400;
 /// Shares, and what they are kept in.
 struct Hub {
     shares: Shares,
+    groups: Groups,
     store: Store,
     clock: Clock,
 }
@@ -30,8 +32,9 @@ impl Hub {
     fn over(store: Store, clock: Clock, lifetime_max: Limit<Span>, enabled: bool) -> Self {
         let sealer = Arc::new(Sealer::new(&[7; 32]));
         let config = config::Sharing { enabled, lifetime_max };
-        let shares = Shares::new(&config, store.clone(), sealer, clock.clone());
-        Self { shares, store, clock }
+        let groups = Groups::new(store.clone(), Arc::clone(&sealer));
+        let shares = Shares::new(&config, groups.clone(), store.clone(), sealer, clock.clone());
+        Self { shares, groups, store, clock }
     }
 
     /// After a restart.
@@ -347,4 +350,33 @@ async fn a_workspace_that_is_no_more_takes_its_shares_and_codes_along() {
     assert!(hub.shares.codes_of(&name("alice")).is_empty());
     let shared = hub.shares.with(&user("bob", &[]));
     assert_eq!(shared.iter().map(|share| share.of.clone()).collect::<Vec<_>>(), [workspace("")]);
+}
+
+#[tokio::test]
+async fn what_is_shared_with_a_group_of_the_hubs_own_is_open_to_whoever_is_in_it() {
+    let hub = Hub::new().await;
+    let (physics, bob, carol) = (Group::own("physics"), user("bob", &[]), user("carol", &["physics"]));
+    let of = GroupName::parse("physics").unwrap();
+    hub.groups.make(std::slice::from_ref(&of), &[name("bob")].into()).await.unwrap();
+    hub.share(With::Group(physics.clone()), Access::Full, None).await;
+    assert_eq!(hub.found(&bob), Some(Access::Full));
+    assert_eq!(hub.found(&carol), None, "the provider's group of this name is another one");
+    assert_eq!(hub.shares.with(&bob).len(), 1);
+
+    let line = hub.lifeline(&bob);
+    hub.groups.remove(&of, &[name("bob")].into()).await.unwrap();
+    hub.shares.close(&With::Group(physics.clone()));
+    assert!(line.ended().is_cancelled() && hub.found(&bob).is_none());
+
+    // A later group of the same name has nothing of what this one had.
+    hub.groups.add(&of, [name("bob")].into()).await.unwrap();
+    assert_eq!(hub.found(&bob), Some(Access::Full));
+    hub.groups.end(&of).await.unwrap();
+    hub.shares.end_with(&With::Group(physics)).await.unwrap();
+    hub.groups.make(&[of], &[name("bob")].into()).await.unwrap();
+    assert_eq!(hub.found(&bob), None);
+    let again = Hub::over(hub.store.clone(), hub.clock.clone(), Limit::Unlimited, true);
+    again.groups.restore().await.unwrap();
+    again.shares.restore(async |_owner| Ok(true)).await.unwrap();
+    assert_eq!(again.found(&bob), None);
 }

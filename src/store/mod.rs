@@ -1,10 +1,11 @@
-//! What must survive a restart: users, sessions, API tokens and shares.
+//! What must survive a restart: users, groups of the hub's own, sessions, API tokens and shares.
 //!
 //! One database (`SQLite`) in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
 //! The workspaces are not here: the container runtime is their record.
 
 mod api_tokens;
 mod files;
+mod groups;
 mod people;
 mod servers;
 mod shares;
@@ -23,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::user::UserName;
 
 pub use api_tokens::ApiTokenRow;
+pub use groups::GroupRow;
 pub use people::PersonRow;
 pub use shares::{ShareCodeRow, ShareNews, ShareRow};
 

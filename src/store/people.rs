@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, decode, failed, timestamp};
+use super::{Store, StoreError, decode, failed, integer, timestamp};
 use crate::clock::Timestamp;
 use crate::user::UserName;
 
@@ -67,6 +67,57 @@ impl Store {
         let query = sqlx::query("SELECT name, issuer, subject, created FROM users ORDER BY name");
         let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
         rows.iter().map(person).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// Keeps the names of people who are expected. Answers which of them nobody has yet, and nobody is expected by.
+    pub async fn await_users(&self, names: &[UserName], now: Timestamp) -> Result<Vec<UserName>, StoreError> {
+        let failed = failed("expecting users");
+        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut new = Vec::new();
+        for name in names {
+            let expect = sqlx::query(
+                "INSERT INTO awaited_users (name, created) SELECT ?1, ?2 \
+                 WHERE NOT EXISTS (SELECT 1 FROM users WHERE name = ?1) ON CONFLICT DO NOTHING",
+            );
+            let expect = expect.bind(name.as_str()).bind(integer(now));
+            if expect.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0 {
+                new.push(name.clone());
+            }
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(new)
+    }
+
+    /// Everybody who is expected, and since when, by name.
+    pub async fn awaited_users(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
+        let failed = failed("listing users");
+        let query = sqlx::query("SELECT name, created FROM awaited_users ORDER BY name");
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let read = |row: &SqliteRow| {
+            let name: String = row.try_get("name")?;
+            Ok((UserName::parse(&name).map_err(decode)?, timestamp(row, "created")?))
+        };
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// Since when a name is somebody's, or expected to be.
+    pub async fn user_since(&self, name: &UserName) -> Result<Option<Timestamp>, StoreError> {
+        let failed = failed("looking a user up");
+        let query = sqlx::query(
+            "SELECT created FROM users WHERE name = ?1 UNION ALL SELECT created FROM awaited_users WHERE name = ?1",
+        );
+        let row = query.bind(name.as_str()).fetch_optional(&self.pool).await.map_err(failed)?;
+        row.map(|row| timestamp(&row, "created")).transpose().map_err(failed)
+    }
+
+    /// Forgets a user, and all that is theirs: sessions, API tokens, named servers, shares. The name is anybody's then.
+    pub async fn forget_user(&self, name: &UserName) -> Result<(), StoreError> {
+        let failed = failed("forgetting a user");
+        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        for delete in ["DELETE FROM users WHERE name = ?", "DELETE FROM awaited_users WHERE name = ?"] {
+            sqlx::query(delete).bind(name.as_str()).execute(&mut *transaction).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
     }
 
     /// Whoever was known by the issuer `former` is known by `issuer` from now on, with the same `sub`. Answers how many.

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["seal"],
     &["config"],
     &["store", "tls", "oidc", "spawner", "forward"],
-    &["people", "preset"],
+    &["groups", "people", "preset"],
     &["session", "token", "share", "workspace", "mapping", "routes"],
     &["explain"],
     &["gateway"],
