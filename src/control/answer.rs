@@ -155,7 +155,8 @@ impl Control {
     }
 
     fn stop(&self, id: &WorkspaceId, peer: Peer) -> Result<Value, Unanswered> {
-        if !matches!(self.0.workspaces.state(id), Some(State::Ready(_) | State::Stopping)) {
+        let runs = |state: &State| matches!(state, State::Starting(_) | State::Ready(_) | State::Stopping);
+        if !self.0.workspaces.state(id).as_ref().is_some_and(runs) {
             return Err(Unanswered::NoWorkspace(id.clone()));
         }
         self.0.workspaces.stop(id);

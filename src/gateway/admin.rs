@@ -156,15 +156,17 @@ impl Gateway {
         }];
         for (server, state) in &user.workspaces {
             let runs = state.profile().map(|profile| self.title(profile)).unwrap_or_default();
-            let ready = matches!(state, State::Ready(_));
+            let stop = match state {
+                State::Ready(_) => Some("Stop"),
+                State::Starting(_) => Some("Cancel"),
+                State::Failing(_) | State::Stopping => None,
+            };
             rows.push(Row {
                 title: format!("Server {server}").trim_end().to_owned(),
                 lines: vec![format!("{} {runs}", state.label())],
-                actions: if ready {
-                    form("Stop", &[("action", "stop"), ("user", name.as_str()), ("server", server.as_str())])
-                } else {
-                    vec![]
-                },
+                actions: stop.map_or_else(Vec::new, |label| {
+                    form(label, &[("action", "stop"), ("user", name.as_str()), ("server", server.as_str())])
+                }),
             });
         }
         rows.extend(user.sessions.iter().map(|session| {

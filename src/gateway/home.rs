@@ -61,6 +61,7 @@ impl Gateway {
     async fn change(&self, session: &Arc<Session>, form: &Form) -> Result<Response<Body>, Refusal> {
         let name = form.one("server").unwrap_or_default();
         match form.one("action") {
+            // Or its start.
             Some("stop") => self.0.workspaces.stop(&self.theirs(session, name)?),
             Some("add") => {
                 let id = self.new_server(session, name).await?;
@@ -166,9 +167,14 @@ impl Gateway {
                 vec![open(&ready.profile), form("Stop", "stop")],
             ),
             Some(State::Starting(starting)) => {
-                (format!("{whose} starts {}.", self.title(&starting.profile)), vec![open(&starting.profile)])
+                let actions = vec![open(&starting.profile), form("Cancel", "stop")];
+                (format!("{whose} starts {}.", self.title(&starting.profile)), actions)
             }
             Some(State::Stopping) => (format!("{whose} is stopping."), vec![]),
+            Some(State::Failing(failure)) if failure.is_cancelled() => {
+                let title = self.title(&failure.profile);
+                (format!("{whose} does not run: the start of {title} was cancelled."), stopped(&id.path()))
+            }
             Some(State::Failing(failure)) => {
                 (format!("{whose} did not start {}.", self.title(&failure.profile)), stopped(&id.path()))
             }
@@ -308,7 +314,15 @@ impl Gateway {
         match state {
             Some(State::Starting(starting)) => {
                 let phase = starting.phase.borrow().clone();
-                Err(Refusal::Starting { phase, title: self.title(&starting.profile) })
+                let offers = if navigation { self.cancelling(at, caller, id) } else { Vec::new() };
+                Err(Refusal::Starting { phase, title: self.title(&starting.profile), offers })
+            }
+            Some(State::Failing(failure)) if failure.is_cancelled() && navigation => {
+                let offers = self.starting_again(at, request, caller, id);
+                Err(Refusal::Cancelled { title: self.title(&failure.profile), offers })
+            }
+            Some(State::Failing(failure)) if failure.is_cancelled() => {
+                Err(Refusal::Stopped(self.stopped(at, request, caller, id)))
             }
             Some(State::Failing(failure)) => {
                 let image = self.0.workspaces.profile(&failure.profile).map(|profile| profile.image.clone());
@@ -328,12 +342,13 @@ impl Gateway {
                 let chosen = self.0.workspaces.choose(profile, |_option| None)?;
                 self.0.workspaces.start(id, &user, profile, chosen);
                 let phase = crate::spawner::Phase::Waiting;
-                Err(Refusal::Starting { phase, title: self.title(&profile.name) })
+                let offers = self.cancelling(at, caller, id);
+                Err(Refusal::Starting { phase, title: self.title(&profile.name), offers })
             }
         }
     }
 
-    fn choices(&self, session: &Arc<Session>, id: &WorkspaceId, next: &str) -> Vec<Action> {
+    pub(super) fn choices(&self, session: &Arc<Session>, id: &WorkspaceId, next: &str) -> Vec<Action> {
         let standing = session.standing();
         let allowed = standing.user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
         allowed.map(|profile| self.choice(session, id, profile, (next, None))).collect()
@@ -401,7 +416,7 @@ pub(super) fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
 }
 
 /// Where a server is started.
-fn spawn_path(id: &WorkspaceId) -> String {
+pub(super) fn spawn_path(id: &WorkspaceId) -> String {
     if id.server.is_default() {
         "/hub/spawn".to_owned()
     } else {

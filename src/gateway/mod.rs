@@ -32,6 +32,7 @@ mod redirect;
 mod refusal;
 mod rounds;
 mod share;
+mod starting;
 mod step_up;
 mod stopped;
 mod tokens;

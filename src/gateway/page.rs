@@ -57,7 +57,7 @@ pub(super) struct Row {
 }
 
 /// What a person fills in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Input {
     /// A line of text.
@@ -69,7 +69,7 @@ pub(super) enum Input {
 }
 
 /// What a person can do on a page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Action {
     /// Go somewhere.
@@ -152,7 +152,8 @@ impl Pages {
     pub(super) fn refusal(&self, request: u64, status: StatusCode, refusal: &Refusal) -> Response<Body> {
         let words = refusal.words();
         let starting = matches!(refusal, Refusal::Starting { .. } | Refusal::Stopping);
-        let actions = refusal.way_out().map(|(label, href)| Action::link(label, href)).into_iter().collect();
+        let way_out = refusal.way_out().map(|(label, href)| Action::link(label, href));
+        let actions = refusal.offers().iter().cloned().chain(way_out).collect();
         let page = Page {
             title: words.title.to_owned(),
             paragraphs: vec![words.what, words.remedy.to_owned()],

@@ -11,6 +11,7 @@ use tracing::Level;
 
 pub(super) use self::words::Words;
 use super::local_path::LocalPath;
+use super::page::Action;
 use super::program::ProgramRefusal;
 use super::stopped::Stopped;
 use super::visit::NobodyHome;
@@ -81,7 +82,9 @@ pub(super) enum Refusal {
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("the workspace is starting")]
-    Starting { phase: Phase, title: String },
+    Starting { phase: Phase, title: String, offers: Vec<Action> },
+    #[error("the start of the workspace was cancelled")]
+    Cancelled { title: String, offers: Vec<Action> },
     #[error("the workspace is stopping")]
     Stopping,
     #[error("the workspace does not run")]
@@ -127,6 +130,11 @@ impl Refusal {
     /// Where to go from a page that shows this.
     pub(super) fn way_out(&self) -> Option<WayOut> {
         self.row().way_out
+    }
+
+    /// What can be done at once from that page.
+    pub(super) fn offers(&self) -> &[Action] {
+        if let Self::Starting { offers, .. } | Self::Cancelled { offers, .. } = self { offers } else { &[] }
     }
 
     /// What a program reads: JupyterHub's form of an error, and RFC 6750's where it is about a token.
@@ -200,6 +208,7 @@ impl Refusal {
             Self::Stopping => Row::quiet(S::SERVICE_UNAVAILABLE, "stopping", None),
             // As JupyterHub since 2.0: JupyterLab offers to start the server again.
             Self::NotRunning | Self::NobodyHome(_) => Row::quiet(S::FAILED_DEPENDENCY, "not_running", HOME),
+            Self::Cancelled { .. } => Row::quiet(S::FAILED_DEPENDENCY, "cancelled", HOME),
             Self::Stopped(stopped) => Row::quiet(stopped.status, "not_running", HOME),
             // Logged once, when it happened.
             Self::Failing { .. } => Row::quiet(S::SERVICE_UNAVAILABLE, "failing", HOME),

@@ -19,7 +19,7 @@ pub enum WorkspaceCommand {
         #[command(flatten)]
         place: Where,
     },
-    /// Stop a user's server
+    /// Stop a user's server, or cancel its start
     Stop {
         /// Whose; USER/SERVER is one with a name
         #[arg(value_name = "USER[/SERVER]")]

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use escape::{container_name, escape, escape_server};
 
@@ -215,9 +216,12 @@ pub struct Event {
     pub instance: Arc<str>,
 }
 
-/// What a start is doing, for whoever watches.
+/// What a start is doing, for whoever watches, and whether it is wanted still.
 #[derive(Debug, Clone)]
-pub struct Progress(watch::Sender<Phase>);
+pub struct Progress {
+    phase: watch::Sender<Phase>,
+    cancelled: CancellationToken,
+}
 
 /// One phase of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,13 +244,24 @@ pub enum Phase {
 impl Progress {
     /// Nothing done yet; the receiver sees each phase.
     pub fn new() -> (Self, watch::Receiver<Phase>) {
-        let (sender, receiver) = watch::channel(Phase::Waiting);
-        (Self(sender), receiver)
+        let (phase, receiver) = watch::channel(Phase::Waiting);
+        (Self { phase, cancelled: CancellationToken::new() }, receiver)
     }
 
     /// Says what is done now.
     pub fn report(&self, phase: Phase) {
-        self.0.send_replace(phase);
+        self.phase.send_replace(phase);
+    }
+
+    /// Cancelled when nobody wants it any more.
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    /// Whether to go on. To be asked between two calls of a runtime: one that is broken off may be carried out all the
+    /// same, and what it makes would be left behind.
+    pub fn check(&self) -> Result<(), SpawnError> {
+        if self.cancelled.is_cancelled() { Err(SpawnError::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -257,7 +272,8 @@ pub trait Spawner: fmt::Debug + Send + Sync {
     async fn image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError>;
     /// What `image` says of itself, if it is there.
     async fn find_image(&self, image: &str) -> Result<Option<Image>, SpawnError>;
-    /// Starts the workspace, or finds the one that runs already. What ended before is taken away.
+    /// Starts the workspace, or finds the one that runs already. What ended before is taken away. One that is cancelled
+    /// on the way goes no further than it must; what there is of it then is the caller's to stop.
     async fn start(&self, spec: &Spec, progress: &Progress) -> Result<Running, SpawnError>;
     /// How it is.
     async fn status(&self, id: &WorkspaceId) -> Result<Status, SpawnError>;
@@ -322,6 +338,9 @@ pub enum SpawnError {
         /// Why.
         source: BoxError,
     },
+    /// Nobody wants the start any more.
+    #[error("the start was cancelled")]
+    Cancelled,
     /// It started, and ended before it was ready.
     #[error("the workspace ended with exit code {code:?}{}", if *.out_of_memory { ", out of memory" } else { "" })]
     Ended {
@@ -349,6 +368,7 @@ impl SpawnError {
             Self::File { .. } => {
                 "give profile.access_token_file a folder of its own, and name its owner in profile.access_token_owner; the image needs /bin/sh, mkdir, mv and rm"
             }
+            Self::Cancelled => "start it again",
             Self::Ended { .. } => "read the workspace's last lines in this log; run the image by hand",
         }
     }
@@ -360,6 +380,7 @@ impl SpawnError {
             Self::Pull { .. } => "pull",
             Self::Create { .. } => "create",
             Self::File { .. } => "file",
+            Self::Cancelled => "cancelled",
             Self::Ended { .. } => "ended",
         }
     }

@@ -195,7 +195,8 @@ impl Workspaces {
         debug_assert_eq!(id.user, user.name, "a workspace is its owner's to start");
         let (progress, phase) = Progress::new();
         let name: Arc<str> = profile.name.as_str().into();
-        let starting = State::Starting(Starting { profile: name, since: Instant::now(), phase });
+        let cancelled = progress.cancelled().clone();
+        let starting = State::Starting(Starting { profile: name, since: Instant::now(), phase, cancelled });
         match self.0.states.entry(id.clone()) {
             Entry::Occupied(mut entry) => match entry.get() {
                 State::Failing(_) => {
@@ -212,31 +213,55 @@ impl Workspaces {
         self.0.tasks.spawn(async move { workspaces.run_start(id, user, (profile, chosen), progress).await });
     }
 
-    /// Stops a workspace. Its owner's websockets end with it.
+    /// Stops a workspace; its owner's websockets end with it. One that starts is cancelled: whoever starts it takes away
+    /// what there is of it.
     pub fn stop(&self, id: &WorkspaceId) {
-        let ready = match self.0.states.get_mut(id).as_deref_mut() {
-            Some(state) => match std::mem::replace(state, State::Stopping) {
-                State::Ready(ready) => ready,
-                other @ (State::Starting(_) | State::Failing(_) | State::Stopping) => {
-                    *state = other;
-                    return;
-                }
-            },
-            None => return,
+        let former = match self.0.states.get_mut(id).as_deref_mut() {
+            Some(state @ (State::Ready(_) | State::Starting(_))) => std::mem::replace(state, State::Stopping),
+            Some(State::Failing(_) | State::Stopping) | None => return,
         };
         self.count();
-        let (workspaces, id) = (self.clone(), id.clone());
-        self.0.tasks.spawn(async move {
-            match workspaces.end(&id, &ready.profile, Some(ready.preset)).await {
-                Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
-                Err(error) => warn!(workspace = %id, error = cause(&error), remedy = error.remedy(), "cannot stop workspace"),
+        match former {
+            State::Ready(ready) => {
+                let (workspaces, id) = (self.clone(), id.clone());
+                let stopped = async move { workspaces.put_down(&id, &ready.profile, ready.preset).await };
+                self.0.tasks.spawn(stopped);
             }
-            workspaces.0.states.remove(&id);
-            workspaces.count();
-            if workspaces.0.leaving.remove(&id).is_some() {
-                workspaces.leave(&id).await;
+            State::Starting(starting) => starting.cancelled.cancel(),
+            State::Failing(_) | State::Stopping => {}
+        }
+    }
+
+    /// The rest of a stop.
+    async fn put_down(&self, id: &WorkspaceId, profile: &str, preset: Preset) {
+        match self.end(id, profile, Some(preset)).await {
+            Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
+            Err(error) => {
+                warn!(workspace = %id, error = cause(&error), remedy = error.remedy(), "cannot stop workspace");
             }
-        });
+        }
+        self.0.states.remove(id);
+        self.count();
+        self.leave_if_told(id).await;
+    }
+
+    /// Takes it away from its owner, if that was to happen when it has stopped.
+    async fn leave_if_told(&self, id: &WorkspaceId) {
+        if self.0.leaving.remove(id).is_some() {
+            self.leave(id).await;
+        }
+    }
+
+    /// A start has come to its end, and the workspace is ready: unless it was cancelled just before.
+    fn open(&self, ready: Ready) -> bool {
+        let id = ready.id.clone();
+        match self.0.states.get_mut(&id).as_deref_mut() {
+            Some(state @ State::Starting(_)) => {
+                *state = State::Ready(Arc::new(ready));
+                true
+            }
+            Some(State::Ready(_) | State::Failing(_) | State::Stopping) | None => false,
+        }
     }
 
     /// Stops a named workspace, if it runs, and takes it away from its owner when it has stopped. Answers whether that

@@ -8,7 +8,7 @@ use dashmap::mapref::entry::Entry;
 use futures_util::StreamExt;
 use tracing::{info, warn};
 
-use super::{Starting, State, Workspaces};
+use super::{StartError, Starting, State, Workspaces};
 use crate::logging::cause;
 use crate::spawner::{Phase, Progress, Running, SpawnError, Status, WorkspaceId};
 
@@ -106,7 +106,9 @@ impl Workspaces {
         let (progress, phase) = Progress::new();
         progress.report(Phase::Booting);
         let id = running.id.clone();
-        let starting = Starting { profile: Arc::clone(&running.profile), since: Instant::now(), phase };
+        let cancelled = progress.cancelled().clone();
+        let profile = Arc::clone(&running.profile);
+        let starting = Starting { profile, since: Instant::now(), phase, cancelled: cancelled.clone() };
         match self.0.states.entry(id.clone()) {
             // What a failed start left behind runs all the same.
             Entry::Occupied(mut entry) if matches!(entry.get(), State::Failing(_)) => {
@@ -122,14 +124,19 @@ impl Workspaces {
         let workspaces = self.clone();
         self.0.tasks.spawn(async move {
             let ready = workspaces.ready(running);
-            let limit = Duration::from_mins(1);
-            let answered = tokio::time::timeout(limit, workspaces.until_it_answers(&ready)).await;
-            if let Ok(Ok(())) = answered {
-                info!(event = "workspace_adopted", workspace = %id, profile = %ready.profile, "workspace adopted");
-                workspaces.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
-            } else {
+            let (profile, preset) = (Arc::clone(&ready.profile), ready.preset);
+            let answered = tokio::select! {
+                answered = tokio::time::timeout(PATIENCE, workspaces.until_it_answers(&ready)) => answered,
+                () = cancelled.cancelled() => Ok(Err(StartError::Cancelled)),
+            };
+            let is_starting = |_: &WorkspaceId, state: &State| matches!(state, State::Starting(_));
+            if matches!(answered, Ok(Ok(()))) && workspaces.open(ready) {
+                info!(event = "workspace_adopted", workspace = %id, profile = %profile, "workspace adopted");
+            } else if workspaces.0.states.remove_if(&id, is_starting).is_some() {
                 warn!(workspace = %id, "a running workspace does not answer");
-                workspaces.0.states.remove(&id);
+            } else {
+                // Somebody stopped it meanwhile: that is no start that they cancelled.
+                workspaces.put_down(&id, &profile, preset).await;
             }
             drop(progress);
             workspaces.forget_instance(&id);
@@ -138,5 +145,7 @@ impl Workspaces {
     }
 }
 
+/// What runs answers within this time.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// After the runtime went away, it is looked for again so soon at first.
 const SOONEST: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::plan;
 use super::{Chosen, Failure, Ready, StartError, State, Workspaces};
-use crate::config;
+use crate::config::{self, Preset};
 use crate::logging::cause;
 use crate::preset;
 use crate::seal::random_text;
@@ -23,25 +23,48 @@ impl Workspaces {
         progress: Progress,
     ) {
         let began = Instant::now();
-        let outcome = self.bring_up_in_time(&id, &user, (&profile, chosen), &progress).await;
-        self.0.metrics.workspace_start.observe(began.elapsed().as_secs_f64());
+        let outcome = match self.bring_up_in_time(&id, &user, (&profile, chosen), &progress).await {
+            // Whatever went wrong besides, it was wanted no more.
+            Err(_) if progress.cancelled().is_cancelled() => Err(StartError::Cancelled),
+            outcome => outcome,
+        };
+        if !matches!(outcome, Err(StartError::Cancelled)) {
+            self.0.metrics.workspace_start.observe(began.elapsed().as_secs_f64());
+        }
         match outcome {
             Ok(ready) => {
-                info!(event = "workspace_ready", workspace = %id, profile = %ready.profile, mode = ?ready.mode, elapsed = ?began.elapsed(), "workspace ready");
-                self.0.states.insert(id.clone(), State::Ready(Arc::new(ready)));
-            }
-            Err(error) => {
-                Self::report(&id, &profile, &error);
-                // What is left of it must not linger; it may not exist at all.
-                if let Err(error) = self.end(&id, &profile.name, None).await {
-                    warn!(workspace = %id, error = cause(&error), "cannot clear a failed start");
+                let (runs, mode, preset) = (Arc::clone(&ready.profile), ready.mode, ready.preset);
+                if self.open(ready) {
+                    info!(event = "workspace_ready", workspace = %id, profile = %runs, ?mode, elapsed = ?began.elapsed(), "workspace ready");
+                } else {
+                    self.give_up(&id, &profile, StartError::Cancelled, Some(preset)).await;
                 }
-                let failure = Failure { profile: profile.name.as_str().into(), at: Instant::now(), error };
-                self.0.states.insert(id.clone(), State::Failing(Arc::new(failure)));
             }
+            Err(error) => self.give_up(&id, &profile, error, None).await,
         }
         self.forget_instance(&id);
         self.count();
+        self.leave_if_told(&id).await;
+    }
+
+    /// What is left of a start must not linger; it may not exist at all.
+    async fn give_up(
+        &self,
+        id: &WorkspaceId,
+        profile: &config::Profile,
+        error: StartError,
+        preset: Option<Preset>,
+    ) {
+        if matches!(error, StartError::Cancelled) {
+            info!(event = "workspace_start_cancelled", workspace = %id, profile = profile.name, "a start was cancelled");
+        } else {
+            Self::report(id, profile, &error);
+        }
+        if let Err(error) = self.end(id, &profile.name, preset).await {
+            warn!(workspace = %id, error = cause(&error), remedy = error.remedy(), "cannot clear a start");
+        }
+        let failure = Failure { profile: profile.name.as_str().into(), at: Instant::now(), error };
+        self.0.states.insert(id.clone(), State::Failing(Arc::new(failure)));
     }
 
     fn report(id: &WorkspaceId, profile: &config::Profile, error: &StartError) {
@@ -49,6 +72,7 @@ impl Workspaces {
             StartError::Spawn(SpawnError::Ended { log, .. }) => log.as_str(),
             StartError::Spawn(_)
             | StartError::Timeout { .. }
+            | StartError::Cancelled
             | StartError::NoHubApi { .. }
             | StartError::NoCommand { .. } => "",
         };
@@ -64,7 +88,8 @@ impl Workspaces {
         );
     }
 
-    /// How long a start may take is known for certain only when its image is.
+    /// The image first: fetching it may take hours, which are none of the start's own time. What kind it is says how long
+    /// that is.
     async fn bring_up_in_time(
         &self,
         id: &WorkspaceId,
@@ -72,16 +97,15 @@ impl Workspaces {
         (profile, chosen): (&config::Profile, Chosen),
         progress: &Progress,
     ) -> Result<Ready, StartError> {
-        let began = tokio::time::Instant::now();
-        let after = self.settled(profile).start_timeout;
-        let image = tokio::time::timeout_at(began + after, self.0.spawner.image(&profile.image, progress));
-        let image = image.await.map_err(|_elapsed| StartError::Timeout { after })??;
+        let stopping = self.0.tasks.stopping();
+        let image = tokio::select! {
+            image = self.0.spawner.image(&profile.image, progress) => image?,
+            // A pull does not outlive hubgate: nothing would come of waiting for it.
+            () = stopping.cancelled() => return Err(StartError::Cancelled),
+        };
         self.0.kinds.note(&profile.name.as_str().into(), preset::find(profile, &image).preset);
         let after = self.settled(profile).start_timeout;
-        let up = tokio::time::timeout_at(
-            began + after,
-            self.bring_up(id, user, (profile, &image, chosen), progress),
-        );
+        let up = tokio::time::timeout(after, self.bring_up(id, user, (profile, &image, chosen), progress));
         up.await.unwrap_or(Err(StartError::Timeout { after }))
     }
 
@@ -109,7 +133,10 @@ impl Workspaces {
         }
         progress.report(Phase::Booting);
         let ready = self.ready(running);
-        self.until_it_answers(&ready).await?;
+        tokio::select! {
+            answers = self.until_it_answers(&ready) => answers?,
+            () = progress.cancelled().cancelled() => return Err(StartError::Cancelled),
+        }
         Ok(ready)
     }
 
@@ -120,9 +147,17 @@ impl Workspaces {
             if self.0.forwarder.probe(&ready.pool, &ready.readiness, &self.0.public_host).await {
                 return Ok(());
             }
-            if let Status::Ended(ended) = self.0.spawner.status(&ready.id).await? {
-                let (code, out_of_memory, log) = (ended.exit_code, ended.out_of_memory, ended.log);
-                return Err(SpawnError::Ended { code, out_of_memory, log }.into());
+            match self.0.spawner.status(&ready.id).await? {
+                Status::Running(_) => {}
+                Status::Ended(ended) => {
+                    let (code, out_of_memory, log) = (ended.exit_code, ended.out_of_memory, ended.log);
+                    return Err(SpawnError::Ended { code, out_of_memory, log }.into());
+                }
+                // Somebody took it away: nothing will ever answer.
+                Status::Absent => {
+                    let gone = SpawnError::Ended { code: None, out_of_memory: false, log: String::new() };
+                    return Err(gone.into());
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(Duration::from_secs(1));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::doors::Doors;
 use crate::clock::Timestamp;
@@ -20,7 +21,7 @@ pub enum State {
     Starting(Starting),
     /// It answers.
     Ready(Arc<Ready>),
-    /// The last start failed.
+    /// The last start failed, or was cancelled.
     Failing(Arc<Failure>),
     /// It is being stopped.
     Stopping,
@@ -35,6 +36,8 @@ pub struct Starting {
     pub since: Instant,
     /// What it is doing.
     pub phase: watch::Receiver<Phase>,
+    /// Cancelled when it is wanted no more.
+    pub cancelled: CancellationToken,
 }
 
 /// A workspace that answers.
@@ -70,7 +73,7 @@ pub struct Ready {
     pub activity: Arc<Activity>,
 }
 
-/// A start that failed.
+/// A start that failed, or was cancelled.
 #[derive(Debug)]
 pub struct Failure {
     /// The profile's name.
@@ -79,6 +82,13 @@ pub struct Failure {
     pub at: Instant,
     /// Why.
     pub error: StartError,
+}
+
+impl Failure {
+    /// Whether somebody wanted it so.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.error, StartError::Cancelled)
+    }
 }
 
 impl State {
@@ -97,6 +107,8 @@ impl State {
         match self {
             Self::Starting(_) => "starting",
             Self::Ready(_) => "ready",
+            // Nobody has to see to it.
+            Self::Failing(failure) if failure.is_cancelled() => "cancelled",
             Self::Failing(_) => "failing",
             Self::Stopping => "stopping",
         }
@@ -116,6 +128,9 @@ pub enum StartError {
         /// How long was waited.
         after: Duration,
     },
+    /// Somebody wants it no more, or hubgate stops.
+    #[error("the start was cancelled")]
+    Cancelled,
     /// The image wants a hub, and hubgate offers none to containers.
     #[error("the image {image} expects a hub, and hub_api.listen is not set")]
     NoHubApi {
@@ -136,6 +151,7 @@ impl StartError {
         match self {
             Self::Spawn(error) => error.kind(),
             Self::Timeout { .. } => "timeout",
+            Self::Cancelled => "cancelled",
             Self::NoHubApi { .. } => "no_hub_api",
             Self::NoCommand { .. } => "no_command",
         }
@@ -148,6 +164,7 @@ impl StartError {
             Self::Timeout { .. } => {
                 "read the container's log; raise profile.start_timeout for images that take long"
             }
+            Self::Cancelled => "start it again",
             Self::NoHubApi { .. } => {
                 "set hub_api.listen to an address that containers reach, or profile.mode = \"token\""
             }

@@ -1,5 +1,6 @@
 //! The REST API: users, servers, groups, and what administrators see of the hub.
 
+mod cancel;
 mod rights;
 mod servers;
 

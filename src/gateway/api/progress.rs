@@ -28,6 +28,8 @@ struct Watched {
     id: WorkspaceId,
     title: String,
     phase: watch::Receiver<Phase>,
+    /// The start itself.
+    cancelled: CancellationToken,
     /// The caller's right to watch.
     ended: CancellationToken,
     stopping: CancellationToken,
@@ -72,6 +74,7 @@ impl Gateway {
             id: id.clone(),
             title: self.title(&starting.profile),
             phase: starting.phase,
+            cancelled: starting.cancelled,
             ended: lifeline.ended().clone(),
             stopping: self.0.tasks.stopping(),
             _hold: lifeline.hold(),
@@ -83,7 +86,7 @@ impl Gateway {
 
     /// The last event of a start that has come to this.
     fn outcome(&self, id: &WorkspaceId, state: Option<State>) -> Value {
-        let failed = |what: &str| json!({ "progress": 100, "failed": true, "message": format!("Spawn failed: {what}") });
+        let failed = |what: &str| failed(&format!("Spawn failed: {what}"));
         match state {
             Some(State::Ready(_)) => {
                 let url = self.address_of(id);
@@ -92,6 +95,7 @@ impl Gateway {
                     "html_message": format!("Server ready at <a href=\"{url}\">{url}</a>"),
                 })
             }
+            Some(State::Failing(failure)) if failure.is_cancelled() => cancelled(),
             Some(State::Failing(failure)) => {
                 let image = self.0.workspaces.profile(&failure.profile).map(|profile| profile.image.clone());
                 let refusal = Refusal::Failing { failure, image: image.unwrap_or_default() };
@@ -124,8 +128,14 @@ impl Watched {
             }
             Turn::Following => {}
         }
-        sleep_until(self.next).await;
+        let cancelled = self.cancelled.clone();
         tokio::select! {
+            () = sleep_until(self.next) => {}
+            () = cancelled.cancelled() => return Some(self.over()),
+        }
+        tokio::select! {
+            // What there is of it is taken away still: nobody waits for that.
+            () = cancelled.cancelled() => Some(self.over()),
             changed = self.phase.changed() => match changed {
                 Ok(()) => Some(self.now()),
                 // Whoever started it is done.
@@ -139,8 +149,13 @@ impl Watched {
         self.next = Instant::now() + PAUSE;
         let phase = self.phase.borrow_and_update().clone();
         let progress = progress(&phase);
-        let words = Refusal::Starting { phase, title: self.title.clone() }.words();
+        let words = Refusal::Starting { phase, title: self.title.clone(), offers: Vec::new() }.words();
         event(&json!({ "progress": progress, "message": words.what }))
+    }
+
+    fn over(&mut self) -> Bytes {
+        self.turn = Turn::Over;
+        event(&cancelled())
     }
 
     fn done(&mut self) -> Bytes {
@@ -148,6 +163,15 @@ impl Watched {
         let state = self.gateway.0.workspaces.state(&self.id);
         event(&self.gateway.outcome(&self.id, state))
     }
+}
+
+fn failed(message: &str) -> Value {
+    json!({ "progress": 100, "failed": true, "message": message })
+}
+
+/// In JupyterHub's words.
+fn cancelled() -> Value {
+    failed("Spawn cancelled")
 }
 
 fn event(value: &Value) -> Bytes {

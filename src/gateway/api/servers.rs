@@ -162,7 +162,7 @@ impl Gateway {
         found.cloned().ok_or_else(|| NoStart::NotOffered(named()))
     }
 
-    /// 204: it does not run. 202: it stops.
+    /// 204: it does not run. 202: it stops, or its start does.
     async fn api_stop(
         &self,
         request: Request<Incoming>,
@@ -173,10 +173,6 @@ impl Gateway {
         self.check_there(caller, id).await?;
         if remove && id.server.is_default() {
             return Ok(problem(StatusCode::BAD_REQUEST, "Cannot delete the default server"));
-        }
-        if matches!(self.0.workspaces.state(id), Some(State::Starting(_))) {
-            let message = format!("{} is pending spawn, please wait", log_name(id));
-            return Ok(problem(StatusCode::BAD_REQUEST, &message));
         }
         if caller.name() != &id.user {
             info!(event = "workspace_stop_ordered", workspace = %id, by = %caller.name(), "an administrator stops a workspace");

@@ -17,6 +17,7 @@ pub(super) fn failure_words(failure: &Failure, image: &str) -> String {
         }
         StartError::Spawn(SpawnError::Ended { .. }) => "It ended while it was starting.".to_owned(),
         StartError::Timeout { after } => format!("It did not answer within {} seconds.", after.as_secs()),
+        StartError::Cancelled => "Its start was cancelled.".to_owned(),
         StartError::Spawn(_) | StartError::NoHubApi { .. } | StartError::NoCommand { .. } => {
             "This hub could not make it as it is configured.".to_owned()
         }

@@ -132,7 +132,7 @@ impl Refusal {
                 "This hub could not use its own records.",
                 "Try again in a minute; if it stays, tell the administrators.",
             ),
-            Self::Starting { phase, title } => Words {
+            Self::Starting { phase, title, .. } => Words {
                 title: "Your server is starting",
                 what: match phase {
                     Phase::Waiting => format!("{title}: preparing."),
@@ -148,6 +148,13 @@ impl Refusal {
                     Phase::Booting => format!("{title}: waiting for it to answer."),
                 },
                 remedy: "This page looks again every two seconds. You may close it: the start goes on.",
+            },
+            Self::Cancelled { title, .. } => Words {
+                title: "The start was cancelled",
+                what: format!(
+                    "{title} was not started, and nothing of it runs. Your files are as they were."
+                ),
+                remedy: "Start it again whenever you like.",
             },
             Self::Stopping => words(
                 "Your server is stopping",

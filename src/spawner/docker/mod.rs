@@ -117,12 +117,15 @@ impl Docker {
         let image = image::find_or_pull(&engine, &spec.image, progress).await?;
         progress.report(Phase::Creating);
         self.ensure_network(&engine).await?;
+        progress.check()?;
         storage::prepare(&engine, &name, spec).await?;
+        progress.check()?;
         let body = container::body(spec, &image, (&self.network, &self.hosts), engine.podman);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let created =
             engine.call(&doing, SLOW, |client| client.create_container(Some(options), body)).await?;
-        if let Err(error) = files::put_all(&engine, &created.id, spec, &image).await {
+        let filled = files::put_all(&engine, &created.id, spec, &image).await;
+        if let Err(error) = filled.and_then(|()| progress.check()) {
             discard(&engine, &created.id, &name).await;
             return Err(error);
         }
