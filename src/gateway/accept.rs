@@ -71,10 +71,12 @@ impl Gateway {
         let user = session.standing().user.clone();
         match self.0.shares.accept(code, &user).await {
             Ok(share) => {
+                self.check_kept(&share.of).await?;
                 session.agree(&share.of.user);
                 Ok(Some(see_other(&self.address_of(&share.of))))
             }
             Err(ShareError::Own { .. }) => Ok(Some(self.own_code(session))),
+            Err(ShareError::TakenBack { .. }) => Ok(Some(self.taken_back(session, code))),
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(ShareError::TooMany { .. }) => {
                 let what = "Its owner shares with as many as they can: they must revoke something first.";
@@ -87,6 +89,9 @@ impl Gateway {
     fn acceptance(&self, session: &Session, code: &Code, text: &str) -> Response<Body> {
         if code.of.user == session.name {
             return self.own_code(session);
+        }
+        if code.refuses(&session.name) {
+            return self.taken_back(session, code);
         }
         let offer = self.0.shares.offer(code);
         let page = Page {
@@ -108,6 +113,14 @@ impl Gateway {
     fn own_code(&self, session: &Session) -> Response<Body> {
         let what = "Send this link to others: they accept it, and are let in.";
         self.told(session, StatusCode::CONFLICT, "This is your own server", what)
+    }
+
+    fn taken_back(&self, session: &Session, code: &Code) -> Response<Body> {
+        let what = format!(
+            "{} has taken back from you what you had, so it does not let you in. Ask them for another.",
+            code.of.user
+        );
+        self.told(session, StatusCode::FORBIDDEN, "This link is not for you any more", &what)
     }
 
     /// Whatever is wrong with it.

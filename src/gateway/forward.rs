@@ -76,6 +76,8 @@ impl Gateway {
         let pass = self.pass(caller, &ready);
         let said = pass.as_ref().or(ready.authorization.as_ref());
         let session_id = self.session_id(caller, &ready);
+        // Whoever only looks keeps nobody's server from being stopped as idle; a page of theirs asks without end.
+        let uses = visit.is_none_or(|visit| !visit.looks_only());
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
@@ -84,7 +86,7 @@ impl Gateway {
             session_id: session_id.as_deref(),
             prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
-            activity: Some(&ready.activity),
+            activity: uses.then_some(&ready.activity),
             worker: connection.worker,
         };
         if let Some((path, pool)) =

@@ -76,9 +76,9 @@ impl Gateway {
             Some("leave") => {
                 let with = With::User(session.name.clone());
                 let id = form.one("id").and_then(ShareId::parse);
-                let shares = self.0.shares.all(|share| share.with == with && Some(share.id) == id);
-                if let Some(share) = shares.first() {
-                    self.0.shares.end(share).await?;
+                let shares = self.0.shares.with_only(&with);
+                if let Some(share) = shares.iter().find(|share| Some(share.id) == id) {
+                    self.0.shares.leave(share).await?;
                 }
             }
             _ => return Err(Refusal::BadRequest("an action that is not known")),
@@ -128,7 +128,10 @@ impl Gateway {
             }
         };
         match self.0.shares.make(NewShare { of, with, access, expires, by }).await {
-            Ok(_share) => Ok(see_other(PAGE)),
+            Ok(share) => {
+                self.check_kept(&share.of).await?;
+                Ok(see_other(PAGE))
+            }
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(ShareError::Own { .. }) => complain("It is yours already."),
             Err(ShareError::TooMany { .. }) => {
@@ -146,7 +149,10 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let complain = |what| Ok(self.share_page(session, Some(what)));
         match self.0.shares.make_code(new).await {
-            Ok((secret, code)) => Ok(self.link_shown_once(session, &secret, &code, at)),
+            Ok((secret, code)) => {
+                self.check_kept(&code.of).await?;
+                Ok(self.link_shown_once(session, &secret, &code, at))
+            }
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(ShareError::TooManyCodes { .. }) => {
                 complain("You have as many links as you can. Revoke some first.")
@@ -248,6 +254,16 @@ impl Gateway {
         shares.into_iter().map(row).collect()
     }
 
+    /// To be asked once something of a workspace is shared: what was taken away meanwhile is shared with nobody, and neither
+    /// is another of its name.
+    pub(super) async fn check_kept(&self, id: &WorkspaceId) -> Result<(), Refusal> {
+        if self.0.workspaces.keeps(id) {
+            return Ok(());
+        }
+        self.0.shares.forget(id).await?;
+        Err(Refusal::NoSuch("server"))
+    }
+
     /// Where a workspace is found: a path, or a whole address where its owner has a host of their own.
     pub(super) fn address_of(&self, id: &WorkspaceId) -> String {
         let there = self.0.hosts.of_user(&id.user).map(|there| there.origin).unwrap_or_default();
@@ -344,16 +360,26 @@ fn link(code: &Code, token: &Secret) -> Row {
         times => format!("accepted {times} times"),
     };
     let id = code.id.to_string();
+    let what = format!("{}: whoever accepts it may {}.", capital(&server_name(&code.of)), may(code.access));
+    let when =
+        format!("made {}, can be accepted until {}, {accepted}", date(code.created), date(code.expires));
     Row {
         title: "A link".to_owned(),
-        lines: vec![
-            format!("{}: whoever accepts it may {}.", capital(&server_name(&code.of)), may(code.access)),
-            format!("made {}, can be accepted until {}, {accepted}", date(code.created), date(code.expires)),
-        ],
+        lines: [what, when].into_iter().chain(refused(code)).collect(),
         actions: vec![
             Action::form_of(token, "Revoke", PAGE, &[("action", "revoke-link"), ("id", &id)]).second(),
         ],
     }
+}
+
+/// Whom a link lets in no more.
+fn refused(code: &Code) -> Option<String> {
+    let refused = code.refused();
+    let named: Vec<_> = refused.iter().take(NAMED).map(UserName::as_str).collect();
+    let more = refused.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let taken = "from whom you have taken back what they had";
+    (!named.is_empty()).then(|| format!("It does not let in {}{more}, {taken}.", named.join(", ")))
 }
 
 /// Whoever something is shared with by name can give it back.
@@ -367,6 +393,9 @@ fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+/// Names that a page lists.
+const NAMED: usize = 5;
 
 /// With whom: a name in another field, whoever has a link, or a group.
 const USER: &str = "user";

@@ -1,7 +1,9 @@
 //! One share code: whoever holds it, and is signed in, is let in.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,6 +39,8 @@ pub struct Code {
     pub expires: Timestamp,
     /// When the shares end that it makes.
     pub share_expires: Option<Timestamp>,
+    /// Whom it lets in no more.
+    pub(super) refused: Mutex<BTreeSet<UserName>>,
     pub(super) accepted: AtomicU64,
     /// 0: never.
     pub(super) last_accepted: AtomicU64,
@@ -53,6 +57,33 @@ impl Code {
     pub fn last_accepted(&self) -> Option<Timestamp> {
         let when = self.last_accepted.load(Ordering::Relaxed);
         (when > 0).then_some(when)
+    }
+
+    /// Whether it lets somebody in no more: its owner has taken back from them what they had.
+    pub fn refuses(&self, who: &UserName) -> bool {
+        self.names().contains(who)
+    }
+
+    /// All of those.
+    pub fn refused(&self) -> Vec<UserName> {
+        self.names().iter().cloned().collect()
+    }
+
+    /// From now on it does not let them in. `false`: it can remember no more names.
+    pub(super) fn refuse(&self, who: &UserName) -> bool {
+        let mut names = self.names();
+        if names.contains(who) {
+            return true;
+        }
+        let room = names.len() < MOST_REFUSED;
+        if room {
+            names.insert(who.clone());
+        }
+        room
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<UserName>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
@@ -91,6 +122,9 @@ pub(super) fn hash(text: &str) -> Option<CodeHash> {
 /// A code is so many random bytes: nobody guesses one.
 pub(super) const BYTES: usize = 32;
 const CHARACTERS: usize = 43;
+
+/// Names that one code remembers to let in no more.
+pub(super) const MOST_REFUSED: usize = 100;
 
 #[cfg(test)]
 mod tests {

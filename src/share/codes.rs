@@ -1,13 +1,13 @@
 //! Share codes: made, looked at, accepted, revoked.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tracing::{info, warn};
 
 use super::code::{BYTES, Code, CodeId, hash};
 use super::terms::{Access, Terms, With};
-use super::{NewShare, Share, ShareError, Shares, kept};
+use super::{NewShare, Placed, Share, ShareError, Shares, kept};
 use crate::clock::{Timestamp, utc};
 use crate::seal;
 use crate::secret::Secret;
@@ -57,15 +57,16 @@ impl Shares {
             // Whoever accepted it later would have nothing.
             expires: new.share_expires.map_or(expires, |end| end.min(expires)),
             share_expires: new.share_expires,
+            refused: Mutex::default(),
             accepted: 0.into(),
             last_accepted: 0.into(),
             ended: false.into(),
         });
         let owner = &code.of.user;
-        self.0.codes.insert(code.hash, Arc::clone(&code));
+        self.keep_code(&code);
         // Counted once it is there: of two that come at once, at most one is too many.
         if self.codes_of(owner).len() > Self::CODES_PER_OWNER {
-            self.0.codes.remove(&code.hash);
+            self.drop_code(&code);
             return Err(ShareError::TooManyCodes { owner: owner.clone() });
         }
         self.0.unwritten.code(&code);
@@ -86,16 +87,34 @@ impl Shares {
 
     /// The codes of an owner, oldest first.
     pub fn codes_of(&self, owner: &UserName) -> Vec<Arc<Code>> {
-        self.codes(|code| code.of.user == *owner)
+        let theirs = self.0.codes_by_owner.get(owner).map(|theirs| theirs.clone()).unwrap_or_default();
+        self.good_codes(theirs)
     }
 
-    /// The codes of which this holds, by owner.
+    /// All codes, by owner: for administrators.
     pub fn codes(&self, matches: impl Fn(&Code) -> bool) -> Vec<Arc<Code>> {
+        let found = self.0.codes.iter().filter(|code| matches(code)).map(|code| Arc::clone(&code));
+        self.good_codes(found.collect())
+    }
+
+    fn good_codes(&self, mut codes: Vec<Arc<Code>>) -> Vec<Arc<Code>> {
         let now = self.0.clock.now();
-        let found = self.0.codes.iter().filter(|code| code.is_live(now) && matches(code));
-        let mut codes: Vec<_> = found.map(|code| Arc::clone(&code)).collect();
+        codes.retain(|code| code.is_live(now));
         codes.sort_by(|a, b| (&a.of.user, a.created, a.id.0).cmp(&(&b.of.user, b.created, b.id.0)));
         codes
+    }
+
+    fn keep_code(&self, code: &Arc<Code>) {
+        self.0.codes.insert(code.hash, Arc::clone(code));
+        self.0.codes_by_owner.entry(code.of.user.clone()).or_default().push(Arc::clone(code));
+    }
+
+    fn drop_code(&self, code: &Code) {
+        self.0.codes.remove(&code.hash);
+        self.0.codes_by_owner.remove_if_mut(&code.of.user, |_owner, theirs| {
+            theirs.retain(|other| other.id != code.id);
+            theirs.is_empty()
+        });
     }
 
     /// What somebody gets who accepts a code now.
@@ -111,10 +130,31 @@ impl Shares {
         if *owner == who.name {
             return Err(ShareError::Own { owner: owner.clone() });
         }
-        let now = self.0.clock.now();
-        if !code.is_live(now) || self.0.resting.contains(owner) {
+        self.check_code(code, &who.name)?;
+        let placed = self.take(code, who)?;
+        code.accepted.fetch_add(1, Ordering::Relaxed);
+        code.last_accepted.fetch_max(self.0.clock.now(), Ordering::Relaxed);
+        self.0.unwritten.code(code);
+        let share = self.keep(placed).await?;
+        let Terms { access, expires } = share.terms();
+        info!(event = "share_accepted", owner = %owner, server = code.of.server.as_str(), with = %share.with, %access, expires = expires.map(utc), code = %code.id, "a share code was accepted");
+        Ok(share)
+    }
+
+    /// Whether it is good, and for them.
+    fn check_code(&self, code: &Code, who: &UserName) -> Result<(), ShareError> {
+        if !code.is_live(self.0.clock.now()) || self.0.resting.contains(&code.of.user) {
             return Err(ShareError::Over);
         }
+        if code.refuses(who) {
+            return Err(ShareError::TakenBack { owner: code.of.user.clone() });
+        }
+        Ok(())
+    }
+
+    /// Puts what somebody gets by a code where it belongs. A code ends before what it has made, and refuses before: whoever
+    /// ends or refuses it meanwhile has either not come to the shares yet, and finds this one, or is seen here.
+    pub(super) fn take(&self, code: &Code, who: &User) -> Result<Placed, ShareError> {
         let offer = self.offer(code);
         let new = NewShare {
             of: code.of.clone(),
@@ -125,13 +165,26 @@ impl Shares {
         };
         let best =
             |before: Option<Terms>| before.filter(|before| before.rank() > offer.rank()).unwrap_or(offer);
-        code.accepted.fetch_add(1, Ordering::Relaxed);
-        code.last_accepted.fetch_max(now, Ordering::Relaxed);
-        self.0.unwritten.code(code);
-        let share = self.settle(new, best).await?;
-        let Terms { access, expires } = share.terms();
-        info!(event = "share_accepted", owner = %owner, server = code.of.server.as_str(), with = %share.with, %access, expires = expires.map(utc), code = %code.id, "a share code was accepted");
-        Ok(share)
+        let placed = self.place(new, best)?;
+        if let Err(refused) = self.check_code(code, &who.name) {
+            self.take_away(&placed, best(placed.before));
+            return Err(refused);
+        }
+        Ok(placed)
+    }
+
+    /// What an owner takes back from somebody is not had again by a code that was there before.
+    pub(super) fn refuse_by_codes(&self, of: &WorkspaceId, with: &With, terms: Option<Terms>) {
+        let With::User(name) = with else { return };
+        let more = |code: &Arc<Code>| terms.is_none_or(|terms| self.offer(code).rank() > terms.rank());
+        let theirs = self.codes_of(&of.user).into_iter().filter(|code| code.of == *of);
+        for code in theirs.filter(more) {
+            if code.refuse(name) {
+                self.0.unwritten.code(&code);
+            } else {
+                self.finish_code(&code, "it would have to refuse too many");
+            }
+        }
     }
 
     /// Ends a code, here at once and then in the store. The shares that it made stay.
@@ -142,12 +195,17 @@ impl Shares {
 
     /// Ends all codes of a workspace. Answers how many there were.
     pub async fn end_codes_of(&self, of: &WorkspaceId) -> Result<usize, StoreError> {
+        let ended = self.finish_codes_of(of, "revoked");
+        self.write().await?;
+        Ok(ended)
+    }
+
+    pub(super) fn finish_codes_of(&self, of: &WorkspaceId, why: &'static str) -> usize {
         let codes: Vec<_> = self.codes_of(&of.user).into_iter().filter(|code| code.of == *of).collect();
         for code in &codes {
-            self.finish_code(code, "revoked");
+            self.finish_code(code, why);
         }
-        self.write().await?;
-        Ok(codes.len())
+        codes.len()
     }
 
     pub(super) fn end_codes_where(&self, ends: impl Fn(&Code) -> bool, why: &'static str) {
@@ -158,11 +216,11 @@ impl Shares {
         }
     }
 
-    fn finish_code(&self, code: &Arc<Code>, why: &'static str) {
+    pub(super) fn finish_code(&self, code: &Arc<Code>, why: &'static str) {
         if code.ended.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.0.codes.remove(&code.hash);
+        self.drop_code(code);
         self.0.unwritten.code(code);
         info!(event = "share_code_ended", owner = %code.of.user, server = code.of.server.as_str(), code = %code.id, why, "a share code ended");
     }
@@ -176,7 +234,7 @@ impl Shares {
         if !code.is_live(self.0.clock.now()) {
             return self.0.unwritten.no_code(code.id);
         }
-        self.0.codes.insert(code.hash, Arc::new(code));
+        self.keep_code(&Arc::new(code));
     }
 }
 

@@ -1,5 +1,8 @@
 //! What the rows of shares and codes hold sealed: nobody who can write to the store lets themselves in.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use serde::{Deserialize, Serialize};
 
 use super::code::{Code, CodeId};
@@ -40,6 +43,8 @@ struct KeptCode {
     share_expires: Option<Timestamp>,
     by: String,
     created: Timestamp,
+    #[serde(default)]
+    refused: Vec<String>,
     accepted: u64,
     last_accepted: Timestamp,
 }
@@ -99,6 +104,7 @@ pub(super) fn code_row(code: &Code, sealer: &Sealer) -> ShareCodeRow {
         share_expires: code.share_expires,
         by: code.by.to_string(),
         created: code.created,
+        refused: code.refused().iter().map(ToString::to_string).collect(),
         accepted: code.accepted(),
         last_accepted: code.last_accepted().unwrap_or_default(),
     };
@@ -113,6 +119,8 @@ pub(super) fn open_code(row: &ShareCodeRow, sealer: &Sealer) -> Option<Code> {
     let of = workspace(&kept.owner, &kept.server)?;
     let same =
         kept.version == VERSION && kept.id == row.id && of.user == row.owner && of.server == row.server;
+    let refused: BTreeSet<_> =
+        kept.refused.iter().map(|name| UserName::parse(name)).collect::<Result<_, _>>().ok()?;
     let code = Code {
         id: CodeId(row.id),
         hash: row.hash,
@@ -122,6 +130,7 @@ pub(super) fn open_code(row: &ShareCodeRow, sealer: &Sealer) -> Option<Code> {
         created: kept.created,
         expires: kept.expires,
         share_expires: kept.share_expires,
+        refused: Mutex::new(refused),
         accepted: kept.accepted.into(),
         last_accepted: kept.last_accepted.into(),
         ended: false.into(),

@@ -6,6 +6,7 @@
 
 mod code;
 mod codes;
+mod ends;
 mod grant;
 mod kept;
 mod terms;
@@ -27,7 +28,7 @@ use crate::groups::Groups;
 use crate::seal::{self, Sealer};
 use crate::spawner::WorkspaceId;
 use crate::store::{Store, StoreError};
-use crate::user::{User, UserName};
+use crate::user::{Group, User, UserName};
 
 use code::CodeHash;
 use grant::Fresh;
@@ -48,7 +49,10 @@ struct Inner {
     lifetime_max: Option<u64>,
     /// By owner. Whoever looks takes the list as it is: it is replaced, never changed.
     live: DashMap<UserName, Arc<[Arc<Share>]>>,
+    /// The same by whom they are with, so that nobody looks through everybody's.
+    by_with: DashMap<With, Vec<Arc<Share>>>,
     codes: DashMap<CodeHash, Arc<Code>>,
+    codes_by_owner: DashMap<UserName, Vec<Arc<Code>>>,
     /// Owners who may not enter.
     resting: DashSet<UserName>,
     unwritten: Unwritten,
@@ -107,9 +111,22 @@ pub enum ShareError {
     /// The code is not good any more.
     #[error("the share code is over")]
     Over,
+    /// The code lets them in no more.
+    #[error("{owner} has taken back what the share code gave")]
+    TakenBack {
+        /// Whose workspace it is.
+        owner: UserName,
+    },
     /// The store.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+/// A share where it belongs, which the store does not know yet.
+struct Placed {
+    share: Arc<Share>,
+    /// What it gave before; `None`: it is new.
+    before: Option<Terms>,
 }
 
 impl Shares {
@@ -131,7 +148,9 @@ impl Shares {
             enabled: config.enabled,
             lifetime_max: config.lifetime_max.value().map(|max| max.0.as_secs()),
             live: DashMap::new(),
+            by_with: DashMap::new(),
             codes: DashMap::new(),
+            codes_by_owner: DashMap::new(),
             resting: DashSet::new(),
             unwritten: Unwritten::default(),
             turn: Semaphore::new(1),
@@ -200,7 +219,13 @@ impl Shares {
 
     fn insert(&self, share: &Arc<Share>) {
         let mut theirs = self.0.live.entry(share.of.user.clone()).or_default();
+        self.add(&mut theirs, share);
+    }
+
+    /// Adds a share to its owner's, which are held: whoever ends it looks for it there first.
+    fn add(&self, theirs: &mut Arc<[Arc<Share>]>, share: &Arc<Share>) {
         *theirs = theirs.iter().chain([share]).cloned().collect();
+        self.0.by_with.entry(share.with.clone()).or_default().push(Arc::clone(share));
     }
 
     /// The best of what a user and their groups have of a workspace that is another's.
@@ -221,7 +246,13 @@ impl Shares {
             return Err(ShareError::Own { owner: new.of.user });
         }
         let terms = Terms { access: new.access, expires: self.until(new.expires)? };
-        self.settle(new, |_before| terms).await
+        let placed = self.place(new, |_before| terms)?;
+        if placed.before.is_some_and(|before| before.rank() > terms.rank()) {
+            self.refuse_by_codes(&placed.share.of, &placed.share.with, Some(terms));
+            // Once more, for what a code has given between the two.
+            placed.share.change(terms, self.0.clock.now());
+        }
+        self.keep(placed).await
     }
 
     /// When a share would end that is to end then; without a wish, as late as can be.
@@ -235,13 +266,8 @@ impl Shares {
         Ok(Some(wanted))
     }
 
-    /// Puts a share where it belongs, with the terms that `decide` makes of those before, and writes it down.
-    async fn settle(
-        &self,
-        new: NewShare,
-        decide: impl Fn(Option<Terms>) -> Terms,
-    ) -> Result<Arc<Share>, ShareError> {
-        let (share, before) = self.place(new, decide)?;
+    /// Writes down what was placed.
+    async fn keep(&self, Placed { share, before }: Placed) -> Result<Arc<Share>, ShareError> {
         self.0.unwritten.share(&share);
         if let Err(error) = self.write().await {
             if before.is_none() {
@@ -257,12 +283,8 @@ impl Shares {
         Ok(share)
     }
 
-    /// The share of these two, with these terms from now on, and the terms it had before.
-    fn place(
-        &self,
-        new: NewShare,
-        decide: impl Fn(Option<Terms>) -> Terms,
-    ) -> Result<(Arc<Share>, Option<Terms>), ShareError> {
+    /// The share of these two, with the terms that `decide` makes of those before.
+    fn place(&self, new: NewShare, decide: impl Fn(Option<Terms>) -> Terms) -> Result<Placed, ShareError> {
         let now = self.0.clock.now();
         let owner = new.of.user.clone();
         // Held to the end of this: nobody else adds to the list meanwhile.
@@ -272,7 +294,7 @@ impl Shares {
         if let Some(known) = live().find(|share| share.of == new.of && share.with == new.with) {
             let before = known.terms();
             if known.change(decide(Some(before)), now) {
-                return Ok((Arc::clone(known), Some(before)));
+                return Ok(Placed { share: Arc::clone(known), before: Some(before) });
             }
         }
         if live().count() >= Self::PER_OWNER {
@@ -288,8 +310,20 @@ impl Shares {
             since: now,
             rests: self.0.resting.contains(&owner),
         }));
-        *theirs = theirs.iter().chain([&share]).cloned().collect();
-        Ok((share, None))
+        self.add(&mut theirs, &share);
+        Ok(Placed { share, before: None })
+    }
+
+    /// Undoes it, if nobody has set other terms meanwhile.
+    fn take_away(&self, Placed { share, before }: &Placed, given: Terms) {
+        match before {
+            None => self.finish(share, "what gave it has ended"),
+            Some(before) if share.terms() == given => {
+                share.change(*before, self.0.clock.now());
+                self.0.unwritten.share(share);
+            }
+            Some(_) => {}
+        }
     }
 
     /// What an owner shares, oldest first.
@@ -300,12 +334,24 @@ impl Shares {
 
     /// What others share with somebody, or with a group of theirs.
     pub fn with(&self, who: &User) -> Vec<Arc<Share>> {
-        let others =
-            |share: &&Arc<Share>| share.with.covers(who, &self.0.groups) && share.of.user != who.name;
-        self.all(others)
+        let provided = who.groups.iter().cloned();
+        let own = self.0.groups.of(&who.name).into_iter().map(|name| Group::own(name.as_str()));
+        let mut all: Vec<_> = std::iter::once(With::User(who.name.clone()))
+            .chain(provided.chain(own).map(With::Group))
+            .flat_map(|with| self.with_only(&with))
+            .filter(|share| share.with.covers(who, &self.0.groups) && share.of.user != who.name)
+            .collect();
+        by_owner(&mut all);
+        all
     }
 
-    /// What is shared with whomever `matches` says.
+    /// What is shared with one person by name, or with one group.
+    pub fn with_only(&self, with: &With) -> Vec<Arc<Share>> {
+        let theirs = self.0.by_with.get(with).map(|theirs| theirs.clone()).unwrap_or_default();
+        self.good(theirs.iter())
+    }
+
+    /// What is shared with whomever `matches` says: for administrators.
     pub fn all(&self, matches: impl Fn(&&Arc<Share>) -> bool) -> Vec<Arc<Share>> {
         let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
         self.good(lists.iter().flat_map(|theirs| theirs.iter()).filter(matches))
@@ -315,113 +361,8 @@ impl Shares {
         let now = self.0.clock.now();
         let good = shares.filter(|share| !share.is_ended() && !share.terms().over(now));
         let mut good: Vec<_> = good.cloned().collect();
-        // Stable: of one second, as they came.
-        good.sort_by(|a, b| (&a.of.user, a.created).cmp(&(&b.of.user, b.created)));
+        by_owner(&mut good);
         good
-    }
-
-    /// Leaves whoever has full access the right to look.
-    pub async fn narrow(&self, share: &Arc<Share>) -> Result<(), StoreError> {
-        let terms = Terms { access: Access::Read, ..share.terms() };
-        if share.change(terms, self.0.clock.now()) {
-            info!(event = "share_changed", owner = %share.of.user, server = share.of.server.as_str(), with = %share.with, access = %terms.access, "a workspace is shared for looking only");
-            self.0.unwritten.share(share);
-        }
-        self.write().await
-    }
-
-    /// Ends a share, here at once and then in the store.
-    pub async fn end(&self, share: &Arc<Share>) -> Result<(), StoreError> {
-        self.finish(share, "revoked");
-        self.write().await
-    }
-
-    /// Ends all shares of a workspace. Answers how many there were.
-    pub async fn end_of(&self, of: &WorkspaceId) -> Result<usize, StoreError> {
-        let theirs: Vec<_> = self.of(&of.user).into_iter().filter(|share| share.of == *of).collect();
-        for share in &theirs {
-            self.finish(share, "revoked");
-        }
-        self.write().await?;
-        Ok(theirs.len())
-    }
-
-    /// Fewer are in a group than before: what is open for it closes, and whoever is in it still comes again.
-    pub fn close(&self, with: &With) {
-        for share in self.all(|share| share.with == *with) {
-            share.close();
-        }
-    }
-
-    /// Whoever it was shared with is no more: a later one of the same name has nothing of it.
-    pub async fn end_with(&self, with: &With) -> Result<(), StoreError> {
-        for share in self.all(|share| share.with == *with) {
-            self.finish(&share, "whoever it was shared with is no more");
-        }
-        self.write().await
-    }
-
-    /// Ends all shares and codes of an owner. Answers how many there were.
-    pub async fn end_all_of(&self, owner: &UserName) -> Result<usize, StoreError> {
-        let (shares, codes) = (self.of(owner), self.codes_of(owner));
-        for share in &shares {
-            self.finish(share, "revoked");
-        }
-        self.end_codes_where(|code| code.of.user == *owner, "revoked");
-        self.write().await?;
-        Ok(shares.len() + codes.len())
-    }
-
-    /// A workspace is no more, and nobody may come to another of the same name by its shares and codes.
-    pub async fn forget(&self, of: &WorkspaceId) -> Result<(), StoreError> {
-        self.end_of(of).await?;
-        self.end_codes_of(of).await.map(drop)
-    }
-
-    /// The same of all workspaces that are not there. To be written down by the next [`Shares::sweep`].
-    pub fn forget_gone(&self, is_there: impl Fn(&WorkspaceId) -> bool) {
-        for share in self.all(|share| !is_there(&share.of)) {
-            self.finish(&share, "the workspace is no more");
-        }
-        self.end_codes_where(|code| !is_there(&code.of), "the workspace is no more");
-    }
-
-    fn finish(&self, share: &Arc<Share>, why: &'static str) {
-        if !share.end() {
-            return;
-        }
-        if let Some(mut theirs) = self.0.live.get_mut(&share.of.user) {
-            *theirs = theirs.iter().filter(|other| other.id != share.id).cloned().collect();
-        }
-        self.0.live.remove_if(&share.of.user, |_owner, theirs| theirs.is_empty());
-        self.0.unwritten.share(share);
-        info!(event = "share_ended", owner = %share.of.user, server = share.of.server.as_str(), with = %share.with, access = %share.terms().access, why, "a workspace is shared no more");
-    }
-
-    /// An owner was judged again: whether they may enter. While not, nobody does by their word.
-    pub fn judged(&self, owner: &UserName, may_enter: bool) {
-        if may_enter && self.0.resting.remove(owner).is_none() {
-            return;
-        }
-        if !may_enter && self.0.enabled {
-            self.0.resting.insert(owner.clone());
-        }
-        let theirs = self.0.live.get(owner).map(|theirs| Arc::clone(&theirs)).unwrap_or_default();
-        for share in theirs.iter() {
-            // As it is by now: another may have judged them meanwhile.
-            share.rest(self.0.resting.contains(owner));
-        }
-    }
-
-    /// To be called every second or so: ends what is over, and closes what is open for it.
-    pub fn expire(&self) {
-        let now = self.0.clock.now();
-        let over = |share: &&Arc<Share>| share.terms().over(now);
-        let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
-        for share in lists.iter().flat_map(|theirs| theirs.iter()).filter(over) {
-            self.finish(share, "over");
-        }
-        self.end_codes_where(|code| code.expires <= now, "over");
     }
 
     /// To be called on a timer: ends what is over, and writes down what is not written down yet.
@@ -447,4 +388,9 @@ impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shares({})", self.0.live.len())
     }
+}
+
+/// Stable: of one second, as they came.
+fn by_owner(shares: &mut [Arc<Share>]) {
+    shares.sort_by(|a, b| (&a.of.user, a.created).cmp(&(&b.of.user, b.created)));
 }

@@ -247,8 +247,9 @@ impl Workspaces {
 
     /// Takes it away from its owner, if that was to happen when it has stopped.
     async fn leave_if_told(&self, id: &WorkspaceId) {
-        if self.0.leaving.remove(id).is_some() {
+        if self.0.leaving.contains(id) {
             self.leave(id).await;
+            self.0.leaving.remove(id);
         }
     }
 
@@ -273,8 +274,15 @@ impl Workspaces {
             Some(State::Stopping) => return Ok(false),
             Some(State::Starting(_) | State::Ready(_) | State::Failing(_)) | None => {}
         }
+        let removed = self.remove_server(id).await;
         self.0.leaving.remove(id);
-        self.remove_server(id).await.map(|()| true)
+        removed.map(|()| true)
+    }
+
+    /// Whether it is there, and not about to be taken away.
+    pub fn keeps(&self, id: &WorkspaceId) -> bool {
+        let there = id.server.is_default() || self.0.named.find(&id.user, id.server.as_str()).is_some();
+        there && !self.0.leaving.contains(id)
     }
 
     async fn leave(&self, id: &WorkspaceId) {

@@ -367,6 +367,42 @@ async fn a_person_shares_narrows_and_revokes_on_a_page() {
 }
 
 #[tokio::test]
+async fn whoever_was_revoked_is_not_let_in_again_by_a_link_that_was_there() {
+    let hub = hub().await;
+    let (mut alice, mut bob) = (hub.signed_in("alice").await, hub.signed_in("bob").await);
+    let path = link(&mut alice, "full").await;
+    assert_eq!(accept(&mut bob, &path).await.status, 303);
+    let id = alice.open("/hub/share").await.field("id").expect("a share");
+    assert_eq!(on_page(&mut alice, &[("action", "revoke"), ("id", &id)]).await.status, 303);
+    let asked = bob.open(&path).await;
+    assert_eq!((asked.status, asked.field("form_token")), (403, None));
+    assert!(asked.text().contains("alice has taken back from you what you had"), "{}", asked.text());
+    // The form of a page that he had open before.
+    let other = link(&mut alice, "read").await;
+    let token = bob.open(&other).await.field("form_token").expect("a form");
+    let code = path.split_once('=').unwrap().1;
+    let answer = bob.submit("/hub/accept-share", &[("form_token", &token), ("code", code)]).await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(!bob.open("/hub/home").await.text().contains("the server of alice"));
+    let page = words(&alice.open("/hub/share").await);
+    assert!(page.contains("It does not let in bob, from whom you have taken back what they had."), "{page}");
+    // Others may; and he may by what she makes later.
+    assert_eq!(accept(&mut hub.signed_in("carl").await, &path).await.status, 303);
+    assert_eq!(accept(&mut bob, &other).await.status, 303);
+    // An administrator revokes as the owner does; what one gives back, one can have again.
+    let list = crate::control::json(&hub, &["share", "list", "--user", "alice"]).await;
+    let bobs = list.as_array().unwrap().iter().find(|share| share["with"] == "bob").unwrap();
+    let said = operate(&hub, &["share", "revoke", bobs["id"].as_str().unwrap()]).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(accept(&mut bob, &other).await.status, 403);
+    let dora = Program::of(&hub, "dora", &["users:shares"]).await;
+    let mut dora_herself = hub.signed_in("dora").await;
+    assert_eq!(accept(&mut dora_herself, &path).await.status, 303);
+    assert_eq!(dora.ask("DELETE", "/users/dora/shared/alice/", "").await.status, 204);
+    assert_eq!(accept(&mut dora_herself, &path).await.status, 303);
+}
+
+#[tokio::test]
 async fn whoever_a_server_is_shared_with_can_give_it_back() {
     let hub = hub().await;
     let (mut alice, mut bob) = (hub.signed_in("alice").await, hub.signed_in("bob").await);

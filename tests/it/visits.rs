@@ -1,5 +1,7 @@
 //! Visitors of a workspace that is shared with them: what reaches it, and when that ends.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use support::client::Client;
 use support::eventually::eventually;
@@ -182,6 +184,39 @@ async fn a_visit_ends_with_the_visitors_session_too() {
     bob.at(HOME).submit("/hub/logout", &[("form_token", &token)]).await;
     closed(visiting).await;
     assert_eq!(bob.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await.status, 401);
+}
+
+#[tokio::test]
+async fn whoever_only_looks_does_not_keep_a_server_in_use() {
+    let hub = hub().await;
+    let mut alice = Alice::working(&hub).await;
+    hub.signed_in("bob").await;
+    alice.shares(json!({ "user": "bob", "access": "read" })).await;
+    let used = async |alice: &Alice| {
+        let user = alice.asks("GET", "/hub/api/users/alice", &Value::Null).await;
+        user["servers"][""]["last_activity"].as_str().expect("a time").to_owned()
+    };
+    let mut bob = bob_at_hers(&hub).await;
+    let before = used(&alice).await;
+    let began = Instant::now();
+    let before_his = hub.requests("alice");
+    eventually("he looks for more than a second", || {
+        let mut bob = bob.clone();
+        async move {
+            assert_eq!(bob.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await.status, 200);
+            began.elapsed() > Duration::from_millis(1100)
+        }
+    })
+    .await;
+    assert!(hub.requests("alice") > before_his);
+    assert_eq!(used(&alice).await, before);
+    // Whoever works in it does, and so does she.
+    alice.shares(json!({ "user": "bob", "access": "full" })).await;
+    assert_eq!(bob.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await.status, 200);
+    let by_bob = used(&alice).await;
+    assert!(by_bob > before, "{by_bob} {before}");
+    alice.browser.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await;
+    assert!(used(&alice).await >= by_bob);
 }
 
 #[tokio::test]

@@ -179,7 +179,10 @@ impl Gateway {
         }
         let gone = if remove {
             self.0.shares.forget(id).await?;
-            match self.0.workspaces.stop_and_remove(id).await {
+            let removed = self.0.workspaces.stop_and_remove(id).await;
+            // What was shared at the same moment; what is shared from now on, is of a server that goes.
+            self.0.shares.forget(id).await?;
+            match removed {
                 Ok(gone) => gone,
                 Err(error) => return refused_server(error),
             }

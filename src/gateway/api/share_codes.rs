@@ -88,6 +88,7 @@ impl Gateway {
         let new = NewCode { of: id, access, expires, share_expires, by: caller.name().clone() };
         match self.0.shares.make_code(new).await {
             Ok((secret, code)) => {
+                self.check_kept(&code.of).await?;
                 let path = accept_path(&secret);
                 let mut model = self.code_model(&code, at);
                 let full = format!("{}{path}", at.origin);

@@ -98,7 +98,10 @@ impl Gateway {
         let Ok(expires) = self.in_seconds(asked.expires_in) else { return wrong(NO_TIME) };
         let new = NewShare { of: id, with, access, expires, by: caller.name().clone() };
         match self.0.shares.make(new).await {
-            Ok(share) => Ok(json(StatusCode::OK, &self.share_model(&share, at))),
+            Ok(share) => {
+                self.check_kept(&share.of).await?;
+                Ok(json(StatusCode::OK, &self.share_model(&share, at)))
+            }
             Err(ShareError::Store(error)) => Err(error.into()),
             Err(refused) => wrong(&refused.to_string()),
         }
@@ -193,7 +196,7 @@ impl Gateway {
         };
         let shares = match user {
             Some(user) => self.0.shares.with(&user),
-            None => self.0.shares.all(|share| share.with == With::User(name.clone())),
+            None => self.0.shares.with_only(&With::User(name.clone())),
         };
         self.share_list(request, shares, at)
     }
@@ -258,10 +261,12 @@ impl Gateway {
         match *request.method() {
             Method::GET => Ok(json(StatusCode::OK, &self.share_model(share, at))),
             Method::DELETE => {
-                if share.with != With::User(caller.name().clone()) {
+                if share.with == With::User(caller.name().clone()) {
+                    self.0.shares.leave(share).await?;
+                } else {
                     tell_order(caller, &id);
+                    self.0.shares.end(share).await?;
                 }
-                self.0.shares.end(share).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             _ => Err(Refusal::Method),
