@@ -66,13 +66,17 @@ pub fn run(config: &Config, name: &str) -> Result<Answer, ImageError> {
         return Err(ImageError::NoImages);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let image = runtime.block_on(async {
+    let (image, exposure) = runtime.block_on(async {
         let spawner = spawner::open(&config.spawner, Metrics::new())?;
-        spawner.find_image(name).await
+        Ok::<_, SpawnError>((spawner.find_image(name).await?, spawner.exposure().await?))
     })?;
     let guess = || silent(name).map_or(Preset::Jupyter, |profile| preset::expected(&profile)).name();
     let image = image.ok_or_else(|| ImageError::Missing { image: name.to_owned(), guess: guess() })?;
-    Ok(describe(config, name, &image))
+    let mut answer = describe(config, name, &image);
+    if let Some(exposure) = exposure {
+        line(&mut answer, "warning", &format!("{exposure}; {}", exposure.remedy));
+    }
+    Ok(answer)
 }
 
 /// What is found, for each profile that uses the image, or for one that says nothing.

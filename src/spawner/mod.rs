@@ -296,8 +296,27 @@ pub trait Spawner: fmt::Debug + Send + Sync {
     fn events(&self) -> BoxStream<'static, Event>;
     /// Whether a workspace has an address of its own, at which nothing but its own programs listens.
     fn isolates(&self) -> bool;
+    /// How workspaces reach each other past hubgate, as far as the runtime tells; `None`: they do not.
+    async fn exposure(&self) -> Result<Option<Exposure>, SpawnError>;
     /// Whether the runtime answers.
     async fn ping(&self) -> Result<(), SpawnError>;
+}
+
+/// Workspaces reach each other past hubgate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// On which network.
+    pub network: String,
+    /// Why.
+    pub why: &'static str,
+    /// What an administrator can do.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workspaces reach each other on the network {}: {}", self.network, self.why)
+    }
 }
 
 /// A spawner could not do what was asked.

@@ -45,12 +45,14 @@ impl Workspaces {
     pub async fn watch(&self, interval: Duration) {
         let stopping = self.0.tasks.stopping();
         let mut pause = SOONEST;
+        let mut told = false;
         'watching: while !stopping.is_cancelled() {
             let mut events = self.0.spawner.events();
             // Compared after the events are followed: nothing falls between.
             if let Err(error) = self.reconcile().await {
                 warn!(error = cause(&error), remedy = error.remedy(), "cannot list workspaces");
             }
+            told = told || self.tell_exposure().await;
             let began = Instant::now();
             let until = tokio::time::sleep(interval);
             tokio::pin!(until);
@@ -72,6 +74,21 @@ impl Workspaces {
             pause = (pause * 2).min(interval);
             tokio::select! { () = stopping.cancelled() => return, () = again => {} }
         }
+    }
+
+    /// Says whether workspaces reach each other. Answers whether that is known.
+    async fn tell_exposure(&self) -> bool {
+        let exposure = self.0.spawner.exposure().await;
+        if let Ok(Some(exposure)) = &exposure {
+            warn!(
+                event = "workspaces_exposed",
+                network = exposure.network,
+                why = exposure.why,
+                remedy = exposure.remedy,
+                "workspaces reach each other past hubgate"
+            );
+        }
+        exposure.is_ok()
     }
 
     /// Drops a workspace that does not run any more.

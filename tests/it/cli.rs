@@ -137,6 +137,10 @@ async fn check_says_what_an_image_is_and_what_profiles_make_of_it() {
     assert!(err.contains("the image gone:1 is not here") && err.contains("docker pull"), "{err}");
     let (_, _, err) = check("aiidalab/full-stack:1");
     assert!(err.contains("it is taken for aiidalab-full-stack by its name alone, which is a guess"), "{err}");
+    engine.add_network("hubgate", "bridge", &serde_json::json!({}));
+    let (_, out, _) = check("lab:1");
+    let told = "warning          workspaces reach each other on the network hubgate: it was made without";
+    assert!(out.contains(told) && out.contains("`docker network rm`"), "{out}");
     assert!(!engine.containers().iter().any(|_| true), "nothing was started");
     drop(engine);
     let (code, _, err) = check("lab:1");

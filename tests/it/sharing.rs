@@ -584,3 +584,16 @@ async fn a_group_that_is_lost_takes_along_what_is_shared_with_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_start_says_whether_workspaces_reach_each_other_past_the_hub() {
+    let mut hub = hub().await;
+    let said = |hub: &Hub| hub.process().log().contains("workspaces_exposed");
+    assert!(!said(&hub), "there is no network yet: hubgate makes it");
+    hub.engine().add_network("hubgate", "bridge", &json!({}));
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    hub.process().until_ready().await;
+    eventually("it is said", || async { said(&hub) }).await;
+    assert!(hub.process().log().contains("docker network rm"), "{}", hub.process().log());
+}

@@ -134,6 +134,42 @@ async fn workspaces_on_the_network_do_not_reach_each_other() {
 }
 
 #[tokio::test]
+async fn a_network_on_which_workspaces_reach_each_other_is_told_of_with_its_remedy() {
+    let fake = Fake::new();
+    let on = |network: &str| {
+        let docker = config::Docker {
+            socket: fake.engine.socket().to_owned(),
+            network: network.to_owned(),
+            ..config::Docker::default()
+        };
+        spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, Metrics::new()).unwrap()
+    };
+    let icc = |said: &str| json!({ "com.docker.network.bridge.enable_icc": said });
+    fake.engine.add_network("open", "bridge", &icc("true"));
+    fake.engine.add_network("plain", "bridge", &json!({}));
+    fake.engine.add_network("apart", "bridge", &icc("false"));
+    fake.engine.add_network("wide", "overlay", &icc("false"));
+    for network in ["open", "plain", "wide", "bridge"] {
+        let exposure = on(network).exposure().await.unwrap().unwrap_or_else(|| panic!("{network}"));
+        assert_eq!(exposure.network, network);
+        assert!(exposure.remedy.contains("enable_icc=false"), "{exposure}");
+    }
+    for network in ["host", "container:x"] {
+        let exposure = on(network).exposure().await.unwrap().unwrap();
+        assert!(exposure.remedy.contains("spawner.docker.network"), "{exposure}");
+    }
+    for network in ["apart", "hubgate"] {
+        assert_eq!(on(network).exposure().await.unwrap(), None, "{network}");
+    }
+    // One that hubgate made is as it made it.
+    start(&*fake.spawner(), &spec(&fake, &id("alice", ""), "i1")).await.unwrap();
+    assert_eq!(on("hubgate").exposure().await.unwrap(), None);
+    fake.engine.be_podman();
+    let exposure = on("hubgate").exposure().await.unwrap().unwrap();
+    assert!(exposure.to_string().contains("podman cannot keep them apart"), "{exposure}");
+}
+
+#[tokio::test]
 async fn a_new_volume_gets_its_owner_once() {
     let fake = Fake::new();
     let spawner = fake.spawner();

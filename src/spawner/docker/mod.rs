@@ -5,6 +5,7 @@ mod engine;
 mod exec;
 mod files;
 mod image;
+mod network;
 mod storage;
 mod tar;
 
@@ -14,9 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::container::LogOutput;
-use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, NetworkCreateRequest,
-};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -31,8 +30,8 @@ use self::container::{INSTANCE, Labels, USER};
 use self::engine::{Connected, Engine, PROMPT, SLOW, is_unreadable, refused_with};
 use super::output::{self, Tail};
 use super::{
-    Ended, Event, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
-    container_name,
+    Ended, Event, Exposure, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status,
+    WorkspaceId, container_name,
 };
 use crate::clock::Clock;
 use crate::config::{self, Escape};
@@ -153,35 +152,6 @@ impl Docker {
             discard(engine, id, name).await;
         }
         running
-    }
-
-    /// Makes the network unless there is one of that name, whoever made it.
-    async fn ensure_network(&self, engine: &Connected) -> Result<(), SpawnError> {
-        let name = self.network.as_str();
-        if matches!(name, "bridge" | "host") {
-            return Ok(());
-        }
-        let doing = format!("create network {name}");
-        let _one_at_a_time = self.network_check.acquire().await;
-        if engine.find(&doing, PROMPT, |client| client.inspect_network(name, None)).await?.is_some() {
-            return Ok(());
-        }
-        // Workspaces must not reach each other: whoever is in one could attack its neighbours' servers.
-        let apart = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
-        if engine.podman {
-            warn!(network = name, "podman cannot keep workspaces on one network apart; only their tokens do");
-        }
-        let request = NetworkCreateRequest {
-            name: name.to_owned(),
-            driver: Some("bridge".to_owned()),
-            options: (!engine.podman).then(|| HashMap::from([apart])),
-            labels: Some(HashMap::from([("io.hubgate.network".to_owned(), name.to_owned())])),
-            ..NetworkCreateRequest::default()
-        };
-        match engine.call(&doing, SLOW, |client| client.create_network(request)).await {
-            Err(error) if refused_with(&error, 409) => Ok(()),
-            result => result.map(drop),
-        }
     }
 
     fn running(&self, found: &ContainerInspectResponse, doing: &str) -> Result<Running, SpawnError> {
@@ -364,8 +334,11 @@ impl Spawner for Docker {
     }
 
     fn isolates(&self) -> bool {
-        // "host" and "container:…" are networks of something else.
-        self.network != "host" && !self.network.contains(':')
+        self.has_own_address()
+    }
+
+    async fn exposure(&self) -> Result<Option<Exposure>, SpawnError> {
+        self.counted("network", self.find_exposure().await)
     }
 
     async fn ping(&self) -> Result<(), SpawnError> {

@@ -143,6 +143,8 @@ struct Records {
     commands: HashMap<String, files::Command>,
     /// How the next of them end, whatever they do; the last first.
     exit_codes: Vec<i64>,
+    /// It says that it is Podman.
+    podman: bool,
 }
 
 impl fmt::Debug for Shared {
@@ -346,6 +348,17 @@ impl Engine {
     /// Names of the volumes.
     pub fn volumes(&self) -> Vec<String> {
         self.shared.lock().volumes.keys().cloned().collect()
+    }
+
+    /// From now on it says that it is Podman.
+    pub fn be_podman(&self) {
+        self.shared.lock().podman = true;
+    }
+
+    /// A network that somebody else has made.
+    pub fn add_network(&self, name: &str, driver: &str, options: &Value) {
+        let network = json!({ "Name": name, "Id": name, "Driver": driver, "Options": options });
+        self.shared.lock().networks.insert(name.to_owned(), network);
     }
 
     /// What a network was made with.

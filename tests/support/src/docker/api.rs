@@ -87,7 +87,7 @@ async fn answer(shared: &Arc<Shared>, request: http::Request<Incoming>) -> Answe
         ("GET" | "HEAD", ["_ping"]) => text("OK"),
         ("GET", ["version"]) => ok(&json!({
             "Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux",
-            "Components": [{ "Name": "Engine", "Version": "20.10.24" }],
+            "Components": [{ "Name": engine_name(shared), "Version": "20.10.24" }],
         })),
         ("GET", ["info"]) => ok(&json!({ "ServerVersion": "20.10.24", "Driver": "overlay2" })),
         ("GET", ["events"]) => events(shared, &request),
@@ -569,4 +569,8 @@ fn full(status: u16, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body).boxed_unsync());
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer
+}
+
+fn engine_name(shared: &Shared) -> &'static str {
+    if shared.lock().podman { "Podman Engine" } else { "Engine" }
 }
