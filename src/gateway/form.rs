@@ -23,6 +23,17 @@ impl Form {
         Self::parse(uri.query().unwrap_or_default().as_bytes())
     }
 
+    /// What a link says of a start: options by their names, or with JupyterHub 6's `opt-` before them.
+    pub(super) fn of_link(uri: &Uri) -> Self {
+        let mut link = Self::of_query(uri);
+        for (name, _) in &mut link.0 {
+            if let Some(option) = name.strip_prefix("opt-") {
+                *name = option.to_owned();
+            }
+        }
+        link
+    }
+
     /// The form in a body.
     pub(super) async fn of_body(request: Request<Incoming>) -> Result<Self, Refusal> {
         Ok(Self::parse(&encoded(request).await?))

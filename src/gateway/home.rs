@@ -13,6 +13,7 @@ use super::local_path::LocalPath;
 use super::page::{Action, Input, Page, Row};
 use super::refusal::Refusal;
 use super::stopped::is_api;
+use super::wanted::{NoStart, Wanted, not_offered};
 use super::{Body, Gateway, Origin, head, see_other, with_query};
 use crate::config;
 use crate::routes::Route;
@@ -210,36 +211,62 @@ impl Gateway {
         let id = WorkspaceId { user: session.name.clone(), server };
         match *request.method() {
             Method::GET => {
-                let query = Form::of_query(request.uri());
-                let wanted = query.one("profile");
-                // A link may choose, but what differs from the usual is confirmed: a reset, for example, by one's own click.
-                let usual = wanted.is_none_or(|name| self.chooses_nothing(name, &query));
+                let link = Form::of_link(request.uri());
+                let (profile, named) = self.wanted(session, &link)?;
                 let own = head::is_ones_own_link(request.headers());
-                if wanted.is_some() && usual && own {
-                    return self.start(session, &id, &query).await;
+                if let Some(profile) = profile
+                    && own
+                    && self.starts_at_once(&id, profile, &link, named)
+                {
+                    return self.start(session, &id, profile, &link).await;
                 }
-                Ok(self.spawn_page(session, &id, wanted, (&query, own)))
+                Ok(self.spawn_page(session, &id, profile.filter(|_| named), (&link, own)))
             }
             Method::POST => {
                 let form = Form::of_body(request).await?;
                 form.check_token(session)?;
-                self.start(session, &id, &form).await
+                match self.wanted(session, &form)? {
+                    (Some(profile), _) => self.start(session, &id, profile, &form).await,
+                    (None, _) => Ok(self.spawn_page(session, &id, None, (&form, true))),
+                }
             }
             _ => Err(Refusal::Method),
         }
+    }
+
+    /// The profile that a form or a link leads to, if it leads to one, and whether that is named. Whatever they say,
+    /// nobody starts what no rule gives them.
+    fn wanted(
+        &self,
+        session: &Session,
+        form: &Form,
+    ) -> Result<(Option<&Arc<config::Profile>>, bool), Refusal> {
+        let wanted = Wanted::of(form)?;
+        match self.chosen(&session.standing().user, &wanted) {
+            Ok(profile) => Ok((Some(profile), wanted.is_named())),
+            Err(NoStart::Choose) => Ok((None, false)),
+            Err(NoStart::NotOffered(what)) => Err(not_offered(&what)),
+        }
+    }
+
+    /// A link may choose, but what differs from the usual is confirmed: a reset, for example, by one's own click. Where a
+    /// link names nothing and there is nothing to choose, it starts what there is, as JupyterHub does.
+    fn starts_at_once(&self, id: &WorkspaceId, profile: &config::Profile, link: &Form, named: bool) -> bool {
+        let options = self.0.workspaces.settled(profile).options;
+        let usual = options.iter().all(|option| {
+            let mut chosen = link.all(&option.name);
+            chosen.all(|chosen| option.choices.first().is_some_and(|first| first.value == chosen))
+        });
+        usual && (named || (options.is_empty() && self.0.workspaces.state(id).is_none()))
     }
 
     async fn start(
         &self,
         session: &Arc<Session>,
         id: &WorkspaceId,
+        profile: &Arc<config::Profile>,
         form: &Form,
     ) -> Result<Response<Body>, Refusal> {
-        let name = form.one("profile").unwrap_or_default();
-        // Whatever the form says, nobody starts what no rule gives them.
-        let Some(profile) = self.allowed_profile(session, name) else {
-            return Err(Refusal::NotOffered(name.chars().take(100).collect()));
-        };
         let chosen = self.0.workspaces.choose(profile, |option| form.one(option))?;
         self.0.workspaces.add_server(id, self.0.clock.now()).await?;
         self.0.workspaces.start(id, &session.standing().user, profile, chosen);
@@ -256,7 +283,7 @@ impl Gateway {
         &self,
         session: &Arc<Session>,
         id: &WorkspaceId,
-        wanted: Option<&str>,
+        wanted: Option<&Arc<config::Profile>>,
         (query, own): (&Form, bool),
     ) -> Response<Body> {
         let next =
@@ -269,7 +296,7 @@ impl Gateway {
             Some(State::Failing(_) | State::Stopping) | None => {}
         }
         let mut actions = self.choices(session, id, &next);
-        if let Some(profile) = wanted.and_then(|name| self.allowed_profile(session, name)) {
+        if let Some(profile) = wanted {
             actions = vec![self.choice(session, id, profile, (&next, own.then_some(query)))];
         }
         let title = if id.server.is_default() {
@@ -380,22 +407,9 @@ impl Gateway {
         form.asking(selects.collect())
     }
 
-    /// Whether a link leaves all options of a profile at their first choices.
-    fn chooses_nothing(&self, profile: &str, link: &Form) -> bool {
-        let Some(profile) = self.0.workspaces.profile(profile) else { return true };
-        self.0.workspaces.settled(profile).options.iter().all(|option| {
-            let mut chosen = link.all(&option.name);
-            chosen.all(|chosen| option.choices.first().is_some_and(|first| first.value == chosen))
-        })
-    }
-
     /// Where a user lands in a profile.
     fn landing(&self, id: &WorkspaceId, profile: &config::Profile) -> String {
         format!("{}{}", id.path(), self.0.workspaces.settled(profile).default_url.trim_start_matches('/'))
-    }
-
-    fn allowed_profile(&self, session: &Session, name: &str) -> Option<&Arc<config::Profile>> {
-        self.0.workspaces.profile(name).filter(|_| session.standing().grants(name))
     }
 
     pub(super) fn only_profile(&self, user: &User) -> Option<&Arc<config::Profile>> {

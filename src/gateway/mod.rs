@@ -37,6 +37,7 @@ mod step_up;
 mod stopped;
 mod tokens;
 mod visit;
+mod wanted;
 
 use std::fmt;
 use std::sync::Arc;

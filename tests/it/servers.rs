@@ -20,7 +20,7 @@ async fn hub() -> Hub {
 async fn run(hub: &Hub, client: &mut Client, user: &str, server: &str) {
     hub.answer_at(user, server).await;
     let page = format!("/hub/spawn/{user}/{server}");
-    let token = client.open(&page).await.field("form_token").expect("a form");
+    let token = client.open("/hub/home").await.field("form_token").expect("a form");
     let answer = client.submit(&page, &[("form_token", &token), ("profile", "lab")]).await;
     assert_eq!(
         answer.header("location"),
@@ -108,7 +108,7 @@ async fn where_no_server_may_have_a_name_none_is_made() {
     let mut alice = hub.signed_in("alice").await;
     assert!(!alice.open("/hub/home").await.text().contains("Name of another server"));
     assert_eq!(at_home(&mut alice, "add", "gpu").await.status, 409);
-    let token = alice.open("/hub/spawn").await.field("form_token").unwrap();
+    let token = alice.open("/hub/home").await.field("form_token").unwrap();
     let form = [("form_token", token.as_str()), ("profile", "lab")];
     assert_eq!(alice.submit("/hub/spawn/alice/gpu", &form).await.status, 409);
     assert_eq!(hub.engine().count("POST", "/containers/create"), 0);
@@ -131,13 +131,60 @@ async fn a_container_whose_name_the_store_forgot_is_found_again() {
 async fn what_nobody_offered_is_refused_and_logged_whatever_a_form_or_a_link_says() {
     let hub = Hub::start(BINARY).await;
     let mut alice = hub.signed_in("alice").await;
-    let token = alice.open("/hub/spawn").await.field("form_token").unwrap();
-    for (name, value) in [("profile", "root"), ("image", "evil:1"), ("profile", "evil:1")] {
-        let answer = alice.submit("/hub/spawn", &[("form_token", &token), (name, value)]).await;
-        assert_eq!(answer.status, 403, "{name}={value}");
+    let token = alice.open("/hub/home").await.field("form_token").unwrap();
+    for (said, named) in [
+        (vec![("profile", "root")], "root"),
+        (vec![("image", "evil:1")], "evil:1"),
+        (vec![("profile", "evil:2")], "evil:2"),
+        (vec![("profile", "lab"), ("image", "evil:3")], "evil:3"),
+        (vec![("profile", "lab"), ("profile", "evil:4")], "evil:4"),
+    ] {
+        let form = [vec![("form_token", token.as_str())], said.clone()].concat();
+        let answer = alice.submit("/hub/spawn", &form).await;
+        assert_eq!(answer.status, 403, "{said:?}");
+        hub.process().until_logged(&format!("a choice that nobody offered: {named:?}")).await;
     }
-    hub.process().until_logged("not_offered").await;
+    for (link, named) in [
+        ("/hub/spawn?image=evil:5", "evil:5"),
+        ("/hub/spawn?profile=lab&image=evil:6", "evil:6"),
+        ("/hub/spawn?opt-profile=evil:7", "evil:7"),
+        ("/hub/spawn?profile=lab&opt-profile=evil:8", "evil:8"),
+    ] {
+        assert_eq!(alice.open(link).await.status, 403, "{link}");
+        hub.process().until_logged(&format!("a choice that nobody offered: {named:?}")).await;
+    }
     assert_eq!(hub.engine().count("POST", "/containers/create"), 0);
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_to_choose_ones_own_link_starts_what_there_is() {
+    let hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    let navigate = |site: &'static str| {
+        [
+            ("accept", "text/html"),
+            ("sec-fetch-site", site),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ]
+    };
+    let asked = alice.send("GET", "/hub/spawn", &navigate("cross-site"), b"").await;
+    assert!(asked.status == 200 && asked.text().contains("Start JupyterLab"), "{}", asked.text());
+    assert_eq!(hub.engine().count("POST", "/containers/create"), 0);
+    let started = alice.send("GET", "/hub/spawn", &navigate("same-origin"), b"").await;
+    assert_eq!(started.header("location"), Some("/user/alice/lab"), "{}", started.text());
+}
+
+#[tokio::test]
+async fn a_link_names_what_it_starts_by_profile_or_image_in_both_of_jupyterhubs_forms() {
+    let hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    for link in
+        ["/hub/spawn?opt-profile=lab", "/hub/spawn?image=lab:1", "/hub/spawn?profile=lab&opt-image=lab:1"]
+    {
+        let answer = alice.open(link).await;
+        assert_eq!(answer.header("location"), Some("/user/alice/lab"), "{link}: {}", answer.text());
+    }
 }
 
 #[tokio::test]
@@ -170,7 +217,7 @@ async fn an_image_of_jupyterhubs_signs_its_visitor_in_at_the_named_server_it_is(
     let hub = Hub::with(BINARY, &format!("{EVERYONE}{image}{TWO}")).await;
     hub.answer_at("alice", "b").await;
     let mut alice = hub.signed_in("alice").await;
-    let token = alice.open("/hub/spawn/alice/b").await.field("form_token").unwrap();
+    let token = alice.open("/hub/home").await.field("form_token").unwrap();
     alice.submit("/hub/spawn/alice/b", &[("form_token", &token), ("profile", "hub")]).await;
     hub.until_open(&mut alice, "/user/alice/b/lab").await;
     hub.run_workspace("alice-b").await;

@@ -73,7 +73,7 @@ impl Browser {
         .map(str::to_owned)
         .to_vec();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        arguments.push(format!("--host-resolver-rules=MAP {NAME} {hub}"));
+        arguments.push(format!("--host-resolver-rules=MAP {NAME} {hub}, MAP *.{NAME} {hub}"));
         if http == Http::One {
             arguments.push("--disable-http2".to_owned());
         }

@@ -1,6 +1,6 @@
 //! What people click in the pages of their images to stop, restart and leave, in each version's own interface.
 
-use support::process::Process;
+use support::process::{NAME, PORT, Process, USER_DOMAINS};
 
 use crate::browser::{Browser, Http};
 use crate::hub;
@@ -10,10 +10,27 @@ use crate::parts::part;
 const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
 const USER: &str = "carol";
 
+/// Where the servers of people are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// All at the hub's host.
+    Hub,
+    /// At a host of each user's own.
+    Own,
+}
+
+impl At {
+    fn server(self) -> String {
+        let label = if self == Self::Own { format!("{USER}.") } else { String::new() };
+        format!("https://{label}{NAME}:{PORT}/user/{USER}")
+    }
+}
+
 /// A hub with one image, and a person's browser that shows a page of it.
-async fn opens(image: &str, page: &str, keys: &str, port: u16) -> (Process, Browser) {
+async fn opens(image: &str, page: &str, keys: &str, at: At, port: u16) -> (Process, Browser) {
+    let domains = if at == At::Own { USER_DOMAINS } else { "" };
     let profile = format!(
-        "[[rule]]\nrealm_roles = [\"hub-user\"]\n\n\
+        "{domains}[[rule]]\nrealm_roles = [\"hub-user\"]\n\n\
          [[profile]]\nname = \"lab\"\ntitle = \"Jupyter\"\nimage = \"{image}\"\nmode = \"hub\"\n{keys}\
          default_url = \"{page}\"\nmemory = \"1GiB\"\ncpu = \"1 cpu\"\n",
         image = part(image),
@@ -28,8 +45,8 @@ async fn opens(image: &str, page: &str, keys: &str, port: u16) -> (Process, Brow
 
 /// JupyterLab has its restart in the dialog that says that the server is gone; what leads there, and out, is in its
 /// File menu.
-async fn restarts_from_lab(image: &str, port: u16) {
-    let (hub, browser) = opens(image, "/lab", "", port).await;
+async fn restarts_from_lab(image: &str, at: At, port: u16) {
+    let (hub, browser) = opens(image, "/lab", "", at, port).await;
     browser.new_notebook().await;
     let lab = browser.window().await;
 
@@ -41,9 +58,8 @@ async fn restarts_from_lab(image: &str, port: u16) {
     browser.show(&lab).await;
     browser.until_text("Server unavailable or unreachable").await;
     browser.follow_to_new_window(async || browser.press("Restart").await).await;
-    browser.press("Start Jupyter").await;
     browser.new_notebook().await;
-    assert!(browser.address().await.starts_with(&format!("{}/user/{USER}/lab", hub.origin())));
+    assert!(browser.address().await.starts_with(&format!("{}/lab", at.server())));
     browser.run("6*7").await;
     browser.until_output("42").await;
 
@@ -61,30 +77,38 @@ async fn signs_out(browser: &Browser) {
 
 #[tokio::test]
 async fn a_restart_is_clicked_in_jupyterlab_3() {
-    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_3_1_IMAGE", 18231).await;
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_3_1_IMAGE", At::Hub, 18231).await;
 }
 
 #[tokio::test]
 async fn a_restart_is_clicked_in_jupyterlab_4_1() {
-    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_4_1_IMAGE", 18241).await;
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_4_1_IMAGE", At::Hub, 18241).await;
 }
 
 #[tokio::test]
 async fn a_restart_is_clicked_in_jupyterlab_4_5() {
-    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_IMAGE", 18255).await;
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_IMAGE", At::Hub, 18255).await;
 }
 
 #[tokio::test]
 async fn a_restart_is_clicked_in_jupyterlab_4_6() {
-    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_6_1_IMAGE", 18261).await;
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_6_1_IMAGE", At::Hub, 18261).await;
+}
+
+#[tokio::test]
+async fn a_restart_is_clicked_in_jupyterlab_4_1_at_a_host_of_ones_own() {
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_4_1_IMAGE", At::Own, 18242).await;
+}
+
+#[tokio::test]
+async fn a_restart_is_clicked_in_jupyterlab_4_6_at_a_host_of_ones_own() {
+    restarts_from_lab("HUBGATE_TEST_SINGLEUSER_6_1_IMAGE", At::Own, 18262).await;
 }
 
 /// The classic Notebook has a button for the hub's page, and one to leave.
-#[tokio::test]
-async fn a_restart_is_clicked_in_classic_notebook_6() {
-    let port = 18223;
+async fn restarts_from_classic(at: At, port: u16) {
     let classic = "environment = { JUPYTERHUB_SINGLEUSER_APP = \"notebook.notebookapp.NotebookApp\" }\n";
-    let (hub, browser) = opens("HUBGATE_TEST_SINGLEUSER_2_3_IMAGE", "/tree", classic, port).await;
+    let (hub, browser) = opens("HUBGATE_TEST_SINGLEUSER_2_3_IMAGE", "/tree", classic, at, port).await;
     browser.find("#notebook_list").await;
     let tree = browser.window().await;
 
@@ -94,9 +118,20 @@ async fn a_restart_is_clicked_in_classic_notebook_6() {
     browser.press("Stop").await;
     browser.press("Start Jupyter").await;
     browser.find("#notebook_list").await;
+    assert_eq!(browser.address().await, format!("{}/tree", at.server()));
 
     browser.show(&tree).await;
     browser.press("Logout").await;
     signs_out(&browser).await;
     hub::clear(port).await;
+}
+
+#[tokio::test]
+async fn a_restart_is_clicked_in_classic_notebook_6() {
+    restarts_from_classic(At::Hub, 18223).await;
+}
+
+#[tokio::test]
+async fn a_restart_is_clicked_in_classic_notebook_6_at_a_host_of_ones_own() {
+    restarts_from_classic(At::Own, 18224).await;
 }

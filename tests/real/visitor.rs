@@ -136,9 +136,9 @@ impl<'a> Visitor<'a> {
         .await;
     }
 
-    /// Chooses on the page that says what there is to start; with what else the form has.
+    /// Chooses what to start, as a form of one's own pages does; with what else that has.
     pub(crate) async fn chooses(&mut self, profile: &str, more: &[(&str, &str)]) {
-        let page = self.browser.open("/hub/spawn").await;
+        let page = self.browser.open("/hub/home").await;
         let token = page.field("form_token").unwrap_or_else(|| panic!("{}", page.text()));
         let fields = [&[("profile", profile), ("form_token", &token)], more].concat();
         let answer = self.browser.submit("/hub/spawn", &fields).await;

@@ -1,7 +1,6 @@
 //! Servers: how they are, start, stop, and those with names.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -11,21 +10,19 @@ use tracing::info;
 
 use super::access::{START, STOP, WATCH};
 use super::{body, problem};
-use crate::config;
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
+use crate::gateway::wanted::{NoStart, Wanted, not_offered};
 use crate::gateway::{Body, Gateway, empty};
 use crate::spawner::WorkspaceId;
-use crate::user::User;
 use crate::workspace::{ServerError, State};
 
 /// What may be said about a start.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct StartOptions {
-    profile: Option<String>,
-    image: Option<String>,
+    wanted: Wanted,
     /// Options of the profile, by name.
     chosen: BTreeMap<String, String>,
 }
@@ -36,14 +33,6 @@ struct StartOptions {
 struct StopOptions {
     /// Takes a named server away from its owner.
     remove: bool,
-}
-
-/// Why a start is not what it could be.
-enum NoStart {
-    /// A choice that nobody offered.
-    NotOffered(String),
-    /// There are several.
-    Choose,
 }
 
 impl Gateway {
@@ -116,18 +105,16 @@ impl Gateway {
             }
             Some(State::Failing(_)) | None => {}
         }
-        let profile = match self.chosen(&user, &options) {
+        let profile = match self.chosen(&user, &options.wanted) {
             Ok(profile) => profile,
-            Err(NoStart::NotOffered(what)) => {
-                return Err(Refusal::NotOffered(what.chars().take(100).collect()));
-            }
+            Err(NoStart::NotOffered(what)) => return Err(not_offered(&what)),
             Err(NoStart::Choose) => {
                 let message =
                     format!("Choose a profile: {{\"profile\": …}}, one of {}", user.profiles.join(", "));
                 return Ok(problem(StatusCode::BAD_REQUEST, &message));
             }
         };
-        let known = self.0.workspaces.settled(&profile).options;
+        let known = self.0.workspaces.settled(profile).options;
         let is_known = |name: &&String| known.iter().any(|option| option.name == **name);
         if let Some(unknown) = options.chosen.keys().find(|name| !is_known(name)) {
             let names = known.iter().map(|option| option.name.as_str());
@@ -137,29 +124,15 @@ impl Gateway {
             return Ok(problem(StatusCode::BAD_REQUEST, &message));
         }
         let said = |name: &str| options.chosen.get(name).map(String::as_str);
-        let chosen = self.0.workspaces.choose(&profile, said)?;
+        let chosen = self.0.workspaces.choose(profile, said)?;
         if let Err(error) = self.0.workspaces.add_server(id, self.0.clock.now()).await {
             return refused_server(error);
         }
         if caller.name() != &id.user {
             info!(event = "workspace_start_ordered", workspace = %id, by = %caller.name(), "an administrator starts a workspace");
         }
-        self.0.workspaces.start(id, &user, &profile, chosen);
+        self.0.workspaces.start(id, &user, profile, chosen);
         Ok(empty(StatusCode::ACCEPTED))
-    }
-
-    /// The profile that is to be started: whatever a program names, nobody starts what no rule grants the owner.
-    fn chosen(&self, user: &User, options: &StartOptions) -> Result<Arc<config::Profile>, NoStart> {
-        let granted = || user.profiles.iter().filter_map(|name| self.0.workspaces.profile(name));
-        let found = match (&options.profile, &options.image) {
-            (None, None) => return self.only_profile(user).cloned().ok_or(NoStart::Choose),
-            (Some(name), image) => granted().find(|profile| {
-                profile.name == *name && image.as_ref().is_none_or(|image| profile.image == *image)
-            }),
-            (None, Some(image)) => granted().find(|profile| profile.image == *image),
-        };
-        let named = || options.image.iter().chain(&options.profile).next().cloned().unwrap_or_default();
-        found.cloned().ok_or_else(|| NoStart::NotOffered(named()))
     }
 
     /// 204: it does not run. 202: it stops, or its start does.
@@ -213,7 +186,7 @@ impl StartOptions {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(format!("{key} must be a string")),
         };
-        let (profile, image) = (text("profile")?, text("image")?);
+        let wanted = Wanted { profile: text("profile")?, image: text("image")? };
         if let Some(unknown) = asked.keys().next() {
             let unknown: String = unknown.chars().take(40).collect();
             return Err(format!("There is nothing called {unknown:?} beside user_options"));
@@ -225,7 +198,7 @@ impl StartOptions {
                 Err(format!("{} must be a string", name.chars().take(40).collect::<String>()))
             }
         });
-        Ok(Self { profile, image, chosen: chosen.collect::<Result<_, _>>()? })
+        Ok(Self { wanted, chosen: chosen.collect::<Result<_, _>>()? })
     }
 }
 
@@ -258,7 +231,8 @@ mod tests {
     fn options_come_in_both_of_jupyterhubs_forms_and_none_is_overheard() {
         let profile = |profile: Option<&str>, image: Option<&str>| {
             let text = |text: Option<&str>| text.map(ToOwned::to_owned);
-            Ok(StartOptions { profile: text(profile), image: text(image), chosen: BTreeMap::new() })
+            let wanted = Wanted { profile: text(profile), image: text(image) };
+            Ok(StartOptions { wanted, chosen: BTreeMap::new() })
         };
         for (asked, expected) in [
             (json!({}), profile(None, None)),
