@@ -217,7 +217,8 @@ async fn open(config: &Config) -> Result<(Store, Arc<Sealer>), AppError> {
 
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
-async fn build(config: Config, workers: usize) -> Result<App, AppError> {
+async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
+    config.spawner.docker.hosts = config.docker_hosts();
     let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
     let certificates = certificates(&config.certificate, &clock, &metrics)?;
@@ -376,14 +377,13 @@ fn hosts(config: &Config) -> Hosts {
 
 /// What workspaces are told of their surroundings.
 fn place(config: &Config) -> Place {
-    let listen = config.hub_api.listen.map(|address| format!("http://{address}/hub/api"));
-    let url = config.hub_api.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
     let port = config.public.url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let users = config.public.user_domain.as_ref();
     Place {
         public_url: config.public.url.origin().ascii_serialization(),
         user_origins: users.map(|users| format!("https://*.{}{port}", users.parent())),
-        hub_api: url.or(listen),
+        hub_api: config.hub_api.url(),
+        routes: config.route_environment(),
         escape: config.spawner.escape,
         images: config.spawner.kind == config::SpawnerKind::Docker,
     }

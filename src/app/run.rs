@@ -35,7 +35,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     start_log(&config.log)?;
     // Before there are threads: it changes the environment.
     let inherited = Inherited::from_environment()?;
-    let sockets = bind(&config.listen, config.hub_api.listen, inherited)?;
+    let sockets = bind(&config.listen, config.hub_api_address(), inherited)?;
     let admin_socket = config.admin.socket.as_deref().map(Socket::bind).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = config.listen.workers.unwrap_or(cores).max(1);

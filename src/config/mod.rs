@@ -5,6 +5,7 @@
 
 mod admin;
 mod check;
+mod hub_api;
 mod load;
 mod placeholder;
 mod ports;
@@ -24,6 +25,7 @@ use url::Url;
 
 pub use admin::Admin;
 pub use check::{Finding, check};
+pub use hub_api::HubApi;
 pub use load::{ConfigError, Loaded, load, parse};
 pub use placeholder::{Piece, claims_in, pieces};
 pub use ports::Ports;
@@ -115,6 +117,7 @@ impl Config {
         let options = [
             (self.provider.iter().any(|provider| provider.insecure_http), "provider.insecure_http"),
             (process, "spawner.kind = insecure_process"),
+            (self.hub_api.insecure_anywhere, "hub_api.insecure_anywhere"),
         ];
         options.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
     }
@@ -362,8 +365,8 @@ pub struct Docker {
     pub network: String,
     /// Begins the names of containers.
     pub prefix: String,
-    /// Names that containers know beside those of their network, as `name:address`; the address `host-gateway` is this
-    /// machine.
+    /// Names that containers know beside those of their network, as `name:address`; the address `host-gateway` is
+    /// where `hub_api` listens, or this machine.
     pub hosts: Vec<String>,
     /// How often running workspaces are compared with the engine's list.
     pub reconcile_interval: Span,
@@ -379,16 +382,6 @@ impl Default for Docker {
             reconcile_interval: Span::seconds(30),
         }
     }
-}
-
-/// `[hub_api]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HubApi {
-    /// An address that containers reach: the gateway of their network. It need not exist yet at start.
-    pub listen: Option<SocketAddr>,
-    /// The URL that containers are told; default: `http://<listen>/hub/api`.
-    pub url: Option<Url>,
 }
 
 /// `[forward]`

@@ -1,5 +1,6 @@
 //! `[[route]]`: what is beside the hub at its address.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -26,4 +27,8 @@ pub struct Route {
     /// Containers find it at the hub API, too, under the same path. Only what is public.
     #[serde(default)]
     pub containers: bool,
+    /// Variables that every container gets, each with the URL of a path below this one as containers reach it. A profile's own
+    /// `environment` has the last word.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }

@@ -19,6 +19,8 @@ pub struct Place {
     pub user_origins: Option<String>,
     /// Where containers reach the hub API: `http://172.17.0.1:8081/hub/api`. None: no hub for containers.
     pub hub_api: Option<String>,
+    /// Variables with URLs of what is beside the hub, as containers reach it.
+    pub routes: Vec<(String, String)>,
     /// How user names are written in names of volumes.
     pub escape: Escape,
     /// Workspaces have images; else they are child processes whose port the spawner chooses.
@@ -51,6 +53,7 @@ pub(super) fn spec(
     let limits = user.limits(profile);
     let blanks = Blanks::new(id, &settled, port, place);
     let mut environment = limits_environment(limits);
+    environment.extend(place.routes.iter().cloned());
     match mode {
         Mode::Token => environment.extend(token_environment(id, token)),
         Mode::Hub => environment.extend(hub_environment(id, &profile.image, place, &blanks, token)?),
@@ -360,6 +363,7 @@ mod tests {
             public_url: "https://hub.example".into(),
             user_origins: None,
             hub_api: Some("http://172.17.0.1:8081/hub/api".into()),
+            routes: vec![("AIIDALAB_REGISTRY".into(), "http://172.17.0.1:8081/registry/api/v1".into())],
             escape: Escape::Current,
             images: true,
         };
@@ -398,6 +402,11 @@ mod tests {
             "http://172.17.0.1:8081/hub/api/users/alice/activity"
         );
         assert_eq!(spec.environment["JUPYTERHUB_CLIENT_ID"], "jupyterhub-user-alice");
+        let registry = "http://172.17.0.1:8081/registry/api/v1";
+        assert_eq!(spec.environment["AIIDALAB_REGISTRY"], registry);
+        let own = profile("environment = { AIIDALAB_REGISTRY = \"https://other\" }");
+        let own = plan("alice", &own, &image(&[])).unwrap();
+        assert_eq!(own.environment["AIIDALAB_REGISTRY"], "https://other");
         let scopes = "[\"access:servers!server=alice/\",\"access:servers!user=alice\"]";
         assert_eq!(spec.environment["JUPYTERHUB_OAUTH_ACCESS_SCOPES"], scopes);
         assert!(!spec.environment.contains_key("JUPYTER_TOKEN"));
@@ -463,6 +472,7 @@ mod tests {
             public_url: String::new(),
             user_origins: None,
             hub_api: None,
+            routes: vec![],
             escape: Escape::Current,
             images,
         };

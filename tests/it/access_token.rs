@@ -103,6 +103,7 @@ async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metric
             user_origins: None,
             public_url: "https://hub.example".to_owned(),
             hub_api: None,
+            routes: vec![],
             escape: Escape::Current,
             images: true,
         },

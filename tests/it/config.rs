@@ -14,6 +14,7 @@ const EXAMPLE: &str = include_str!("../../config.toml.example");
 const DEFINITION: &str = concat!(
     include_str!("../../src/config/mod.rs"),
     include_str!("../../src/config/admin.rs"),
+    include_str!("../../src/config/hub_api.rs"),
     include_str!("../../src/config/profile.rs"),
     include_str!("../../src/config/provider.rs"),
     include_str!("../../src/config/route.rs"),
@@ -613,6 +614,13 @@ const SLIPS: &[(&str, &str, &str)] = &[
         "spawner.docker.reconcile_interval",
     ),
     ("[[profile]]", "[hub_api]\nlisten = \"0.0.0.0:8081\"\n[[profile]]", "hub_api.url"),
+    ("[[profile]]", "[hub_api]\nlisten = \"193.0.2.1:8081\"\n[[profile]]", "hub_api.listen"),
+    ("[[profile]]", "[hub_api]\nlisten = \"[2001:db8::1]:8081\"\n[[profile]]", "hub_api.listen"),
+    (
+        "[[profile]]",
+        "[hub_api]\nlisten = \"0.0.0.0:8081\"\nurl = \"http://10.0.0.1:8081/hub/api\"\n[[profile]]",
+        "hub_api.listen",
+    ),
     ("[[profile]]", "[hub_api]\nurl = \"http://10.0.0.1:8081/hub/api\"\n[[profile]]", "hub_api.listen"),
     (
         "[[profile]]",
@@ -641,6 +649,50 @@ fn every_slip_is_found_and_told_under_its_key() {
         let found = config::check(&loaded);
         let told: Vec<_> = found.iter().map(|finding| finding.key.as_str()).collect();
         assert_eq!(told, [*key], "{to}:\n{}", lines(&found));
+    }
+}
+
+#[test]
+fn the_hub_api_listens_only_where_something_in_a_container_may_call_it() {
+    let listens = |profile: &str, more: &str| {
+        let text = small_but("[[profile]]", &format!("[[profile]]\n{profile}"));
+        let text = format!("{text}\n[hub_api]\nlisten = \"172.18.0.1:8081\"\n{more}");
+        assert_eq!(lines(&findings(&text)), "");
+        parse(&text).unwrap().config.hub_api_address().is_some()
+    };
+    assert!(listens("mode = \"hub\"", ""));
+    assert!(listens("", ""), "what the image is, is seen when it is here");
+    assert!(!listens("mode = \"token\"", ""));
+    let route =
+        "[[route]]\nname = \"apps\"\npath = \"/apps/\"\nfolder = \"/srv\"\npublic = true\ncontainers = ";
+    assert!(listens("mode = \"token\"", &format!("{route}true")));
+    assert!(!listens("mode = \"token\"", &format!("{route}false")));
+}
+
+#[test]
+fn containers_learn_where_the_host_and_its_routes_are_on_their_network() {
+    let route = "[[route]]\nname = \"apps\"\npath = \"/apps/\"\nfolder = \"/srv\"\npublic = true\ncontainers = true\n\
+                 environment = { AIIDALAB_REGISTRY = \"api/v1\", APPS = \"\" }\n";
+    let hosts = "[spawner]\ndocker.hosts = [\"registry:host-gateway\", \"other:10.0.0.9\"]\n";
+    let of = |api: &str| parse(&format!("{SMALL}\n{route}{hosts}[hub_api]\n{api}")).unwrap().config;
+    let config = of("listen = \"172.18.0.1:8081\"");
+    assert_eq!(config.docker_hosts(), ["registry:172.18.0.1", "other:10.0.0.9"]);
+    let url = |name: &str, url: &str| (name.to_owned(), url.to_owned());
+    assert_eq!(
+        config.route_environment(),
+        [
+            url("AIIDALAB_REGISTRY", "http://172.18.0.1:8081/apps/api/v1"),
+            url("APPS", "http://172.18.0.1:8081/apps/")
+        ]
+    );
+    let config = of("listen = \"0.0.0.0:8081\"\nurl = \"http://hub:8081/hub/api\"\ninsecure_anywhere = true");
+    assert_eq!(config.docker_hosts(), ["registry:host-gateway", "other:10.0.0.9"], "the engine knows");
+    assert_eq!(config.route_environment()[1], url("APPS", "http://hub:8081/apps/"));
+    assert_eq!(config.insecure_options(), ["hub_api.insecure_anywhere"]);
+    for (from, to) in [("api/v1", "/api"), ("api/v1", "../x"), ("APPS", "\"A B\""), ("containers = true", "")]
+    {
+        let text = format!("{SMALL}\n[hub_api]\nlisten = \"10.0.0.1:81\"\n{}", route.replace(from, to));
+        assert_eq!(keys(&text), ["route[0].environment"], "{to}");
     }
 }
 
@@ -779,6 +831,7 @@ fn the_example_is_read_with_every_line_in_force() {
         "provider.client_key_id",
         "provider.client_key_algorithm",
         "route[0]",
+        "route[0].environment",
     ];
     assert_eq!(told, alternatives, "{}", lines(&found));
 }

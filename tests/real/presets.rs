@@ -136,21 +136,24 @@ async fn aiidalab_full_stack_from_its_long_first_start_to_its_factory_reset() {
     let api = registry.path().join("api/v1");
     std::fs::create_dir_all(&api).unwrap();
     std::fs::write(api.join("apps_index.json"), r#"{"apps": {}, "categories": {}}"#).unwrap();
-    let url = format!("http://registry:{port}/registry/api/v1");
-    // All else is found from the image.
-    let keys = format!("environment = {{ AIIDALAB_REGISTRY = \"{url}\" }}");
-    let aiidalab = profile("aiidalab", "HUBGATE_TEST_AIIDALAB_IMAGE", port, JOVYAN, &keys);
+    let url = format!("http://{GATEWAY}:{port}/registry/api/v1");
+    // Everything is found from the image.
+    let aiidalab = profile("aiidalab", "HUBGATE_TEST_AIIDALAB_IMAGE", port, JOVYAN, "");
     let route = format!(
-        "[[route]]\nname = \"registry\"\npath = \"/registry/\"\nfolder = \"{}\"\npublic = true\ncontainers = true\n",
+        "[[route]]\nname = \"registry\"\npath = \"/registry/\"\nfolder = \"{}\"\npublic = true\ncontainers = true\n\
+         environment = {{ AIIDALAB_REGISTRY = \"api/v1\" }}\n",
         registry.path().display()
     );
     let profiles = [aiidalab, route].concat();
-    let hub = hub::start_beside(BINARY, &profiles, &[&format!("registry:{GATEWAY}")], port).await;
+    let hub = hub::start_beside(BINARY, &profiles, &["registry:host-gateway"], port).await;
     let mut visitor = Visitor::sign_in(&hub, "alice").await;
     passes_a_day(&mut visitor, "aiidalab", HOME_APP).await;
     has_its_services(port).await;
-    let said = inside(port, "alice", &format!("aiidalab info; curl -fsS {url}/apps_index.json")).await;
-    assert!(said.contains(&url) && said.contains("\"categories\""), "{said}");
+    let by_name = format!("http://registry:{port}/registry/api/v1/apps_index.json");
+    for index in [format!("{url}/apps_index.json"), by_name] {
+        let said = inside(port, "alice", &format!("aiidalab info; curl -fsS {index}")).await;
+        assert!(said.contains(&url) && said.contains("\"categories\""), "{said}");
+    }
     ended_in_order(&hub, port).await;
     factory_resets(&mut visitor, port).await;
     hub::clear(port).await;

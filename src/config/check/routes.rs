@@ -75,7 +75,32 @@ fn route(findings: &mut Findings<'_>, config: &Config, key: &str, route: &Route)
             "add `public = true`, or leave the key out",
         );
     }
+    if !route.environment.is_empty() && !route.containers {
+        findings.add(
+            &format!("{key}.environment"),
+            "containers do not find this route",
+            "add `containers = true`, or leave the key out",
+        );
+    }
+    for (name, below) in &route.environment {
+        let segments = below.split('/');
+        let whole =
+            !below.starts_with('/') && segments.clone().all(|s| !s.starts_with('.') && s.bytes().all(plain));
+        if !is_variable(name) || !whole {
+            findings.add(
+                &format!("{key}.environment"),
+                format!("{name:?} is no variable with a path below the route"),
+                "write { AIIDALAB_REGISTRY = \"api/v1\" }",
+            );
+        }
+    }
     if route.containers && config.hub_api.listen.is_none() {
         findings.add(&format!("{key}.containers"), "there is no hub API", "set hub_api.listen");
     }
+}
+
+/// A name that a shell reads, too.
+fn is_variable(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    name.bytes().next().is_some_and(letter) && name.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
 }

@@ -307,6 +307,7 @@ fn docker(findings: &mut Findings<'_>, config: &Config) {
 
 fn hub_api(findings: &mut Findings<'_>, config: &Config) {
     let api = &config.hub_api;
+    let all = api.listen.is_some_and(|address| address.ip().is_unspecified());
     if api.url.is_some() && api.listen.is_none() {
         findings.add(
             "hub_api.listen",
@@ -314,11 +315,18 @@ fn hub_api(findings: &mut Findings<'_>, config: &Config) {
             "write an address that containers reach",
         );
     }
-    if api.url.is_none() && api.listen.is_some_and(|address| address.ip().is_unspecified()) {
+    if api.url.is_none() && all {
         findings.add(
             "hub_api.url",
             "missing, and no container can call an address for all",
             "write what containers call",
+        );
+    }
+    if api.is_anywhere() && !api.insecure_anywhere && (api.url.is_some() || !all) {
+        findings.add(
+            "hub_api.listen",
+            "not an address of this machine's own networks: others than containers would reach it, in the clear",
+            "write the gateway of the containers' network (`docker network inspect`), or hub_api.insecure_anywhere = true",
         );
     }
     if let Some(url) = &api.url
