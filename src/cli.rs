@@ -54,7 +54,7 @@ pub enum Command {
     Workspace(crate::operate::WorkspaceCommand),
     /// Say why a user may enter or not, and what they get: which rule gives what.
     Explain(Box<crate::operate::ExplainCommand>),
-    /// Say what becomes of another hub's users, groups and servers here, and change nothing.
+    /// Say what becomes of another hub's users, groups and servers here; write what can be.
     #[command(subcommand)]
     Import(crate::import::ImportCommand),
     /// Print the version.

@@ -133,6 +133,7 @@ fn operated(outcome: Result<String, OperateError>) -> ExitCode {
 fn imported(outcome: Result<String, ImportError>) -> ExitCode {
     match outcome {
         Ok(text) => say(text.trim_end(), ExitCode::SUCCESS),
+        Err(ImportError::Config(error)) => unusable(error),
         Err(error) => end(Err(error), ImportError::remedy, ImportError::is_configuration),
     }
 }

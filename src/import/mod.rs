@@ -1,5 +1,7 @@
-//! `hubgate import`: what another hub knows, and what becomes of it here. Nothing is written, there or here.
+//! `hubgate import`: what another hub knows, and what becomes of it here. There nothing is written, and here only what was
+//! asked for.
 
+mod apply;
 mod database;
 mod judge;
 mod report;
@@ -7,10 +9,16 @@ mod report;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
 use thiserror::Error;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::config::{self, ConfigError};
+use crate::groups::GroupError;
+use crate::store::StoreError;
+
+use self::apply::Written;
 use self::judge::Judged;
 
 /// Which hub.
@@ -22,6 +30,12 @@ pub enum ImportCommand {
         /// Its database. It is only read, and the hub may be running
         #[arg(long, value_name = "FILE", default_value = "jupyterhub.sqlite")]
         database: PathBuf,
+        /// Write its users, as people who are expected, and its groups into the store. hubgate must not be running
+        #[arg(long)]
+        apply: bool,
+        /// The configuration, which names the store
+        #[arg(long, value_name = "FILE", default_value = config::PATH)]
+        config: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -31,17 +45,36 @@ pub enum ImportCommand {
 impl ImportCommand {
     /// Does it; answers what to print.
     pub fn run(self) -> Result<String, ImportError> {
-        let Self::JupyterHub { database, json } = self;
+        let Self::JupyterHub { database, apply, config, json } = self;
+        // Before anything else is said: what was asked for can be done.
+        let config = apply.then(|| config::load(&config)).transpose()?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ImportError::Runtime)?;
-        let read = runtime.block_on(async { timeout(PATIENCE, database::read(&database)).await });
+        let outcome = runtime.block_on(async {
+            let read = timeout(PATIENCE, database::read(&database)).await;
+            let judged = Judged::new(read.map_err(|_elapsed| ImportError::Slow { path: database.clone() })??);
+            let written = match &config {
+                Some(loaded) => Some(apply::apply(&loaded.config, &judged).await?),
+                None => None,
+            };
+            Ok::<_, ImportError>((judged, written))
+        });
         // What still reads must not keep the program from ending.
         runtime.shutdown_background();
-        let judged = Judged::new(read.map_err(|_elapsed| ImportError::Slow { path: database.clone() })??);
+        let (judged, written) = outcome?;
         if json {
-            return Ok(format!("{:#}", serde_json::json!(judged)));
+            let answer = Answer { judged: &judged, written: written.as_ref() };
+            return Ok(format!("{:#}", serde_json::json!(answer)));
         }
-        Ok(report::words(&database, &judged))
+        Ok(report::words(&database, &judged, written.as_ref()))
     }
+}
+
+/// What programs read.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    judged: &'a Judged,
+    written: Option<&'a Written>,
 }
 
 /// A file can be made so that reading it has no end.
@@ -51,6 +84,37 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImportError {
+    /// The configuration, where the store's place stands.
+    #[error("cannot use the configuration")]
+    Config(#[from] ConfigError),
+    /// A hub that runs has its store in memory.
+    #[error("hubgate runs: it answers at {}", .socket.display())]
+    Runs {
+        /// Where.
+        socket: PathBuf,
+    },
+    /// No store yet.
+    #[error("there is no store at {}", .path.display())]
+    NoStore {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Somebody else's.
+    #[error("{} belongs to the Unix user {owner}", .path.display())]
+    Stranger {
+        /// Its folder.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
+    /// The store.
+    #[error("cannot write into the store")]
+    Store(#[from] StoreError),
+    /// Groups.
+    #[error("cannot make a group")]
+    Group(#[from] GroupError),
     /// No runtime.
     #[error("cannot start a runtime")]
     Runtime(#[source] std::io::Error),
@@ -134,6 +198,12 @@ impl ImportError {
     /// What to do.
     pub fn remedy(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Config(error) => error.remedy(),
+            Self::Runs { .. } => "stop it first; what is written counts from its next start on",
+            Self::NoStore { .. } => "start hubgate once, and stop it: then store.folder is there",
+            Self::Stranger { .. } => "run this as that user: `sudo -u hubgate hubgate import …`",
+            Self::Store(error) => error.remedy(),
+            Self::Group(_) => "take the groups out there that are not needed, and do it again",
             Self::Runtime(_) => "raise the limits of this account",
             Self::File { .. } => {
                 "name the file with --database: c.JupyterHub.db_url says where it is; read it as a user who may"
@@ -157,6 +227,15 @@ impl ImportError {
 
     /// Whether another file, or another command line, is what it takes.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Runtime(_) | Self::Locked { .. } | Self::Slow { .. })
+        !matches!(
+            self,
+            Self::Runtime(_)
+                | Self::Locked { .. }
+                | Self::Slow { .. }
+                | Self::Runs { .. }
+                | Self::NoStore { .. }
+                | Self::Store(_)
+                | Self::Group(_)
+        )
     }
 }

@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::apply::Written;
 use super::judge::{Judged, Person, ServerThere};
 
 /// The report, with the lines of a configuration at its end.
-pub(super) fn words(database: &Path, judged: &Judged) -> String {
+pub(super) fn words(database: &Path, judged: &Judged, written: Option<&Written>) -> String {
     let mut text = String::new();
     let running =
         judged.users.iter().flat_map(|person| &person.servers).filter(|server| server.running).count();
@@ -32,9 +33,16 @@ pub(super) fn words(database: &Path, judged: &Judged) -> String {
         for group in &judged.groups {
             line(&mut text, &format!("  {}: {}", shown(&group.name), counted(group.members, "member")));
         }
-        line(&mut text, "  Nothing is taken: here, people are in the groups that their provider says.");
+        line(&mut text, "  Here, rules read the groups that a provider tells of, and no others.");
+        line(
+            &mut text,
+            "  --apply makes these groups of the hub's own: to share servers with, and to be asked for by the API.",
+        );
     }
     stays(&mut text, judged);
+    if let Some(written) = written {
+        said(&mut text, written);
+    }
     configuration(&mut text, judged);
     text
 }
@@ -86,8 +94,20 @@ fn stays(text: &mut String, judged: &Judged) {
     }
     line(
         text,
-        "  users themselves: each is known here from their first login on, by the name that their provider says",
+        "  users themselves: each is known here from their first login on, by the name that their provider says; --apply makes\n  them people who are expected: others can share with them before they come",
     );
+}
+
+/// What was written.
+fn said(text: &mut String, written: &Written) {
+    line(text, "\nwritten into the store");
+    line(
+        text,
+        &format!("  {} more expected, {}", counted(written.users, "user"), counted(written.groups, "group")),
+    );
+    for name in &written.left_out {
+        line(text, &format!("  ! not the group {}: a group cannot have this name", shown(name)));
+    }
 }
 
 /// What to add so that the same people find the same things.
@@ -115,6 +135,13 @@ fn configuration(text: &mut String, judged: &Judged) {
             );
         }
         line(text, &format!("[spawner.docker]\nprefix = \"{}\"", naming.prefix));
+        if judged.users.iter().flat_map(|person| &person.servers).any(|server| server.running) {
+            line(
+                text,
+                "# For what runs; hub_api.url, the network and a profile with its image must fit, too.",
+            );
+            line(text, "#adopt_jupyterhub = true");
+        }
     }
     rule(text, "# Who had an account there.", &judged.names(false), "");
     rule(text, "# Who was an administrator there.", &judged.names(true), "admin = true\n");

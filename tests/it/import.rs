@@ -5,9 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use hubgate::groups::{GroupName, Groups};
+use hubgate::seal::Sealer;
+use hubgate::store::Store;
+use hubgate::user::UserName;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -97,6 +103,7 @@ async fn what_an_import_proposes_is_a_configuration() {
         "alice, in lab, server runs as lab-alice, server gpu runs as lab-alice--gpu",
         "ada, administrator, in lab",
         "lab: 2 members",
+        "#adopt_jupyterhub = true",
         "1 API token of users: the database has only their hashes",
     ] {
         assert!(out.contains(words), "{words}: {out}");
@@ -108,6 +115,43 @@ async fn what_an_import_proposes_is_a_configuration() {
     let config = crate::cli::write(folder.path(), 1, proposed);
     let checked = Command::new(BINARY).args(["check", "--config", &config]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
+}
+
+#[tokio::test]
+async fn what_an_import_writes_is_there_when_the_hub_starts() {
+    let (_, sql) = versions().pop().unwrap();
+    let there = TempDir::new().unwrap();
+    let renamed = "UPDATE groups SET name = 'em' || char(10) || 'pty' WHERE name = 'empty';";
+    let path = database(&there, SqliteJournalMode::Delete, &[&sql, renamed]).await;
+    let here = TempDir::new().unwrap();
+    let config = crate::cli::write(here.path(), 1, "");
+    let apply = ["--apply", "--config", &config];
+    let (code, out, err) = import(&path, &apply);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("there is no store at") && err.contains("hint: start hubgate once"), "{err}");
+
+    fs::create_dir(here.path().join("state")).unwrap();
+    for (users, members) in [(3, ["ada", "alice"]), (0, ["ada", "alice"])] {
+        let (code, out, err) = import(&path, &[&apply[..], &["--json"]].concat());
+        assert_eq!(code, Some(0), "{err}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answer["written"], json!({ "users": users, "groups": 1, "left_out": ["em\npty"] }));
+        let folder = here.path().join("state");
+        let store = Store::open(&folder).await.unwrap();
+        let expected = store.awaited_users().await.unwrap();
+        let names: Vec<_> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["ada", "alice", "anna@epfl.ch"]);
+        let groups = Groups::new(store.clone(), Arc::new(Sealer::new(&Store::sealing_key(&folder).unwrap())));
+        assert_eq!(groups.restore().await.unwrap(), 1);
+        let lab = groups.find(&GroupName::parse("lab").unwrap()).unwrap();
+        assert!(lab.users.iter().map(UserName::as_str).eq(members), "{lab:?}");
+        assert!(store.people().await.unwrap().is_empty(), "nobody has come");
+    }
+
+    let _hub = UnixListener::bind(here.path().join("admin.sock")).unwrap();
+    let (code, _, err) = import(&path, &apply);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("hubgate runs") && err.contains("hint: stop it first"), "{err}");
 }
 
 #[tokio::test]
