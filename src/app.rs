@@ -27,7 +27,7 @@ use crate::seal::Sealer;
 use crate::secret::SecretError;
 use crate::session::{self, Sessions};
 use crate::share::Shares;
-use crate::spawner::{self, SpawnError, Spawner};
+use crate::spawner::{self, Heir, SpawnError, Spawner};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
@@ -225,7 +225,7 @@ async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
     let (store, sealer) = open(&config).await?;
     let providers = providers(&config, &clock)?;
     let (origins, body_timeout) = (hosts(&config), config.listen.body_timeout.0);
-    let spawner = spawner::open(&config.spawner, metrics.clone())?;
+    let spawner = spawner::open_as_heir(&config.spawner, heir(&config), metrics.clone())?;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
     let explainer = Explainer::new(&config);
     let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
@@ -387,6 +387,13 @@ fn place(config: &Config) -> Place {
         escape: config.spawner.escape,
         images: config.spawner.kind == config::SpawnerKind::Docker,
     }
+}
+
+/// What containers of a JupyterHub must have been told for hubgate to take them over.
+fn heir(config: &Config) -> Heir {
+    let Place { hub_api, public_url, user_origins, .. } = place(config);
+    let image = |profile: &config::Profile| (profile.image.clone(), profile.name.as_str().into());
+    Heir { hub_api, public_url, user_origins, images: config.profile.iter().map(image).collect() }
 }
 
 /// Certificates that clients will not accept are served all the same: an old one is better than no hub at all.

@@ -368,6 +368,9 @@ pub struct Docker {
     /// Names that containers know beside those of their network, as `name:address`; the address `host-gateway` is
     /// where `hub_api` listens, or this machine.
     pub hosts: Vec<String>,
+    /// Containers that a JupyterHub's `DockerSpawner` started and that run are taken over, where their names and what
+    /// they were told fit this hub in every part.
+    pub adopt_jupyterhub: bool,
     /// How often running workspaces are compared with the engine's list.
     pub reconcile_interval: Span,
 }
@@ -379,6 +382,7 @@ impl Default for Docker {
             network: "hubgate".to_owned(),
             prefix: "hubgate".to_owned(),
             hosts: Vec::new(),
+            adopt_jupyterhub: false,
             reconcile_interval: Span::seconds(30),
         }
     }

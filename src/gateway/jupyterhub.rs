@@ -115,7 +115,7 @@ impl Gateway {
         let shared = std::iter::once_with(|| self.0.shares.with(user)).flatten();
         let theirs = self.0.workspaces.of(&session.name).into_iter();
         let theirs = theirs.chain(shared.map(|share| share.of.clone()));
-        let mut theirs = theirs.filter(|id| id.client_id() == client && self.may_come(id, user)).peekable();
+        let mut theirs = theirs.filter(|id| id.is_client(client) && self.may_come(id, user)).peekable();
         if theirs.peek().is_none() {
             return Err(Refusal::NotYours);
         }
@@ -185,7 +185,7 @@ impl Gateway {
         let owners = cuts.filter_map(|at| UserName::from_path_segment(named.get(..at)?).ok());
         owners
             .flat_map(|owner| self.0.workspaces.of(&owner))
-            .find(|workspace| workspace.client_id() == id && self.0.workspaces.holds_token(workspace, secret))
+            .find(|workspace| workspace.is_client(id) && self.0.workspaces.holds_token(workspace, secret))
     }
 
     /// What a container in hub mode is given in place of a program's own token, and of a browser's session where its

@@ -193,7 +193,7 @@ fn failed(path: PathBuf, what: &'static str) -> impl Fn(sqlx::Error) -> ImportEr
     move |source| {
         let path = path.clone();
         // SQLite's primary result codes, in the low byte: 5 BUSY, 6 LOCKED, 26 NOTADB.
-        let code = source.as_database_error().and_then(|error| error.code());
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         match code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
             Some(5 | 6) => ImportError::Locked { path },
             Some(26) => ImportError::NoDatabase { path },

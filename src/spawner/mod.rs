@@ -2,6 +2,7 @@
 
 mod docker;
 mod escape;
+mod heir;
 mod output;
 mod process;
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use escape::{container_name, escape, escape_server};
+pub use heir::{Adopted, Heir};
 
 use crate::config::{self, Mode, Preset};
 use crate::metrics::Metrics;
@@ -53,6 +55,13 @@ impl WorkspaceId {
         let user = self.user.path_segment();
         let server = if self.server.is_default() { String::new() } else { format!("-{}", self.server) };
         format!("jupyterhub-user-{user}{server}")
+    }
+
+    /// Whether an image is known by this OAuth client id. JupyterHub writes `@` in it as `%40`, and gave it so to the
+    /// containers that it started.
+    pub fn is_client(&self, client_id: &str) -> bool {
+        let own = self.client_id();
+        client_id == own || client_id == own.replace('@', "%40")
     }
 }
 
@@ -183,6 +192,8 @@ pub struct Running {
     pub preset: Option<Preset>,
     /// Where its server listens, or will.
     pub address: SocketAddr,
+    /// What it has from the hub that started it; hubgate's own have what hubgate gave them.
+    pub adopted: Option<Adopted>,
 }
 
 /// The state of a workspace in its runtime.
@@ -417,10 +428,23 @@ fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// The spawner that the configuration names. Asks nobody yet.
 pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawner>, SpawnError> {
-    Ok(match config.kind {
-        config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, metrics)),
+    Ok(open_as(config, None, metrics))
+}
+
+/// The same, and it takes over what another hub started, where the configuration says so.
+pub fn open_as_heir(
+    config: &config::Spawner,
+    heir: Heir,
+    metrics: Metrics,
+) -> Result<Arc<dyn Spawner>, SpawnError> {
+    Ok(open_as(config, Some(heir), metrics))
+}
+
+fn open_as(config: &config::Spawner, heir: Option<Heir>, metrics: Metrics) -> Arc<dyn Spawner> {
+    match config.kind {
+        config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, heir, metrics)),
         config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),
-    })
+    }
 }
 
 #[cfg(test)]

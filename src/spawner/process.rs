@@ -136,6 +136,7 @@ impl Process {
             mode: spec.mode,
             preset: Some(spec.preset),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            adopted: None,
         };
         let (ending, ended) = watch::channel(None);
         let entry = Entry { running: running.clone(), group: Arc::clone(&group), folder, ended };

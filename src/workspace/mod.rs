@@ -62,7 +62,8 @@ struct Shared {
     public_host: HeaderValue,
     metrics: Metrics,
     tasks: Tasks,
-    starting: Mutex<HashMap<WorkspaceId, Arc<str>>>,
+    /// Which start of each is under way, and the secret that it shares with hubgate.
+    starting: Mutex<HashMap<WorkspaceId, (Arc<str>, Secret)>>,
     access_tokens: AccessTokens,
     named: NamedServers,
     /// Named ones that are to be taken away from their owners when they have stopped.
@@ -315,14 +316,20 @@ impl Workspaces {
         self.0.sealer.derive("workspace", instance)
     }
 
+    /// The same of one that runs: another hub that started it has given it its own.
+    fn token_of(&self, running: &Running) -> Secret {
+        let given = running.adopted.as_ref().map(|adopted| adopted.token.clone());
+        given.unwrap_or_else(|| self.token(&running.instance))
+    }
+
     /// Whose token this is: the running workspace of `id`, if it is its own.
     pub fn holds_token(&self, id: &WorkspaceId, token: &str) -> bool {
         match self.state(id) {
-            Some(State::Ready(ready)) => self.token(&ready.instance).matches(token),
+            Some(State::Ready(ready)) => ready.token.matches(token),
             // A container asks for its hub before it answers itself: the instance is on its way.
             Some(State::Starting(_)) => {
                 let starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
-                starting.get(id).is_some_and(|instance| self.token(instance).matches(token))
+                starting.get(id).is_some_and(|(_, secret)| secret.matches(token))
             }
             Some(State::Failing(_) | State::Stopping) | None => false,
         }
@@ -330,18 +337,20 @@ impl Workspaces {
 
     /// The workspace whose own token this is.
     pub fn holder_of(&self, token: &str) -> Option<WorkspaceId> {
-        // Each is derived to be compared: what cannot be one costs nothing.
-        if token.len() != TOKEN_LENGTH {
-            return None;
-        }
-        let all: Vec<_> = self.0.states.iter().map(|entry| entry.key().clone()).collect();
-        all.into_iter().find(|id| self.holds_token(id, token))
+        let holds = |state: &State| matches!(state, State::Ready(ready) if ready.token.matches(token));
+        let ready = self.0.states.iter().find(|entry| holds(entry.value())).map(|entry| entry.key().clone());
+        let coming = || {
+            let starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+            starting.iter().find(|(_, (_, secret))| secret.matches(token)).map(|(id, _)| id.clone())
+        };
+        ready.or_else(coming).filter(|id| self.holds_token(id, token))
     }
 
     fn ready(&self, running: Running) -> Ready {
         let upstream = Upstream { address: running.address, instance: Arc::clone(&running.instance) };
+        let token = self.token_of(&running);
         let authorization = match running.mode {
-            Mode::Token => header(&format!("token {}", self.token(&running.instance).expose()), true),
+            Mode::Token => header(&format!("token {}", token.expose()), true),
             Mode::Hub => None,
         };
         let profile = self.profile(&running.profile);
@@ -359,6 +368,7 @@ impl Workspaces {
             readiness: profile
                 .map_or_else(|| format!("{base}api"), |profile| preset::readiness(profile, preset, &base)),
             doors,
+            token,
             pool: self.0.forwarder.pool(upstream),
             authorization,
             user: header(&running.id.user.path_segment(), false).unwrap_or(HeaderValue::from_static("-")),
@@ -397,6 +407,3 @@ impl fmt::Debug for Workspaces {
         write!(f, "Workspaces({})", self.0.states.len())
     }
 }
-
-/// Of what [`Sealer::derive`] makes: 32 bytes in base64url.
-const TOKEN_LENGTH: usize = 43;

@@ -136,7 +136,7 @@ impl Workspaces {
                 entry.insert(State::Starting(starting));
             }
         }
-        self.note_instance(&id, &running.instance);
+        self.note_instance(&id, &running.instance, self.token_of(&running));
         self.catch_up_with_running(&id.user);
         let workspaces = self.clone();
         self.0.tasks.spawn(async move {

@@ -11,6 +11,7 @@ use crate::config::{self, Preset};
 use crate::logging::cause;
 use crate::preset;
 use crate::seal::random_text;
+use crate::secret::Secret;
 use crate::spawner::{Image, Phase, Progress, SpawnError, Status, WorkspaceId};
 use crate::user::User;
 
@@ -122,10 +123,10 @@ impl Workspaces {
         spec.environment.extend(chosen.0);
         let known = self.0.access_tokens.known(&id.user);
         spec.files.extend(plan::access_token_file(profile, &self.0.place, known.token.as_ref()));
-        self.note_instance(id, &instance);
+        self.note_instance(id, &instance, token);
         let running = self.0.spawner.start(&spec, progress).await?;
         // An earlier start may have left one running: then it is that one's token that counts.
-        self.note_instance(id, &running.instance);
+        self.note_instance(id, &running.instance, self.token_of(&running));
         if running.instance == instance {
             self.catch_up(&id.user, &known);
         } else {
@@ -164,13 +165,14 @@ impl Workspaces {
         }
     }
 
-    pub(super) fn note_instance(&self, id: &WorkspaceId, instance: &Arc<str>) {
+    pub(super) fn note_instance(&self, id: &WorkspaceId, instance: &Arc<str>, token: Secret) {
         let mut starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        starting.insert(id.clone(), Arc::clone(instance));
+        starting.insert(id.clone(), (Arc::clone(instance), token));
     }
 
     pub(super) fn starting_instance(&self, id: &WorkspaceId) -> Option<Arc<str>> {
-        self.0.starting.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        let starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        starting.get(id).map(|(instance, _)| Arc::clone(instance))
     }
 
     pub(super) fn forget_instance(&self, id: &WorkspaceId) {

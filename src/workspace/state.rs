@@ -12,6 +12,7 @@ use super::doors::Doors;
 use crate::clock::Timestamp;
 use crate::config::{Mode, Preset};
 use crate::forward::{Activity, Pool};
+use crate::secret::Secret;
 use crate::spawner::{Phase, SpawnError, WorkspaceId};
 
 /// How a workspace is. None at all: it does not run.
@@ -61,6 +62,8 @@ pub struct Ready {
     pub pool: Arc<Pool>,
     /// Its other ports that its owner may reach.
     pub doors: Doors,
+    /// The secret that it shares with hubgate.
+    pub token: Secret,
     /// What hubgate puts in place of the client's `Authorization`.
     pub authorization: Option<HeaderValue>,
     /// The owner's name as a header value.

@@ -610,6 +610,11 @@ const SLIPS: &[(&str, &str, &str)] = &[
     ("[[profile]]", "[spawner]\ndocker.prefix = \"a b\"\n[[profile]]", "spawner.docker.prefix"),
     (
         "[[profile]]",
+        "[spawner]\ndocker.adopt_jupyterhub = true\n[[profile]]",
+        "spawner.docker.adopt_jupyterhub",
+    ),
+    (
+        "[[profile]]",
         "[spawner]\ndocker.reconcile_interval = \"0s\"\n[[profile]]",
         "spawner.docker.reconcile_interval",
     ),

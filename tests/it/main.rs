@@ -9,6 +9,7 @@
 
 mod access_token;
 mod admin;
+mod adoption;
 mod architecture;
 mod attacks;
 mod beside;

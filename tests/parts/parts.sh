@@ -12,6 +12,9 @@ keycloak_home=$cache/keycloak-$keycloak_version
 # Clients of the REST API, with all that they need, in exact versions.
 clients=$parts/clients.txt
 clients_home=$cache/clients-$(sha256sum "$clients" | cut -c1-12)
+# A JupyterHub with its DockerSpawner, whose containers hubgate takes over.
+jupyterhub=$parts/jupyterhub.txt
+jupyterhub_home=$cache/jupyterhub-$(sha256sum "$jupyterhub" | cut -c1-12)
 
 lab_image=hubgate-test/lab:1
 singleuser_image=hubgate-test/singleuser:1

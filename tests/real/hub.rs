@@ -43,6 +43,11 @@ async fn start_with_engine(binary: &str, rules_and_profiles: &str, engine: &str,
     make_network().await;
     // JupyterLab opens what was open last: a home that an earlier run left shows no launcher.
     clear(port).await;
+    start_among(binary, rules_and_profiles, engine, port).await
+}
+
+/// Starts a hub that finds containers of its prefix, and has these keys in its section of the engine.
+pub(crate) async fn start_among(binary: &str, rules_and_profiles: &str, engine: &str, port: u16) -> Process {
     let mut keycloak = Keycloak::connect().await;
     let sections = format!(
         "{}{engine}\n[hub_api]\nlisten = \"{GATEWAY}:{port}\"\n\n{rules_and_profiles}",

@@ -13,6 +13,7 @@ mod clients;
 mod connect;
 mod docker;
 mod hub;
+mod inheritance;
 mod journey;
 mod keycloak;
 mod menu;

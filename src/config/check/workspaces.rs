@@ -302,6 +302,13 @@ fn docker(findings: &mut Findings<'_>, config: &Config) {
             );
         }
     }
+    if docker.adopt_jupyterhub && config.hub_api.listen.is_none() {
+        findings.add(
+            "spawner.docker.adopt_jupyterhub",
+            "what a JupyterHub started could not find its hub",
+            "set hub_api.listen, and hub_api.url to what the containers were told",
+        );
+    }
     findings.positive("spawner.docker.reconcile_interval", docker.reconcile_interval);
 }
 

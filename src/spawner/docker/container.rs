@@ -48,6 +48,7 @@ pub(super) fn running(labels: &Labels, address: IpAddr) -> Option<Running> {
         },
         preset: labels.get(PRESET).and_then(|name| Preset::named(name)),
         address: SocketAddr::new(address, labels.get(PORT)?.parse().ok()?),
+        adopted: None,
     })
 }
 

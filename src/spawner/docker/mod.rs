@@ -1,7 +1,9 @@
 //! Workspaces as containers, by the Docker Engine API over its Unix socket; Podman's has the same.
 
+mod adopt;
 mod container;
 mod engine;
+mod events;
 mod exec;
 mod files;
 mod image;
@@ -17,23 +19,23 @@ use async_trait::async_trait;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
-use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+use self::adopt::Adoption;
 use self::container::{INSTANCE, Labels, USER};
 use self::engine::{Connected, Engine, PROMPT, SLOW, is_unreadable, refused_with};
 use super::output::{self, Tail};
 use super::{
-    Ended, Event, Exposure, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status,
-    WorkspaceId, container_name,
+    Ended, Event, Exposure, Heir, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec,
+    Status, WorkspaceId, container_name,
 };
-use crate::clock::Clock;
 use crate::config::{self, Escape};
 use crate::logging::cause;
 use crate::metrics::{Call, Metrics};
@@ -45,6 +47,8 @@ pub(super) struct Docker {
     names: Names,
     network: String,
     hosts: Vec<String>,
+    /// Where containers of a JupyterHub are taken over.
+    adoption: Option<Arc<Adoption>>,
     /// One at a time looks whether the network is there: older engines make two of one name.
     network_check: Semaphore,
     metrics: Metrics,
@@ -67,14 +71,24 @@ impl Names {
         let id = container::id_of(labels)?;
         (self.of(&id) == name.trim_start_matches('/')).then_some(id)
     }
+
+    /// Whether a container's name begins as those of this installation do.
+    fn begin(&self, name: &str) -> bool {
+        let name = name.trim_start_matches('/');
+        name.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with('-'))
+    }
 }
 
 impl Docker {
-    pub(super) fn new(config: &config::Spawner, metrics: Metrics) -> Self {
+    pub(super) fn new(config: &config::Spawner, heir: Option<Heir>, metrics: Metrics) -> Self {
+        let names = Names { prefix: config.docker.prefix.as_str().into(), escape: config.escape };
+        let heir = heir.filter(|_| config.docker.adopt_jupyterhub);
+        let network = &config.docker.network;
         Self {
             engine: Arc::new(Engine::new(config.docker.socket.clone())),
-            names: Names { prefix: config.docker.prefix.as_str().into(), escape: config.escape },
-            network: config.docker.network.clone(),
+            adoption: heir.map(|heir| Arc::new(Adoption::new(heir, names.clone(), network.clone()))),
+            names,
+            network: network.clone(),
             hosts: config.docker.hosts.clone(),
             network_check: Semaphore::new(1),
             metrics,
@@ -104,14 +118,14 @@ impl Docker {
         let name = self.names.of(&spec.id);
         let doing = format!("create container {name}");
         if let Some(found) = inspect(&engine, &name).await? {
-            if labels_of(&found).and_then(container::id_of).as_ref() != Some(&spec.id) {
+            if self.owner(&found).as_ref() != Some(&spec.id) {
                 let source = "a container that hubgate did not make for this workspace has its name".into();
                 return Err(SpawnError::Create { doing, source });
             }
             if is_running(&found) {
                 return self.running(&found, &doing);
             }
-            remove(&engine, found.id.as_deref().unwrap_or(&name), &name).await?;
+            self.make_room(&engine, &found, &name).await?;
         }
         let image = image::find_or_pull(&engine, &spec.image, progress).await?;
         progress.report(Phase::Creating);
@@ -160,7 +174,8 @@ impl Docker {
             doing: doing.to_owned(),
             source: format!("it has no address on network {}", self.network).into(),
         })?;
-        let running = labels_of(found).and_then(|labels| container::running(labels, address));
+        let labelled = labels_of(found).and_then(|labels| container::running(labels, address));
+        let running = labelled.or_else(|| self.adoption.as_ref()?.running(found));
         running.ok_or_else(|| SpawnError::Create {
             doing: doing.to_owned(),
             source: "its labels are not hubgate's".into(),
@@ -197,7 +212,7 @@ impl Docker {
             let deadline = patience.saturating_add(PROMPT);
             engine.find(&doing, deadline, |client| client.stop_container(container, Some(options))).await?;
         }
-        remove(&engine, container, &name).await
+        self.make_room(&engine, &found, &name).await
     }
 
     async fn run_inside(
@@ -255,7 +270,14 @@ impl Docker {
                 },
             }
         }
+        workspaces.extend(self.list_adopted(&engine).await?);
         Ok(workspaces)
+    }
+
+    /// Whose container it is: by its labels, or as one that was taken over.
+    fn owner(&self, found: &ContainerInspectResponse) -> Option<WorkspaceId> {
+        let labelled = labels_of(found).and_then(container::id_of);
+        labelled.or_else(|| self.adoption.as_ref()?.owner(found))
     }
 
     fn listed(&self, summary: &ContainerSummary) -> Option<WorkspaceId> {
@@ -274,7 +296,7 @@ impl Docker {
         id: &WorkspaceId,
     ) -> Result<Option<ContainerInspectResponse>, SpawnError> {
         let found = inspect(engine, &self.names.of(id)).await?;
-        Ok(found.filter(|found| labels_of(found).and_then(container::id_of).as_ref() == Some(id)))
+        Ok(found.filter(|found| self.owner(found).as_ref() == Some(id)))
     }
 }
 
@@ -318,19 +340,7 @@ impl Spawner for Docker {
     }
 
     fn events(&self) -> BoxStream<'static, Event> {
-        let engine = Arc::clone(&self.engine);
-        let names = self.names.clone();
-        // From now on, not from when the connection is made: nothing is lost between the two.
-        let since = Clock::system().now().to_string();
-        let connecting = async move {
-            let connected = engine.connect().await;
-            engine.note(&connected);
-            connected.inspect_err(|error| debug!(%error, "no events")).ok()
-        };
-        stream::once(connecting)
-            .filter_map(std::future::ready)
-            .flat_map(move |engine| watch(&engine, &since, names.clone()))
-            .boxed()
+        events::watch(Arc::clone(&self.engine), self.names.clone(), self.adoption.clone())
     }
 
     fn isolates(&self) -> bool {
@@ -352,36 +362,8 @@ impl Spawner for Docker {
 
 /// Who asks whether the engine is there waits for the answer.
 const PING: Duration = Duration::from_secs(5);
-/// Events that end a workspace; `remove` is Podman's `destroy`.
-const ENDINGS: [&str; 4] = ["die", "destroy", "oom", "remove"];
 /// How much of a log is read for its last lines: a line may be long.
 const LOG_BYTES: usize = 1024 * 1024;
-
-fn watch(engine: &Connected, since: &str, names: Names) -> BoxStream<'static, Event> {
-    let mut filters = HashMap::from([("type", vec!["container"])]);
-    // Health checks alone make several events a second: Docker keeps them to itself. Podman compares with its own
-    // names of events, and knows no label without a value.
-    if !engine.podman {
-        filters.insert("label", vec![USER]);
-        filters.insert("event", ENDINGS.to_vec());
-    }
-    let options = EventsOptionsBuilder::new().since(since).filters(&filters).build();
-    let events = engine.client().events(Some(options));
-    events
-        .inspect_err(|error| debug!(%error, "events end"))
-        .take_while(|event| std::future::ready(event.is_ok()))
-        .filter_map(move |event| {
-            let event = event
-                .ok()
-                .filter(|event| event.action.as_deref().is_some_and(|action| ENDINGS.contains(&action)));
-            let attributes = event.and_then(|event| event.actor).and_then(|actor| actor.attributes);
-            std::future::ready(attributes.and_then(|labels| {
-                let id = names.id_of(labels.get("name")?, &labels)?;
-                Some(Event { id, instance: labels.get(INSTANCE)?.as_str().into() })
-            }))
-        })
-        .boxed()
-}
 
 async fn inspect(engine: &Connected, name: &str) -> Result<Option<ContainerInspectResponse>, SpawnError> {
     let doing = format!("inspect container {name}");

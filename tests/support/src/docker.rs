@@ -330,6 +330,16 @@ impl Engine {
         state.containers.push(container);
     }
 
+    /// A container that somebody else made by this request, and that runs at this address; answers its id.
+    pub fn run_foreign(&self, name: &str, body: Value, address: Ipv4Addr) -> String {
+        let mut container = api::new_container(name, body);
+        container.state = State::Running;
+        container.address = address;
+        let id = container.id.clone();
+        self.shared.lock().containers.push(container);
+        id
+    }
+
     /// A container is gone, without a word to whoever made it.
     pub fn remove(&self, name: &str) {
         api::take_away(&self.shared, name);

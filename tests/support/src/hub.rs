@@ -49,6 +49,9 @@ const FIRST_OF_TWO: &str = "# first of two\n";
 /// In a hub's sections: what follows it is of its provider.
 pub const ITS_PROVIDER: &str = "# its provider\n";
 
+/// In a hub's sections: it takes over what a JupyterHub started, and looks for it all the time.
+pub const ADOPTS: &str = "# adopts\n";
+
 impl Hub {
     /// With one profile, open to everybody.
     pub async fn start(binary: &str) -> Self {
@@ -106,9 +109,14 @@ impl Hub {
         } else {
             "client_secret = { file = \"{folder}/secret\" }\n"
         };
+        let adopts = if sections.contains(ADOPTS) {
+            "prefix = \"jupyter\"\nadopt_jupyterhub = true\nreconcile_interval = \"100ms\"\n"
+        } else {
+            ""
+        };
         let all = format!(
             "{sections}\n{section}{described}client_id = \"{}\"\n{proof}\
-             [spawner.docker]\nsocket = \"{}\"\n",
+             [spawner.docker]\nsocket = \"{}\"\n{adopts}",
             Provider::CLIENT_ID,
             engine.socket().display(),
         );

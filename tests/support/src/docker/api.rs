@@ -144,8 +144,12 @@ async fn container(
         ("POST", ["stop"]) if found.state != State::Running => empty(304),
         ("POST", ["stop"]) => {
             shared.end(&found.id, 0, false);
+            if found.host_config("AutoRemove") == &json!(true) {
+                take_away(shared, &found.id);
+            }
             empty(204)
         }
+        ("POST", ["rename"]) => rename(shared, &found, request),
         ("POST", ["kill" | "exec"]) if found.state != State::Running => {
             refuse(409, &format!("Container {reference} is not running"))
         }
@@ -312,6 +316,15 @@ async fn wait(shared: &Shared, id: &str) -> Answer {
             return empty(500);
         }
     }
+}
+
+fn rename(shared: &Shared, found: &Container, request: &Request) -> Answer {
+    let name = request.query.get("name").cloned().unwrap_or_default();
+    if name.is_empty() || shared.lock().find(&name).is_some() {
+        return refuse(409, &format!("Conflict. The container name \"/{name}\" is already in use"));
+    }
+    shared.change(&found.id, |container| container.name = name);
+    empty(204)
 }
 
 fn remove(shared: &Shared, found: &Container, request: &Request) -> Answer {
