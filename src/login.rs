@@ -26,8 +26,8 @@ pub struct Options {
     /// The hub: `https://hub.example.org`
     #[arg(value_name = "URL")]
     pub hub: Url,
-    /// What the program may do, for example access:servers; may be given several times [default: what it takes to work
-    /// with one's own server]
+    /// What the program may do, for example access:servers or servers!server=alice/gpu; may be given several times
+    /// [default: what it takes to work with one's own server]
     #[arg(long, value_name = "SCOPE")]
     pub scope: Vec<String>,
     /// What the program is called on the page where you confirm it

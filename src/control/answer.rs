@@ -17,7 +17,7 @@ use crate::people::Known;
 use crate::session::{Listed, Session, ShortId};
 use crate::spawner::WorkspaceId;
 use crate::store::PersonRow;
-use crate::token::{ApiToken, Right, Scopes, TokenId};
+use crate::token::{ApiToken, Right, Scopes, TokenError, TokenId};
 use crate::user::UserName;
 use crate::workspace::State;
 
@@ -85,16 +85,22 @@ impl Control {
         let known = self.known(name).await?;
         let user = self.0.explainer.mapping().user(&known.provider, &known.identity, name.clone());
         let user = user.map_err(|source| Unanswered::MayNotEnter { name: name.clone(), source })?;
+        // In the words of what others share with them, too.
+        let shared = self.0.shares.with(&user);
+        let servers = shared.iter().map(|share| (share.of.user.clone(), share.of.server.clone()));
+        let held = Scopes::of(&user).with_visits(servers);
+        let scopes = wanted.scopes.given_by(&held, name);
+        let scopes = scopes.ok_or_else(|| Unanswered::Token(TokenError::Scopes { owner: name.clone() }))?;
         let right = Right { provider: known.provider.into(), user };
         // In seconds from now, whatever the clock of whoever asks says.
         let expires = wanted.lifetime.map(|seconds| self.0.clock.now().saturating_add(seconds));
-        let new = crate::token::NewToken { scopes: wanted.scopes, note: wanted.note, expires };
+        let new = crate::token::NewToken { scopes, note: wanted.note, expires };
         let (secret, token) = self.0.api_tokens.create(right, new).await?;
         info!(event = "api_token_ordered", user = %name, token = %token.id, by = %peer, "an administrator made a token");
         Ok(shown(NewToken {
             token: secret.expose().to_owned(),
             id: token.id.to_string(),
-            scopes: names(token.scopes()),
+            scopes: token.scopes().names(),
             expires: utc(token.expires),
         }))
     }
@@ -119,7 +125,7 @@ impl Control {
         let token = |token: &Arc<ApiToken>| TokenSays {
             id: token.id.to_string(),
             note: token.note.to_string(),
-            scopes: names(token.scopes()),
+            scopes: token.scopes().names(),
             expires: utc(token.expires),
         };
         told.tokens = self.0.api_tokens.of(name).iter().map(token).collect();
@@ -179,16 +185,12 @@ fn tokens(tokens: &[Arc<ApiToken>]) -> Vec<Token> {
         id: token.id.to_string(),
         user: token.owner.name.to_string(),
         note: token.note.to_string(),
-        scopes: names(token.scopes()),
+        scopes: token.scopes().names(),
         created: utc(token.created),
         expires: utc(token.expires),
         last_used: token.last_used().map(utc),
     };
     tokens.iter().map(token).collect()
-}
-
-fn names(scopes: Scopes) -> Vec<String> {
-    scopes.iter().map(|scope| scope.name().to_owned()).collect()
 }
 
 pub(super) fn shown(answer: impl Serialize) -> Value {

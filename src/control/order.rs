@@ -86,7 +86,7 @@ impl WantedToken {
         let Wanted { scopes, note, lifetime } = serde_json::from_slice(body)
             .map_err(|_other| Unanswered::Unclear("that is no description of a token"))?;
         let named = Scopes::parse(scopes.iter().map(String::as_str), Some(owner));
-        let named = named.map_err(|_unknown| Unanswered::Scope)?;
+        let named = named.map_err(Unanswered::Scope)?;
         Ok(Self {
             scopes: if named.is_empty() { Scopes::ordinary() } else { named },
             note: Note::parse(&note).map_err(|_bad| Unanswered::Note)?,
@@ -187,12 +187,12 @@ mod tests {
         let plain = made(r#"{"scopes": [], "note": " x ", "lifetime": null}"#);
         assert_eq!((plain.scopes, plain.note.as_str(), plain.lifetime), (Scopes::ordinary(), "x", None));
         let one = made(r#"{"scopes": ["tokens!user=anna"], "note": "", "lifetime": 60}"#);
-        assert_eq!((one.scopes.to_string().as_str(), one.lifetime), ("tokens", Some(60)));
+        assert_eq!((one.scopes.to_string().as_str(), one.lifetime), ("tokens!user", Some(60)));
         for wrong in [
             "",
             "{}",
             r#"{"scopes": ["admin"], "note": "", "lifetime": null}"#,
-            r#"{"scopes": ["tokens!user=bob"], "note": "", "lifetime": null}"#,
+            r#"{"scopes": ["tokens!server=bob/"], "note": "", "lifetime": null}"#,
             r#"{"scopes": [], "note": "a\nb", "lifetime": null}"#,
             r#"{"scopes": [], "note": "", "lifetime": -1}"#,
             r#"{"scopes": [], "note": "", "lifetime": null, "admin": true}"#,

@@ -10,7 +10,7 @@ use crate::mapping::MappingError;
 use crate::session::ShortId;
 use crate::spawner::WorkspaceId;
 use crate::store::StoreError;
-use crate::token::{TokenError, TokenId};
+use crate::token::{ScopeError, TokenError, TokenId};
 use crate::user::UserName;
 
 /// An order that is not carried out, or not to its end.
@@ -28,8 +28,8 @@ pub(super) enum Unanswered {
     NoToken(TokenId),
     #[error("there is no share {0}")]
     NoShare(String),
-    #[error("there is no such scope")]
-    Scope,
+    #[error("{0}")]
+    Scope(ScopeError),
     #[error("the note cannot be kept")]
     Note,
     #[error("no token can be made in the name of {name}")]
@@ -45,7 +45,7 @@ pub(super) enum Unanswered {
 impl Unanswered {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unclear(_) | Self::Scope | Self::Note | Self::MayNotEnter { .. } | Self::Token(_) => {
+            Self::Unclear(_) | Self::Scope(_) | Self::Note | Self::MayNotEnter { .. } | Self::Token(_) => {
                 StatusCode::BAD_REQUEST
             }
             Self::NoSession(_)
@@ -68,8 +68,8 @@ impl Unanswered {
             Self::Undescribed(_) => "it is kept from their next login on",
             Self::NoToken(_) => "`hubgate token list` shows those that there are",
             Self::NoShare(_) => "`hubgate share list` shows those that there are",
-            Self::Scope => {
-                "the scopes are access:servers, servers, read:users, tokens, list:users, admin:users, admin:sessions"
+            Self::Scope(_) => {
+                "the scopes are access:servers, servers, read:users, tokens, list:users, admin:users and others, with or without a filter: see docs/api.md"
             }
             Self::Note => "write one line of at most 200 characters",
             Self::MayNotEnter { source, .. } => source.remedy(),

@@ -144,7 +144,7 @@ impl Explainer {
             admin: user.admin,
             profiles: granted.map(|profile| self.granted(user, profile)).collect(),
             routes: user.routes.iter().map(ToString::to_string).collect(),
-            scopes: Scopes::of(user).iter().map(|scope| scope.name().to_owned()).collect(),
+            scopes: Scopes::of(user).names(),
         }
     }
 

@@ -74,8 +74,10 @@ pub fn typed(data: &[u8]) -> bool {
     if let Some(id) = TokenId::parse(text) {
         assert_eq!(id.to_string(), text, "an id has one spelling");
     }
-    if let Ok(scopes) = Scopes::parse(text.split_whitespace(), None) {
-        assert_eq!(Scopes::parse(scopes.to_string().split_whitespace(), None), Ok(scopes));
+    if let Ok(scopes) = Scopes::parse(text.lines(), None) {
+        let names = scopes.names();
+        assert_eq!(Scopes::parse(names.iter().map(String::as_str), None).as_ref(), Ok(&scopes));
+        assert_eq!(Scopes::parse_words(&scopes.to_string(), None), Ok(scopes));
     }
     if let Some(label) = ClientLabel::parse(text) {
         one_line(label.as_str(), ClientLabel::MAX_CHARACTERS);

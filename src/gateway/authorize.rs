@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use super::visit::Visit;
 use crate::routes::{Endpoint, Route, only_shows};
 use crate::session::Session;
+use crate::spawner::WorkspaceId;
 use crate::token::Scope;
 
 /// Proof that a request may have what it asks for.
@@ -21,6 +22,7 @@ pub(super) struct Permit {
     caller: Option<Caller>,
     target: Target,
     visit: Option<Visit>,
+    workspace: Option<WorkspaceId>,
 }
 
 /// What a permit is for.
@@ -51,6 +53,12 @@ impl Permit {
         self.visit.as_ref()
     }
 
+    /// Which workspace it is for. It is the one that was judged: what a path means may change while a request is on its
+    /// way, with the names of its owner's servers.
+    pub(super) fn workspace(&self) -> Option<&WorkspaceId> {
+        self.workspace.as_ref()
+    }
+
     /// The session, if a browser asks.
     pub(super) fn session(&self) -> Option<&Arc<Session>> {
         self.caller.as_ref().and_then(Caller::session)
@@ -63,6 +71,7 @@ pub(super) fn authorize(
     neighbour: Option<&Arc<Neighbour>>,
     caller: Option<Caller>,
     visit: Option<Visit>,
+    own: Option<WorkspaceId>,
 ) -> Result<Permit, Refusal> {
     match &head.route {
         Route::Unknown => match neighbour {
@@ -79,7 +88,7 @@ pub(super) fn authorize(
                 return Err(login_required(head));
             }
             check_own_site(head, *endpoint, caller.as_ref())?;
-            Ok(Permit { caller, target: Target::Own, visit: None })
+            Ok(Permit { caller, target: Target::Own, visit: None, workspace: None })
         }
         Route::Workspace { owner, bare, below } => {
             let Some(caller) = caller else { return Err(login_required(head)) };
@@ -90,11 +99,13 @@ pub(super) fn authorize(
                     return Err(Refusal::LooksOnly);
                 }
             }
-            if !caller.scopes().contains(Scope::AccessServers) {
+            let workspace = visit.as_ref().map(|visit| visit.id.clone()).or(own).ok_or(Refusal::NotYours)?;
+            if !caller.may_enter(&workspace) {
                 return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
             }
             check_site(head, &caller)?;
-            Ok(Permit { caller: Some(caller), target: Target::Workspace { bare: *bare }, visit })
+            let target = Target::Workspace { bare: *bare };
+            Ok(Permit { caller: Some(caller), target, visit, workspace: Some(workspace) })
         }
     }
 }
@@ -110,14 +121,14 @@ fn beside(
         if !neighbour.is_open_to(caller) {
             return Err(Refusal::RouteNotGranted);
         }
-        if !caller.scopes().contains(Scope::AccessServers) {
+        if !caller.may_enter_beside() {
             return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
         }
     }
     if let Some(caller) = &caller {
         check_site(head, caller)?;
     }
-    Ok(Permit { caller, target: Target::Beside, visit: None })
+    Ok(Permit { caller, target: Target::Beside, visit: None, workspace: None })
 }
 
 /// A form of ours sent by a page of somebody else's. What programs send needs no proof of where it comes from, because no

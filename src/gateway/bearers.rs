@@ -11,7 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::forward::Lifeline;
 use crate::identity::Identity;
 use crate::session::Proof;
-use crate::token::{Right, Scope, Scopes};
+use crate::token::{Reach, Right, Scope, Scoped, Scopes, Target};
 use crate::user::UserName;
 
 /// A program that a provider vouches for.
@@ -54,8 +54,15 @@ impl Bearer {
 
     /// What it may do. Making tokens and shares is not among it: what passes in minutes must not buy what stays for months.
     pub(super) fn scopes(&self) -> Scopes {
-        let lasts = |scope: &Scope| matches!(scope, Scope::Tokens | Scope::Shares);
-        Scopes::of(&self.right.user).iter().filter(|scope| !lasts(scope)).collect()
+        let all = Scopes::of(&self.right.user);
+        let visits = Scoped { scope: Scope::AccessServers, filter: None };
+        all.iter().filter(|entry| passes(entry.scope)).cloned().chain([visits]).collect()
+    }
+
+    /// Whether it may do one of these.
+    pub(super) fn reach(&self, scopes: &[Scope], target: &Target<'_>) -> Reach {
+        let passing: Vec<_> = scopes.iter().copied().filter(|scope| passes(*scope)).collect();
+        self.right.reach(&passing, target)
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
@@ -185,6 +192,10 @@ impl fmt::Debug for Bearers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bearers({})", self.known.len())
     }
+}
+
+fn passes(scope: Scope) -> bool {
+    !matches!(scope, Scope::Tokens | Scope::ReadTokens | Scope::Shares)
 }
 
 /// RFC 7519's `NumericDate`, whole seconds or with a fraction.
@@ -378,9 +389,15 @@ mod tests {
     fn an_access_token_makes_no_tokens() {
         let bearers = Bearers::new(Clock::manual(NOW));
         for admin in [false, true] {
-            let scopes = bearers.keep([1; 32], right(admin), &identity(json!(NOW + 60))).unwrap().scopes();
-            assert!(!scopes.contains(Scope::Tokens) && scopes.contains(Scope::AccessServers));
-            assert_eq!(scopes.contains(Scope::AdminUsers), admin);
+            let bearer = bearers.keep([1; 32], right(admin), &identity(json!(NOW + 60))).unwrap();
+            let name = bearer.right.user.name.clone();
+            let own = Target::User { name: &name, server: None, groups: &[] };
+            for scope in Scope::ALL {
+                let expected = passes(scope) && (admin || !scope.is_admin());
+                assert_eq!(bearer.reach(&[scope], &own) == Reach::Reaches, expected, "{}", scope.name());
+                assert_eq!(bearer.scopes().iter().any(|entry| entry.scope == scope), expected);
+            }
+            assert!(!passes(Scope::Tokens) && passes(Scope::AccessServers));
         }
     }
 }

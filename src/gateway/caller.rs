@@ -14,7 +14,8 @@ use crate::forward::Lifeline;
 use crate::identity::Identity;
 use crate::seal::sha256;
 use crate::session::Session;
-use crate::token::{ApiToken, Right, Scopes};
+use crate::spawner::WorkspaceId;
+use crate::token::{ApiToken, Reach, Right, Scope, Scopes, Target};
 use crate::user::{User, UserName};
 
 /// Whoever makes a request, and is known.
@@ -62,12 +63,50 @@ impl Caller {
         }
     }
 
-    /// What it may do. A person may do whatever is theirs.
+    /// What it may do, to be told. A person may do whatever is theirs.
     pub(super) fn scopes(&self) -> Scopes {
         match self {
             Self::Session(session) => Scopes::of(&session.standing().user),
             Self::Token(token) => token.scopes(),
             Self::Bearer(bearer) => bearer.scopes(),
+        }
+    }
+
+    /// Whether it may do one of these at this moment.
+    pub(super) fn reach(&self, scopes: &[Scope], target: &Target<'_>) -> Reach {
+        match self {
+            Self::Session(_) => self.right().reach(scopes, target),
+            Self::Token(token) => token.reach(scopes, target),
+            Self::Bearer(bearer) => bearer.reach(scopes, target),
+        }
+    }
+
+    /// Whether its token lets it come to a workspace that its owner may come to. By groups nobody comes: an
+    /// administrator holds no key to the workspaces of a group.
+    pub(super) fn may_enter(&self, id: &WorkspaceId) -> bool {
+        let Self::Token(token) = self else { return true };
+        let target = Target::User { name: &id.user, server: Some(&id.server), groups: &[] };
+        token.reach(&[Scope::AccessServers], &target) == Reach::Reaches
+    }
+
+    /// Whether it may come to what is beside the hub, which is nobody's server: a scope for some servers opens it to no
+    /// one.
+    pub(super) fn may_enter_beside(&self) -> bool {
+        let Self::Token(token) = self else { return true };
+        token.made_for().iter().any(|entry| entry.scope == Scope::AccessServers && entry.filter.is_none())
+    }
+
+    /// Whether whom it reaches depends on who is in which group.
+    pub(super) fn names_groups(&self) -> bool {
+        matches!(self, Self::Token(token) if token.made_for().name_groups())
+    }
+
+    /// Whether it may do anything to others.
+    pub(super) fn reaches_others(&self) -> bool {
+        match self {
+            Self::Session(session) => session.standing().user.admin,
+            Self::Token(token) => token.made_for().reaches_others(&token.owner.right().user),
+            Self::Bearer(bearer) => bearer.right.user.admin,
         }
     }
 

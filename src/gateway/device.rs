@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::token::device::{
     Answer, Asked, Begun, ClientLabel, DeviceError, DeviceLogins, Guesser, UserCode, Verdict,
 };
-use crate::token::{NewToken, Note, Scope, Scopes, TokenError};
+use crate::token::{NewToken, Note, Scoped, Scopes, TokenError};
 
 const PAGE: &str = "/hub/device";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -43,8 +43,7 @@ impl Gateway {
                 "client_id says what the program is called, in plain letters",
             ));
         };
-        let words = form.one("scope").unwrap_or_default().split(' ').filter(|word| !word.is_empty());
-        let Ok(scopes) = Scopes::parse(words, None) else {
+        let Ok(scopes) = Scopes::parse_words(form.one("scope").unwrap_or_default(), None) else {
             return Ok(refused("invalid_scope", "there is no such scope"));
         };
         let scopes = if scopes.is_empty() { Scopes::ordinary() } else { scopes };
@@ -104,14 +103,14 @@ impl Gateway {
         };
         let right = right(&session);
         let note = format!("{} from {}", asked.client, asked.address);
-        let scopes = asked.scopes.and(self.grantable(&session));
+        let scopes = asked.scopes.of_owner(&session.name).and(&self.grantable(&session), &session.name);
         let new = NewToken { scopes, note: Note::parse(&note).unwrap_or_default(), expires: None };
         match self.0.api_tokens.create(right, new).await {
             Ok((secret, token)) => Ok(json(
                 StatusCode::OK,
                 &json!({
                     "access_token": secret.expose(), "token_type": "Bearer",
-                    "expires_in": token.expires.saturating_sub(token.created), "scope": scopes.to_string(),
+                    "expires_in": token.expires.saturating_sub(token.created), "scope": token.scopes().to_string(),
                 }),
             )),
             Err(TokenError::Store(error)) => Err(error.into()),
@@ -188,8 +187,8 @@ impl Gateway {
             Ok(found) => found,
             Err((status, complaint)) => return self.type_code(session, status, complaint),
         };
-        let scopes = asked.scopes.and(self.grantable(session));
-        let may: Vec<_> = scopes.iter().map(Scope::meaning).collect();
+        let scopes = asked.scopes.of_owner(&session.name).and(&self.grantable(session), &session.name);
+        let may: Vec<_> = scopes.iter().map(Scoped::meaning).collect();
         let ends = date(self.0.clock.now() + self.0.api_tokens.lifetime());
         let (page_token, code) = (self.page_token(session, PAGE), code.to_string());
         let form = |label, answer| {

@@ -13,6 +13,7 @@ use super::visit::{Visit, name_value};
 use super::{Body, Gateway, slash};
 use crate::config::Preset;
 use crate::forward::{About, Authorization, ForwardError};
+use crate::routes::Route;
 use crate::spawner::WorkspaceId;
 use crate::workspace::State;
 
@@ -27,17 +28,16 @@ pub(super) struct Place<'h> {
 }
 
 impl Gateway {
-    /// Reads the path of a request for one of the caller's own workspaces, or for the one that they visit.
-    pub(super) fn place<'h>(
-        &self,
-        head: &Head<'_, 'h>,
-        caller: &Caller,
-        visit: Option<&Visit>,
-        bare: bool,
-    ) -> Place<'h> {
+    /// Which of their own workspaces a request is for.
+    pub(super) fn own_workspace(&self, head: &Head<'_, '_>, caller: Option<&Caller>) -> Option<WorkspaceId> {
+        let Route::Workspace { owner, below, .. } = &head.route else { return None };
+        let caller = caller.filter(|caller| caller.name().as_str() == owner)?;
+        Some(self.0.workspaces.at(caller.name(), below))
+    }
+
+    /// Reads the path of a request for a workspace.
+    pub(super) fn place<'h>(head: &Head<'_, 'h>, id: WorkspaceId, bare: bool) -> Place<'h> {
         let below = head.route.below();
-        let own = || self.0.workspaces.at(caller.name(), below);
-        let id = visit.map_or_else(own, |visit| visit.id.clone());
         let server = id.server.as_str();
         let bare = bare || (!id.server.is_default() && below == server);
         let below = if server.is_empty() { below } else { below.get(server.len() + 1..).unwrap_or_default() };

@@ -29,7 +29,6 @@ use crate::secret::Secret;
 use crate::server_name::ServerName;
 use crate::session::{Session, SessionId};
 use crate::spawner::WorkspaceId;
-use crate::token::Scope;
 use crate::user::UserName;
 use crate::workspace::{Ready, State};
 
@@ -246,7 +245,7 @@ impl Gateway {
         let id = WorkspaceId { user: UserName::parse(&owner).ok()?, server: ServerName::parse(server).ok()? };
         let Some(State::Ready(ready)) = self.0.workspaces.state(&id) else { return None };
         let expected = self.0.sealer.derive("hub pass", &format!("{named}.{}", ready.instance));
-        let good = expected.matches(proof) && caller.scopes().contains(Scope::AccessServers);
+        let good = expected.matches(proof) && caller.may_enter(&id);
         (good && self.may_come(&id, &caller.user())).then_some((caller, id))
     }
 

@@ -249,7 +249,8 @@ impl Gateway {
             return self.ask_hub(&head, request.headers());
         }
         let visit = self.visit(&head, caller.as_ref());
-        let permit = authorize(&head, neighbour.as_ref(), caller, visit)?;
+        let own = self.own_workspace(&head, caller.as_ref());
+        let permit = authorize(&head, neighbour.as_ref(), caller, visit, own)?;
         let navigation = head.navigation;
         match permit.target() {
             // Boxed, so that a forwarded request does not carry room for every page of ours.
@@ -265,11 +266,11 @@ impl Gateway {
                 there.await
             }
             Target::Workspace { bare } => {
-                let Some(caller) = permit.caller() else {
+                let (Some(caller), Some(id)) = (permit.caller(), permit.workspace()) else {
                     return Err(Refusal::LoginRequired { next: None });
                 };
                 let visit = permit.visit();
-                let place = self.place(&head, caller, visit, bare);
+                let place = Self::place(&head, id.clone(), bare);
                 if place.bare && *request.method() == Method::GET {
                     return Ok(slash(&request));
                 }

@@ -63,7 +63,7 @@ pub(super) enum Input {
     /// A line of text.
     Text { name: &'static str, label: &'static str, value: String, length: usize },
     /// Something to choose, or not.
-    Choice { name: &'static str, label: String, value: &'static str, chosen: bool },
+    Choice { name: &'static str, label: String, value: Cow<'static, str>, chosen: bool },
     /// One of several.
     Select { name: Cow<'static, str>, label: Cow<'static, str>, options: Vec<(String, String)> },
 }
@@ -248,7 +248,7 @@ mod tests {
                     fields: vec![(evil.into(), evil.into())],
                     inputs: vec![
                         Input::Text { name: "a", label: "b", value: evil.into(), length: 1 },
-                        Input::Choice { name: "a", label: evil.into(), value: "c", chosen: true },
+                        Input::Choice { name: "a", label: evil.into(), value: evil.into(), chosen: true },
                         Input::Select {
                             name: "a".into(),
                             label: "b".into(),

@@ -10,7 +10,8 @@ use super::refusal::Refusal;
 use super::{Body, Gateway};
 use crate::oidc::Want;
 use crate::session::{Proof, Session};
-use crate::token::{Scope, Scopes};
+use crate::token::Scopes;
+use crate::user::User;
 
 impl Gateway {
     /// Whether a person has proved well enough, and recently enough, who they are.
@@ -54,11 +55,17 @@ impl Gateway {
     /// What a person may give away to a program: what reaches other users only with that proof, or a token would be the
     /// way around it.
     pub(super) fn grantable(&self, session: &Session) -> Scopes {
-        let all = Scopes::of(&session.standing().user);
-        if self.is_proven(session) {
-            all
-        } else {
-            all.iter().filter(|scope: &Scope| !scope.is_admin()).collect()
-        }
+        let user = User {
+            admin: session.standing().user.admin && self.is_proven(session),
+            ..session.standing().user.clone()
+        };
+        self.held(&user)
+    }
+
+    /// All that somebody could give away now: what the rules grant them, and what others share with them.
+    pub(super) fn held(&self, user: &User) -> Scopes {
+        let shared = if self.0.hosts.has_users() { self.0.shares.with(user) } else { Vec::new() };
+        let servers = shared.iter().map(|share| (share.of.user.clone(), share.of.server.clone()));
+        Scopes::of(user).with_visits(servers)
     }
 }

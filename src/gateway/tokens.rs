@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::seal::hex;
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::token::{ApiToken, NewToken, Note, Right, Scope, Scopes, TokenError, TokenId};
+use crate::token::{ApiToken, NewToken, Note, Right, Scoped, Scopes, TokenError, TokenId};
 
 /// How long tokens may live that are made on the page.
 const LIFETIMES: [(u64, &str); 5] = [
@@ -68,11 +68,15 @@ impl Gateway {
             return Ok(self
                 .tokens_page(session, Some("Choose what it may do, and keep the note to one short line.")));
         };
-        let theirs = Scopes::of(&session.standing().user);
-        if scopes.within(theirs) && !scopes.within(self.grantable(session)) {
-            let complaint = "Open the administration page first: it asks you to prove who you are.";
+        let given = |held: &Scopes| scopes.given_by(held, &session.name);
+        let Some(scopes) = given(&self.grantable(session)) else {
+            let complaint = if given(&self.held(&session.standing().user)).is_some() {
+                "Open the administration page first: it asks you to prove who you are."
+            } else {
+                "Choose something it may do that you may do yourself."
+            };
             return Ok(self.tokens_page(session, Some(complaint)));
-        }
+        };
         let new = NewToken { scopes, note, expires: Some(self.0.clock.now().saturating_add(lifetime)) };
         match self.0.api_tokens.create(right(session), new).await {
             Ok((secret, token)) => Ok(self.shown_once(session, &secret, &token, at)),
@@ -111,11 +115,11 @@ impl Gateway {
 
     fn make_form(&self, session: &Session, page_token: &Secret) -> Action {
         let ordinary = Scopes::ordinary();
-        let choice = |scope: Scope| Input::Choice {
+        let choice = |scoped: Scoped| Input::Choice {
             name: "scope",
-            label: format!("It may {} ({})", scope.meaning(), scope.name()),
-            value: scope.name(),
-            chosen: ordinary.contains(scope),
+            label: format!("It may {} ({})", scoped.meaning(), scoped.name()),
+            chosen: ordinary.iter().any(|one| *one == scoped),
+            value: scoped.name(),
         };
         let options = lifetimes(self.0.api_tokens.lifetime_max());
         let mut inputs = vec![Input::Text {
@@ -124,9 +128,9 @@ impl Gateway {
             value: String::new(),
             length: Note::MAX_CHARACTERS,
         }];
-        let useful = |scope: &Scope| self.0.shares.enabled() || !scope.is_about_shares();
-        let wholes = self.grantable(session).iter().filter(|scope| !scope.is_part() && useful(scope));
-        inputs.extend(wholes.map(choice));
+        let useful = |scoped: &Scoped| self.0.shares.enabled() || !scoped.scope.is_about_shares();
+        let admin = session.standing().user.admin && self.is_proven(session);
+        inputs.extend(Scopes::choices(admin).into_iter().filter(useful).map(choice));
         inputs.push(Input::Select { name: "lifetime".into(), label: "It lives for".into(), options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)
     }
@@ -189,7 +193,7 @@ pub(super) fn date(timestamp: Timestamp) -> String {
 
 fn row(token: &ApiToken, page_token: &Secret) -> Row {
     let note = token.note.as_str();
-    let may: Vec<_> = token.scopes().iter().map(Scope::name).collect();
+    let may = token.scopes().names();
     let used =
         token.last_used().map_or_else(|| "never used".to_owned(), |when| format!("last used {}", date(when)));
     Row {

@@ -28,7 +28,8 @@ pub enum TokenCommand {
         /// In whose name
         #[arg(long, value_name = "NAME")]
         user: String,
-        /// What it may do, as far as the user may; may be given several times [default: their own server]
+        /// What it may do, as far as the user may: servers!server=alice/gpu, list:users!group=/class; may be given several
+        /// times [default: their own server]
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<String>,
         /// What it is for

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::{Note, Scopes};
+use super::{Note, Reach, Scope, Scopes, Target};
 use crate::clock::Timestamp;
 use crate::forward::Lifeline;
 use crate::user::{User, UserName};
@@ -105,12 +105,18 @@ impl ApiToken {
 
     /// What it may do now: nothing that its owner may not.
     pub fn scopes(&self) -> Scopes {
-        self.scopes.and(Scopes::of(&self.owner.right.load().user))
+        let held = Scopes::of(&self.owner.right.load().user).with_visits(self.scopes.visits());
+        self.scopes.and(&held, &self.owner.name)
+    }
+
+    /// Whether it may do one of these now.
+    pub fn reach(&self, scopes: &[Scope], target: &Target<'_>) -> Reach {
+        self.scopes.reach(scopes, target, &self.owner.right.load())
     }
 
     /// What it was made for, whatever its owner may do now.
-    pub(super) fn made_for(&self) -> Scopes {
-        self.scopes
+    pub fn made_for(&self) -> &Scopes {
+        &self.scopes
     }
 
     /// What is open for it hangs on this.
@@ -132,6 +138,14 @@ impl ApiToken {
     /// Seconds of use that the store does not know of.
     pub(super) fn unwritten(&self) -> u64 {
         self.last_used.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
+    }
+}
+
+impl Right {
+    /// Whether whoever has it may do one of these by themselves, with no token that says less.
+    pub fn reach(&self, scopes: &[Scope], target: &Target<'_>) -> Reach {
+        let may = scopes.iter().any(|scope| super::scopes::may(*scope, target, &self.user));
+        if may { Reach::Reaches } else { Reach::Lacks }
     }
 }
 

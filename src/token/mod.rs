@@ -6,9 +6,11 @@
 
 mod api_token;
 pub mod device;
+mod filter;
 mod kept;
 mod note;
 mod scope;
+mod scopes;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,8 +34,10 @@ use crate::user::UserName;
 use api_token::Fresh;
 
 pub use api_token::{ApiToken, NewToken, Owner, Right, TokenHash, TokenId};
+pub use filter::{Filter, GroupName, Target};
 pub use note::{BadNote, Note};
-pub use scope::{Scope, Scopes, UnknownScope};
+pub use scope::Scope;
+pub use scopes::{Reach, ScopeError, Scoped, Scopes};
 
 /// All API tokens; a clone is another handle.
 #[derive(Clone)]
@@ -202,16 +206,18 @@ impl ApiTokens {
         }
         let name = right.user.name.clone();
         let owner = self.owner(right.clone());
-        if self.rests(&owner) || new.scopes.is_empty() || !new.scopes.within(Scopes::of(&right.user)) {
-            return Err(TokenError::Scopes { owner: name });
-        }
+        // Whether the servers of others that it names are shared with them is for whoever asks to know.
+        let held = Scopes::of(&right.user).with_visits(new.scopes.visits());
+        let scopes = new.scopes.given_by(&held, &name).filter(|scopes| !scopes.is_empty());
+        let scopes = scopes.filter(|_| !self.rests(&owner));
+        let Some(scopes) = scopes else { return Err(TokenError::Scopes { owner: name }) };
         let _place = self.reserve(&name)?;
         let secret = Secret::new(format!("{}{}", Self::PREFIX, seal::random_text::<TOKEN_BYTES>()));
         let token = Arc::new(ApiToken::new(Fresh {
             id: TokenId(seal::random()),
             hash: seal::sha256(secret.expose().as_bytes()),
             owner,
-            scopes: new.scopes,
+            scopes,
             note: new.note,
             created: now,
             expires,
@@ -234,7 +240,7 @@ impl ApiTokens {
             return Err(TokenError::Scopes { owner: name });
         }
         self.count();
-        info!(event = "api_token_made", user = %token.owner.name, token = %token.id, scopes = %new.scopes, "an API token was made");
+        info!(event = "api_token_made", user = %token.owner.name, token = %token.id, scopes = %token.made_for(), "an API token was made");
         Ok((secret, token))
     }
 

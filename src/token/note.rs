@@ -21,11 +21,7 @@ impl Note {
     /// direction of a line.
     pub fn parse(text: &str) -> Result<Self, BadNote> {
         let text = text.trim();
-        let odd = |c: char| {
-            c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-        };
-        if text.chars().count() > Self::MAX_CHARACTERS || text.contains(odd) {
+        if text.chars().count() > Self::MAX_CHARACTERS || text.contains(is_odd) {
             return Err(BadNote);
         }
         Ok(Self(text.to_owned()))
@@ -35,6 +31,12 @@ impl Note {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a character would not be read as it is written.
+pub(super) fn is_odd(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl fmt::Display for Note {

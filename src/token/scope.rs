@@ -1,63 +1,64 @@
-//! What a token may do: a closed set, with JupyterHub's names.
+//! What a token may do: a closed set, with JupyterHub's names. To whom, a `Filter` says.
 
-use std::fmt;
+use super::filter::Filter;
 
-use thiserror::Error;
-
-use crate::user::{User, UserName};
-
-/// One thing that a token may do.
-///
-/// JupyterHub's scopes reach everybody unless a filter narrows them. Here those do not that are for their owner's own things, as
-/// most tokens are: `access:servers`, `servers`, `read:users`, `tokens` and `shares` among them.
+/// One thing that a token may do, to everybody whom its owner may do it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Reach the owner's workspaces.
+    /// Reach workspaces: the owner's, and those that are shared with them.
     AccessServers,
-    /// Start and stop them, and see how they are.
+    /// Start and stop workspaces, and see how they are.
     Servers,
-    /// Read what the hub knows of the owner.
+    /// Read what the hub knows of users.
     ReadUsers,
-    /// List, make and revoke the owner's tokens.
+    /// List, make and revoke tokens.
     Tokens,
-    /// See how the owner's workspaces are: a part of `servers` and of `read:users`, as the next two are of `servers`.
-    ReadOwnServers,
-    /// Start the owner's workspaces.
-    StartOwnServers,
-    /// Stop the owner's workspaces.
-    DeleteOwnServers,
-    /// Say when the owner was active.
-    OwnActivity,
-    /// Share the owner's workspaces, and take that back.
+    /// List them.
+    ReadTokens,
+    /// See how workspaces are.
+    ReadServers,
+    /// Start workspaces.
+    StartServers,
+    /// Stop workspaces.
+    DeleteServers,
+    /// See what users are called.
+    ReadUsersName,
+    /// See which groups users are in.
+    ReadUsersGroups,
+    /// See when users were active.
+    ReadActivity,
+    /// Say when they were.
+    Activity,
+    /// Share workspaces, and take that back.
     Shares,
-    /// See with whom they are shared: a part of `shares`.
+    /// See with whom they are shared.
     ReadShares,
-    /// See what others share with the owner, and give it back.
+    /// See what is shared with users, and give it back.
     UsersShares,
-    /// See it: a part of `users:shares`.
+    /// See it.
     ReadUsersShares,
     /// See everybody. Of administrators only, as all that follow.
     ListUsers,
-    /// Manage everybody.
+    /// Read all that is known of users, and say when they were active.
+    Users,
+    /// The same, and manage their tokens and shares.
     AdminUsers,
-    /// End everybody's sessions.
+    /// End sessions.
     AdminSessions,
-    /// Start and stop everybody's workspaces.
+    /// All that can be done to workspaces but to reach them.
     AdminServers,
-    /// See how everybody's workspaces are.
-    ReadServers,
-    /// Start everybody's workspaces.
-    StartServers,
-    /// Stop everybody's workspaces.
-    DeleteServers,
-    /// See when everybody was active.
-    ReadActivity,
-    /// Say when somebody was active.
-    Activity,
     /// See who is in which group.
     ReadGroups,
+    /// See which groups there are.
+    ListGroups,
+    /// See what they are called.
+    ReadGroupsName,
     /// Read what the hub is made of.
     ReadHub,
+    /// See which services there are.
+    ListServices,
+    /// See how they are.
+    ReadServices,
     /// See what is shared with a group, and take it back.
     GroupsShares,
     /// See it.
@@ -68,41 +69,46 @@ pub enum Scope {
     Shutdown,
 }
 
-/// A set of scopes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scopes(u32);
-
-/// A text that names no scope.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("there is no such scope")]
-pub struct UnknownScope;
+/// What a scope is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Users,
+    Servers,
+    Groups,
+    /// The hub as a whole.
+    Hub,
+}
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::AccessServers,
         Self::Servers,
         Self::ReadUsers,
         Self::Tokens,
-        Self::ReadOwnServers,
-        Self::StartOwnServers,
-        Self::DeleteOwnServers,
-        Self::OwnActivity,
+        Self::ReadTokens,
+        Self::ReadServers,
+        Self::StartServers,
+        Self::DeleteServers,
+        Self::ReadUsersName,
+        Self::ReadUsersGroups,
+        Self::ReadActivity,
+        Self::Activity,
         Self::Shares,
         Self::ReadShares,
         Self::UsersShares,
         Self::ReadUsersShares,
         Self::ListUsers,
+        Self::Users,
         Self::AdminUsers,
         Self::AdminSessions,
         Self::AdminServers,
-        Self::ReadServers,
-        Self::StartServers,
-        Self::DeleteServers,
-        Self::ReadActivity,
-        Self::Activity,
         Self::ReadGroups,
+        Self::ListGroups,
+        Self::ReadGroupsName,
         Self::ReadHub,
+        Self::ListServices,
+        Self::ReadServices,
         Self::GroupsShares,
         Self::ReadGroupsShares,
         Self::Proxy,
@@ -116,25 +122,29 @@ impl Scope {
             Self::Servers => "servers",
             Self::ReadUsers => "read:users",
             Self::Tokens => "tokens",
-            Self::ReadOwnServers => "read:servers!user",
-            Self::StartOwnServers => "start:servers!user",
-            Self::DeleteOwnServers => "delete:servers!user",
-            Self::OwnActivity => "users:activity!user",
+            Self::ReadTokens => "read:tokens",
+            Self::ReadServers => "read:servers",
+            Self::StartServers => "start:servers",
+            Self::DeleteServers => "delete:servers",
+            Self::ReadUsersName => "read:users:name",
+            Self::ReadUsersGroups => "read:users:groups",
+            Self::ReadActivity => "read:users:activity",
+            Self::Activity => "users:activity",
             Self::Shares => "shares",
             Self::ReadShares => "read:shares",
             Self::UsersShares => "users:shares",
             Self::ReadUsersShares => "read:users:shares",
             Self::ListUsers => "list:users",
+            Self::Users => "users",
             Self::AdminUsers => "admin:users",
             Self::AdminSessions => "admin:sessions",
             Self::AdminServers => "admin:servers",
-            Self::ReadServers => "read:servers",
-            Self::StartServers => "start:servers",
-            Self::DeleteServers => "delete:servers",
-            Self::ReadActivity => "read:users:activity",
-            Self::Activity => "users:activity",
             Self::ReadGroups => "read:groups",
+            Self::ListGroups => "list:groups",
+            Self::ReadGroupsName => "read:groups:name",
             Self::ReadHub => "read:hub",
+            Self::ListServices => "list:services",
+            Self::ReadServices => "read:services",
             Self::GroupsShares => "groups:shares",
             Self::ReadGroupsShares => "read:groups:shares",
             Self::Proxy => "proxy",
@@ -142,32 +152,39 @@ impl Scope {
         }
     }
 
-    /// What a person reads.
-    pub fn meaning(self) -> &'static str {
+    /// The scope of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// What a person reads, of a scope that reaches everybody.
+    pub(super) fn meaning(self) -> &'static str {
         match self {
             Self::AccessServers => "reach your server",
-            Self::Servers => "start and stop your server",
-            Self::ReadUsers => "read what this hub knows of you",
-            Self::Tokens => "list, make and revoke your tokens",
-            Self::ReadOwnServers => "see how your server is",
-            Self::StartOwnServers => "start your server",
-            Self::DeleteOwnServers => "stop your server",
-            Self::OwnActivity => "say when you were active",
-            Self::Shares => "share your server, and take that back",
-            Self::ReadShares => "see with whom you share your server",
-            Self::UsersShares => "see what others share with you, and give it back",
-            Self::ReadUsersShares => "see what others share with you",
-            Self::ListUsers => "see all users",
-            Self::AdminUsers => "manage other users: what is known of them, their tokens",
-            Self::AdminSessions => "end other users' sessions",
-            Self::AdminServers => "start and stop other users' servers",
+            Self::Servers => "start and stop everybody's servers",
+            Self::ReadUsers => "read what this hub knows of everybody",
+            Self::Tokens => "list and revoke everybody's tokens, and make yours",
+            Self::ReadTokens => "list everybody's tokens",
             Self::ReadServers => "see how other users' servers are",
             Self::StartServers => "start other users' servers",
             Self::DeleteServers => "stop other users' servers",
+            Self::ReadUsersName => "see what other users are called",
+            Self::ReadUsersGroups => "see which groups other users are in",
             Self::ReadActivity => "see when other users were active",
             Self::Activity => "say when other users were active",
+            Self::Shares => "share your server, and take back what anybody shares",
+            Self::ReadShares => "see with whom anybody shares servers",
+            Self::UsersShares => "see what is shared with anybody, and give it back",
+            Self::ReadUsersShares => "see what is shared with anybody",
+            Self::ListUsers => "see all users",
+            Self::Users => "read all that is known of other users, and say when they were active",
+            Self::AdminUsers => "manage other users: what is known of them, their tokens",
+            Self::AdminSessions => "end other users' sessions",
+            Self::AdminServers => "start and stop other users' servers",
             Self::ReadGroups => "see who is in which group",
+            Self::ListGroups | Self::ReadGroupsName => "see which groups there are",
             Self::ReadHub => "read what this hub is made of",
+            Self::ListServices | Self::ReadServices => "see which services there are",
             Self::GroupsShares => "see what is shared with groups, and take it back",
             Self::ReadGroupsShares => "see what is shared with groups",
             Self::Proxy => "see where requests go",
@@ -175,20 +192,62 @@ impl Scope {
         }
     }
 
-    /// Whether it reaches beyond the owner: it holds only while they are an administrator.
-    pub fn is_admin(self) -> bool {
-        self.bit() > Scopes::OWN.0
+    /// The same, of one that reaches its owner only; of those that nobody has for themselves alone, nothing.
+    pub(super) fn own_meaning(self) -> Option<&'static str> {
+        match self {
+            Self::AccessServers => Some("reach your server, and none that is shared with you"),
+            Self::Servers => Some("start and stop your server"),
+            Self::ReadUsers => Some("read what this hub knows of you"),
+            Self::Tokens => Some("list, make and revoke your tokens"),
+            Self::ReadTokens => Some("list your tokens"),
+            Self::ReadServers => Some("see how your server is"),
+            Self::StartServers => Some("start your server"),
+            Self::DeleteServers => Some("stop your server"),
+            Self::ReadUsersName => Some("see what you are called"),
+            Self::ReadUsersGroups => Some("see which groups you are in"),
+            Self::ReadActivity => Some("see when you were active"),
+            Self::Activity => Some("say when you were active"),
+            Self::Shares => Some("share your server, and take that back"),
+            Self::ReadShares => Some("see with whom you share your server"),
+            Self::UsersShares => Some("see what others share with you, and give it back"),
+            Self::ReadUsersShares => Some("see what others share with you"),
+            Self::ListUsers
+            | Self::Users
+            | Self::AdminUsers
+            | Self::AdminSessions
+            | Self::AdminServers
+            | Self::ReadGroups
+            | Self::ListGroups
+            | Self::ReadGroupsName
+            | Self::ReadHub
+            | Self::ListServices
+            | Self::ReadServices
+            | Self::GroupsShares
+            | Self::ReadGroupsShares
+            | Self::Proxy
+            | Self::Shutdown => None,
+        }
     }
 
-    /// Whether another scope of the owner's holds it: people choose the whole.
+    /// Whether nobody but an administrator has it, not even for what is their own.
+    pub fn is_admin(self) -> bool {
+        self > Self::ReadUsersShares
+    }
+
+    /// Whether another scope holds it: people choose the whole.
     pub fn is_part(self) -> bool {
+        Self::ALL.iter().any(|whole| !whole.is_admin() && whole.parts().contains(&self))
+    }
+
+    /// Whether administrators choose it for others by itself, though everybody has it for themselves.
+    pub(super) fn reaches_others_alone(self) -> bool {
         matches!(
             self,
-            Self::ReadOwnServers
-                | Self::StartOwnServers
-                | Self::DeleteOwnServers
-                | Self::ReadShares
-                | Self::ReadUsersShares
+            Self::ReadServers
+                | Self::StartServers
+                | Self::DeleteServers
+                | Self::ReadActivity
+                | Self::Activity
         )
     }
 
@@ -205,217 +264,94 @@ impl Scope {
         )
     }
 
-    /// Reads one scope of `owner`. JupyterHub's filters `!user` and `!user=<owner>` make a scope that reaches everybody
-    /// one of the owner's; of the others they say what is so anyway.
-    fn parse(text: &str, owner: Option<&UserName>) -> Result<Self, UnknownScope> {
-        let (name, own) = match text.split_once('!') {
-            None => (text, false),
-            Some((name, "user")) => (name, true),
-            Some((name, filter)) => {
-                let whose = filter.strip_prefix("user=");
-                let own = whose.is_some() && whose == owner.map(UserName::as_str);
-                (name, if own { true } else { return Err(UnknownScope) })
-            }
-        };
-        let is_it = |scope: &Self| {
-            let (written, narrow) =
-                scope.name().split_once('!').map_or((scope.name(), false), |(n, _)| (n, true));
-            written == name && if own { !scope.is_admin() } else { !narrow }
-        };
-        Self::ALL.into_iter().find(is_it).ok_or(UnknownScope)
-    }
-
-    /// Those of everybody are below those of administrators.
-    const fn bit(self) -> u32 {
+    /// What it brings along, as JupyterHub has it; and what those bring. To manage shares brings no access here.
+    pub(super) fn parts(self) -> &'static [Self] {
         match self {
-            Self::AccessServers => 1,
-            Self::Servers => 1 << 1,
-            Self::ReadUsers => 1 << 2,
-            Self::Tokens => 1 << 3,
-            Self::ReadOwnServers => 1 << 4,
-            Self::StartOwnServers => 1 << 5,
-            Self::DeleteOwnServers => 1 << 6,
-            Self::OwnActivity => 1 << 7,
-            Self::Shares => 1 << 8,
-            Self::ReadShares => 1 << 9,
-            Self::UsersShares => 1 << 10,
-            Self::ReadUsersShares => 1 << 11,
-            Self::ListUsers => 1 << 12,
-            Self::AdminUsers => 1 << 13,
-            Self::AdminSessions => 1 << 14,
-            Self::AdminServers => 1 << 15,
-            Self::ReadServers => 1 << 16,
-            Self::StartServers => 1 << 17,
-            Self::DeleteServers => 1 << 18,
-            Self::ReadActivity => 1 << 19,
-            Self::Activity => 1 << 20,
-            Self::ReadGroups => 1 << 21,
-            Self::ReadHub => 1 << 22,
-            Self::GroupsShares => 1 << 23,
-            Self::ReadGroupsShares => 1 << 24,
-            Self::Proxy => 1 << 25,
-            Self::Shutdown => 1 << 26,
+            Self::Servers => &[Self::ReadServers, Self::StartServers, Self::DeleteServers],
+            Self::ReadUsers => &[Self::ReadUsersName, Self::ReadUsersGroups, Self::ReadActivity],
+            Self::Tokens => &[Self::ReadTokens],
+            Self::ReadServers | Self::ListUsers => &[Self::ReadUsersName],
+            Self::Activity => &[Self::ReadActivity],
+            Self::Shares => &[Self::ReadShares, Self::UsersShares],
+            Self::UsersShares => &[Self::ReadUsersShares],
+            Self::Users => &[Self::ReadUsers, Self::ListUsers, Self::Activity],
+            Self::AdminUsers => &[Self::Users],
+            Self::AdminServers => &[Self::Servers],
+            Self::ReadGroups | Self::ListGroups => &[Self::ReadGroupsName],
+            Self::GroupsShares => &[Self::ReadGroupsShares],
+            Self::AccessServers
+            | Self::ReadTokens
+            | Self::StartServers
+            | Self::DeleteServers
+            | Self::ReadUsersName
+            | Self::ReadUsersGroups
+            | Self::ReadActivity
+            | Self::ReadShares
+            | Self::ReadUsersShares
+            | Self::AdminSessions
+            | Self::ReadGroupsName
+            | Self::ReadHub
+            | Self::ListServices
+            | Self::ReadServices
+            | Self::ReadGroupsShares
+            | Self::Proxy
+            | Self::Shutdown => &[],
         }
     }
-}
 
-impl Scopes {
-    /// None.
-    pub const NONE: Self = Self(0);
-
-    /// Those of everybody, about what is their own.
-    const OWN: Self = Self((Scope::ReadUsersShares.bit() << 1) - 1);
-
-    /// Those, and those of administrators.
-    const ALL: Self = Self((Scope::Shutdown.bit() << 1) - 1);
-
-    /// What whoever does not choose gets: to work with their own server. Not to make tokens.
-    pub fn ordinary() -> Self {
-        [Scope::AccessServers, Scope::Servers, Scope::ReadUsers].into_iter().collect()
+    /// Whether whoever has this one has the other.
+    pub(super) fn includes(self, other: Self) -> bool {
+        self == other || self.parts().iter().any(|part| part.includes(other))
     }
 
-    /// All that `user` could give away now.
-    pub fn of(user: &User) -> Self {
-        if user.admin { Self::ALL } else { Self::OWN }
-    }
-
-    /// Reads the scopes of `owner`; one that is not known is refused, not left out.
-    pub fn parse<'t>(
-        texts: impl IntoIterator<Item = &'t str>,
-        owner: Option<&UserName>,
-    ) -> Result<Self, UnknownScope> {
-        texts.into_iter().map(|text| Scope::parse(text, owner)).collect()
-    }
-
-    /// Whether `scope` is among them.
-    pub fn contains(self, scope: Scope) -> bool {
-        self.0 & scope.bit() != 0
-    }
-
-    /// Whether one of `scopes` is among them.
-    pub fn contains_any(self, scopes: &[Scope]) -> bool {
-        scopes.iter().any(|scope| self.contains(*scope))
-    }
-
-    /// Whether it may do anything to what is not its owner's.
-    pub fn reaches_others(self) -> bool {
-        self.0 > Self::OWN.0
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Those that are in both.
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Whether all of these are among `others`.
-    pub fn within(self, others: Self) -> bool {
-        self.and(others) == self
-    }
-
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
-    }
-}
-
-impl FromIterator<Scope> for Scopes {
-    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
-    }
-}
-
-impl fmt::Display for Scopes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, scope) in self.iter().enumerate() {
-            write!(f, "{}{}", if at == 0 { "" } else { " " }, scope.name())?;
+    fn about(self) -> About {
+        match self {
+            Self::AccessServers
+            | Self::Servers
+            | Self::ReadServers
+            | Self::StartServers
+            | Self::DeleteServers
+            | Self::AdminServers
+            | Self::Shares
+            | Self::ReadShares => About::Servers,
+            Self::ReadUsers
+            | Self::Tokens
+            | Self::ReadTokens
+            | Self::ReadUsersName
+            | Self::ReadUsersGroups
+            | Self::ReadActivity
+            | Self::Activity
+            | Self::UsersShares
+            | Self::ReadUsersShares
+            | Self::ListUsers
+            | Self::Users
+            | Self::AdminUsers
+            | Self::AdminSessions => About::Users,
+            Self::ReadGroups
+            | Self::ListGroups
+            | Self::ReadGroupsName
+            | Self::GroupsShares
+            | Self::ReadGroupsShares => About::Groups,
+            Self::ReadHub | Self::ListServices | Self::ReadServices | Self::Proxy | Self::Shutdown => {
+                About::Hub
+            }
         }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn alice() -> UserName {
-        UserName::parse("alice").unwrap()
     }
 
-    #[test]
-    fn a_scope_that_is_not_known_is_refused() {
-        let alice = alice();
-        let parse = |text: &'static str| Scopes::parse([text], Some(&alice));
-        for scope in Scope::ALL {
-            assert_eq!(parse(scope.name()), Ok([scope].into_iter().collect()));
+    pub(super) fn is_about_groups(self) -> bool {
+        self.about() == About::Groups
+    }
+
+    /// Whether a filter narrows it to something. JupyterHub takes any filter behind any scope; one that says nothing of
+    /// what a scope is about could be taken for a bound that it is not.
+    pub(super) fn takes(self, filter: &Filter) -> bool {
+        match (self.about(), filter) {
+            (About::Servers, _)
+            | (About::Users, Filter::Own | Filter::User(_) | Filter::Group(_))
+            | (About::Groups, Filter::Group(_)) => true,
+            (About::Users, Filter::Server(..))
+            | (About::Groups, Filter::Own | Filter::User(_) | Filter::Server(..))
+            | (About::Hub, _) => false,
         }
-        for (own, scope) in [
-            ("access:servers!user", Scope::AccessServers),
-            ("access:servers!user=alice", Scope::AccessServers),
-            ("start:servers", Scope::StartServers),
-            ("start:servers!user", Scope::StartOwnServers),
-            ("start:servers!user=alice", Scope::StartOwnServers),
-            ("users:activity!user", Scope::OwnActivity),
-        ] {
-            assert_eq!(parse(own), Ok([scope].into_iter().collect()), "{own}");
-        }
-        for unknown in [
-            "",
-            "admin",
-            "inherit",
-            "SERVERS",
-            "servers ",
-            "access:servers!",
-            "access:servers!user=bob",
-            "access:servers!user=",
-            "access:servers!server=bob/",
-            "access:servers!user!user",
-            "admin:users!user",
-            "list:users!user=alice",
-            "start:servers!user=bob",
-            "start:servers!server=alice/",
-            "shutdown!user",
-            "read:users,servers",
-        ] {
-            assert_eq!(parse(unknown), Err(UnknownScope), "{unknown}");
-        }
-        assert_eq!(Scopes::parse(["servers!user=alice"], None), Err(UnknownScope));
-    }
-
-    #[test]
-    fn nobody_can_give_away_what_they_do_not_have() {
-        let user = |admin| User {
-            name: alice(),
-            admin,
-            profiles: [Arc::from("lab")].into(),
-            routes: [].into(),
-            groups: [].into(),
-            claims: crate::user::Claims::default(),
-            memory: None,
-            cpu: None,
-        };
-        assert!(Scopes::of(&user(false)).iter().all(|scope| !scope.is_admin()));
-        assert_eq!(Scopes::of(&user(true)), Scope::ALL.into_iter().collect());
-        let own = Scope::ALL.into_iter().filter(|scope| !scope.is_admin()).collect();
-        assert_eq!(Scopes::of(&user(false)), own);
-        assert!(!Scopes::of(&user(false)).reaches_others() && Scope::Shutdown.is_admin());
-        assert!(Scopes::ordinary().within(Scopes::of(&user(false))));
-        assert!(!Scopes::of(&user(true)).within(Scopes::of(&user(false))));
-        assert!(!Scopes::ordinary().contains(Scope::Tokens));
-        assert!(Scopes::NONE.is_empty() && Scopes::NONE.within(Scopes::NONE));
-    }
-
-    #[test]
-    fn scopes_are_written_as_they_are_read() {
-        let all: Scopes = Scope::ALL.into_iter().collect();
-        assert_eq!(Scopes::parse(all.to_string().split(' '), None), Ok(all));
-        assert_eq!(Scopes::ordinary().to_string(), "access:servers servers read:users");
-        assert_eq!(Scopes::NONE.to_string(), "");
     }
 }

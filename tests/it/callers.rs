@@ -22,7 +22,7 @@ fn json_of(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
 }
 
-fn challenge(answer: &Answer) -> &str {
+pub(crate) fn challenge(answer: &Answer) -> &str {
     answer.header("www-authenticate").unwrap_or_default()
 }
 
@@ -501,7 +501,7 @@ async fn tokens_are_made_with_tokens_and_never_do_more_than_those() {
     assert!(made["token"].as_str().unwrap().starts_with("hubgate_"));
     assert_eq!(
         (&made["user"], &made["note"], &made["scopes"]),
-        (&json!("alice"), &json!("n"), &json!(["read:users"]))
+        (&json!("alice"), &json!("n"), &json!(["read:users!user"]))
     );
     for wrong in [
         json!({"scopes": ["servers"]}),

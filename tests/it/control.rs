@@ -273,7 +273,7 @@ async fn tokens_are_made_listed_and_revoked_from_the_command_line() {
 
     let list = json(&hub, &["token", "list", "--user", "alice"]).await;
     let nightly = list.as_array().unwrap().iter().find(|token| token["note"] == "nightly").unwrap();
-    assert_eq!((&nightly["user"], &nightly["scopes"]), (&json!("alice"), &json!(["servers"])));
+    assert_eq!((&nightly["user"], &nightly["scopes"]), (&json!("alice"), &json!(["servers!user"])));
     assert!(nightly["last_used"].is_string());
     let words = operate(&hub, &["token", "list"]).await.out;
     assert!(words.contains("nightly") && !words.contains(&token) && !words.contains(&own), "{words}");

@@ -69,7 +69,7 @@ async fn a_person_lets_a_program_in_that_has_no_browser() {
     let (status, token) = poll(&hub, &begun).await;
     assert_eq!(
         (status, &token["token_type"], &token["scope"]),
-        (200, &Value::from("Bearer"), &Value::from("read:users tokens"))
+        (200, &Value::from("Bearer"), &Value::from("read:users!user tokens!user"))
     );
     let authorization = format!("Bearer {}", token["access_token"].as_str().unwrap());
     let user = call(&hub, "GET", "/hub/api/user", &authorization, "").await;
@@ -116,7 +116,7 @@ async fn a_program_hears_a_no_and_nobody_answers_in_anothers_name() {
 async fn a_program_asks_for_what_there_is() {
     let hub = Hub::start(BINARY).await;
     assert_eq!(begin(&hub, "nonsense").await.1["error"], "invalid_scope");
-    assert_eq!(begin(&hub, "access:servers!user=bob").await.1["error"], "invalid_scope");
+    assert_eq!(begin(&hub, "access:servers!user=a/b").await.1["error"], "invalid_scope");
     for client in ["", "<script>", "a\nb", &"x".repeat(65)] {
         let fields = [("client_id", client)];
         let (status, answer) = form(&hub, "/hub/api/oauth2/device_authorization", &fields).await;
@@ -133,7 +133,7 @@ async fn a_program_asks_for_what_there_is() {
         page.text()
     );
     answer(&mut alice, &code, "allow").await;
-    assert_eq!(poll(&hub, &begun).await.1["scope"], "read:users");
+    assert_eq!(poll(&hub, &begun).await.1["scope"], "read:users!user");
 
     for fields in [
         &[][..],

@@ -14,7 +14,9 @@ use hubgate::metrics::Metrics;
 use hubgate::people::People;
 use hubgate::seal::Sealer;
 use hubgate::store::{ApiTokenRow, Store, StoreError};
-use hubgate::token::{ApiToken, ApiTokens, NewToken, Note, Right, Scope, Scopes, TokenError, TokenId};
+use hubgate::token::{
+    ApiToken, ApiTokens, NewToken, Note, Reach, Right, Scope, Scopes, Target, TokenError, TokenId,
+};
 use hubgate::user::{Claims, User, UserName};
 
 const ISSUER: &str = "https://provider.example";
@@ -128,6 +130,10 @@ fn note(text: &str) -> Note {
     Note::parse(text).expect("a note")
 }
 
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
 const ORDINARY: &[Scope] = &[Scope::AccessServers, Scope::Servers];
 
 #[tokio::test]
@@ -145,8 +151,64 @@ async fn an_api_token_is_found_after_a_restart_with_all_that_was_said_of_it() {
     let after = hub.tokens.find(&text).expect("the token");
     assert_eq!((after.id, after.hash, after.owner.name.as_str()), (before.id, before.hash, "alice"));
     assert_eq!((after.created, after.expires), (START, START + LIFETIME));
-    assert_eq!((after.scopes(), after.note.as_str()), (ORDINARY.iter().copied().collect(), "test"));
+    assert_eq!(
+        (after.scopes().names(), after.note.as_str()),
+        (names(&["access:servers", "servers!user"]), "test")
+    );
     assert_eq!(hub.metrics.api_tokens.get(), 1);
+}
+
+#[tokio::test]
+async fn a_token_of_an_earlier_release_does_what_it_did_and_no_more() {
+    let hub = Hub::new().await;
+    hub.named("ada").await;
+    let ada = user("ada", true);
+    let (text, token) = hub.token(&ada, ORDINARY).await;
+    let row = hub.rows().await.pop().unwrap();
+    let line = "access:servers servers read:users tokens start:servers!user shares list:users delete:servers gone:scope";
+    let old = serde_json::json!({
+        "version": 1, "id": row.id, "owner": "ada", "scopes": line, "note": "", "created": START,
+        "expires": row.expires,
+    });
+    let context = format!("api token:{}", hubgate::seal::hex(&token.hash));
+    let sealed = Sealer::new(&[7; 32]).seal(&context, old.to_string().as_bytes());
+    hub.store.delete_api_tokens(&[row.id]).await.unwrap();
+    hub.store.insert_api_token(&ApiTokenRow { sealed, ..row }).await.unwrap();
+    let hub = hub.restarted();
+    let judge = async |_: &UserName| Ok::<_, StoreError>(Some(right(&user("ada", true))));
+    assert_eq!(hub.tokens.restore(judge).await.unwrap(), 1);
+    let after = hub.tokens.find(&text).unwrap();
+    // Of an administrator's token, too, these reached nobody else.
+    let expected = [
+        "access:servers",
+        "servers!user",
+        "read:users!user",
+        "tokens!user",
+        "start:servers!user",
+        "delete:servers",
+        "shares!user",
+        "list:users",
+    ];
+    assert_eq!(after.scopes().names(), expected);
+}
+
+#[tokio::test]
+async fn filters_are_kept_sealed_and_found_again() {
+    let hub = Hub::new().await;
+    hub.named("ada").await;
+    let texts = ["servers!group=/a b", "servers!server=bob/gpu", "read:users!user=bob", "tokens!user=ada"];
+    let ada = user("ada", true);
+    let scopes = Scopes::parse(texts, Some(&ada.name)).unwrap();
+    let new = NewToken { scopes: scopes.clone(), note: Note::default(), expires: None };
+    let (secret, token) = hub.tokens.create(right(&ada), new).await.unwrap();
+    assert_eq!(token.scopes(), scopes);
+    let hub = hub.restarted();
+    let judge = async |_: &UserName| Ok::<_, StoreError>(Some(right(&user("ada", true))));
+    hub.tokens.restore(judge).await.unwrap();
+    assert_eq!(hub.tokens.find(secret.expose()).unwrap().scopes(), scopes);
+    // Without the role they reach nobody else, and not by what a token of a lesser person's would.
+    hub.tokens.judged(&ada.name, Some(right(&user("ada", false)))).await.unwrap();
+    assert_eq!(hub.tokens.find(secret.expose()).unwrap().scopes().names(), ["tokens!user"]);
 }
 
 #[tokio::test]
@@ -227,18 +289,20 @@ async fn nobody_makes_a_token_that_lives_too_long_or_may_too_much() {
     hub.named("alice").await;
     let alice = user("alice", false);
     let new = |scopes: Scopes, expires| NewToken { scopes, note: Note::default(), expires };
-    let ordinary = Scopes::ordinary();
+    let ordinary = Scopes::ordinary;
     for expires in [0, START, START + LONGEST + 1, Timestamp::MAX] {
-        let refused = hub.tokens.create(right(&alice), new(ordinary, Some(expires))).await;
+        let refused = hub.tokens.create(right(&alice), new(ordinary(), Some(expires))).await;
         assert!(matches!(refused, Err(TokenError::Lifetime { max: LONGEST })), "{expires}");
     }
-    for scopes in [Scopes::NONE, Scope::ALL.into_iter().collect(), [Scope::ListUsers].into_iter().collect()] {
-        let refused = hub.tokens.create(right(&alice), new(scopes, None)).await;
+    for scopes in [Scopes::none(), Scope::ALL.into_iter().collect(), [Scope::ListUsers].into_iter().collect()]
+    {
+        let refused = hub.tokens.create(right(&alice), new(scopes.clone(), None)).await;
         assert!(matches!(refused, Err(TokenError::Scopes { .. })), "{scopes}");
     }
-    assert!(hub.tokens.create(right(&user("bob", false)), new(ordinary, None)).await.is_err(), "nobody's");
+    assert!(hub.tokens.create(right(&user("bob", false)), new(ordinary(), None)).await.is_err(), "nobody's");
     assert!(hub.rows().await.is_empty());
-    let (_, longest) = hub.tokens.create(right(&alice), new(ordinary, Some(START + LONGEST))).await.unwrap();
+    let (_, longest) =
+        hub.tokens.create(right(&alice), new(ordinary(), Some(START + LONGEST))).await.unwrap();
     assert_eq!(longest.expires, START + LONGEST);
 }
 
@@ -295,7 +359,10 @@ async fn an_api_token_may_never_do_more_than_its_owner_may_now() {
     let hub = Hub::new().await;
     hub.named("alice").await;
     let (text, _) = hub.token(&user("alice", true), &Scope::ALL).await;
-    let may = |scope| hub.tokens.find(&text).is_some_and(|token| token.scopes().contains(scope));
+    let own = user("alice", false).name;
+    let target = Target::User { name: &own, server: None, groups: &[] };
+    let may =
+        |scope| hub.tokens.find(&text).is_some_and(|token| token.reach(&[scope], &target) == Reach::Reaches);
     assert!(may(Scope::AdminSessions) && may(Scope::ListUsers));
     let name = user("alice", false).name;
     hub.tokens.judged(&name, Some(right(&user("alice", false)))).await.unwrap();
@@ -306,7 +373,8 @@ async fn an_api_token_may_never_do_more_than_its_owner_may_now() {
     assert!(may(Scope::AdminUsers), "and has them again with the owner");
     let hub = hub.restarted();
     hub.restore().await;
-    assert!(!hub.tokens.find(&text).unwrap().scopes().contains(Scope::AdminUsers), "judged at start");
+    let after = hub.tokens.find(&text).unwrap();
+    assert_eq!(after.reach(&[Scope::AdminUsers], &target), Reach::Lacks, "judged at start");
 }
 
 #[tokio::test]

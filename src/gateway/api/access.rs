@@ -14,145 +14,146 @@ use crate::gateway::program::ProgramRefusal;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::tokens::refuse_scripts;
 use crate::secret::Secret;
-use crate::token::{Scope, Scopes};
+use crate::server_name::ServerName;
+use crate::token::{Reach, Scope, Target};
 use crate::user::UserName;
 
 /// What an act needs: one of these scopes, for what is the caller's own, and for what is somebody else's.
 #[derive(Debug)]
 pub(super) struct Act {
-    own: &'static [Scope],
-    others: &'static [Scope],
+    pub(super) own: &'static [Scope],
+    pub(super) others: &'static [Scope],
 }
 
-/// To look at a user; what is seen is for a [`View`] to say.
+/// To look at a user; what is seen is for a [`Range`] to say.
 pub(super) const LOOK: Act = Act {
-    own: &[Scope::ReadUsers, Scope::ReadOwnServers, Scope::Servers],
-    others: &[
-        Scope::AdminUsers,
-        Scope::ListUsers,
-        Scope::ReadActivity,
+    own: &[
+        Scope::ReadUsers,
         Scope::ReadServers,
-        Scope::AdminServers,
+        Scope::ReadUsersName,
+        Scope::ReadUsersGroups,
+        Scope::ReadActivity,
+    ],
+    others: &[
+        Scope::ReadUsers,
+        Scope::ReadServers,
+        Scope::ReadUsersName,
+        Scope::ReadUsersGroups,
+        Scope::ReadActivity,
         Scope::ReadGroups,
     ],
 };
 
 /// To see how a server is, and how its start goes.
-pub(super) const WATCH: Act = Act {
-    own: &[Scope::Servers, Scope::ReadOwnServers, Scope::ReadUsers],
-    others: &[Scope::ReadServers, Scope::AdminServers],
-};
+pub(super) const WATCH: Act =
+    Act { own: &[Scope::Servers, Scope::ReadServers, Scope::ReadUsers], others: &[Scope::ReadServers] };
 
 /// To start a server.
-pub(super) const START: Act = Act {
-    own: &[Scope::Servers, Scope::StartOwnServers],
-    others: &[Scope::AdminServers, Scope::StartServers],
-};
+pub(super) const START: Act =
+    Act { own: &[Scope::Servers, Scope::StartServers], others: &[Scope::AdminServers, Scope::StartServers] };
 
 /// To stop one, and to take it away.
 pub(super) const STOP: Act = Act {
-    own: &[Scope::Servers, Scope::DeleteOwnServers],
+    own: &[Scope::Servers, Scope::DeleteServers],
     others: &[Scope::AdminServers, Scope::DeleteServers],
 };
 
 /// To say when somebody was active.
-pub(super) const REPORT: Act =
-    Act { own: &[Scope::OwnActivity], others: &[Scope::Activity, Scope::AdminUsers] };
+pub(super) const REPORT: Act = Act { own: &[Scope::Activity], others: &[Scope::Activity] };
 
-/// To list, make and revoke tokens.
-pub(super) const TOKENS: Act = Act { own: &[Scope::Tokens], others: &[Scope::AdminUsers] };
+/// To list tokens.
+pub(super) const READ_TOKENS: Act =
+    Act { own: &[Scope::Tokens, Scope::ReadTokens], others: &[Scope::AdminUsers, Scope::ReadTokens] };
+
+/// To make and revoke them.
+pub(super) const TOKENS: Act = Act { own: &[Scope::Tokens], others: &[Scope::AdminUsers, Scope::Tokens] };
 
 /// To share, and to take that back.
-pub(super) const SHARES: Act = Act { own: &[Scope::Shares], others: &[Scope::AdminUsers] };
+pub(super) const SHARES: Act = Act { own: &[Scope::Shares], others: &[Scope::AdminUsers, Scope::Shares] };
 
 /// To see with whom something is shared.
 pub(super) const READ_SHARES: Act =
-    Act { own: &[Scope::ReadShares, Scope::Shares], others: &[Scope::AdminUsers] };
+    Act { own: &[Scope::ReadShares], others: &[Scope::AdminUsers, Scope::ReadShares] };
 
 /// To see what is shared with somebody.
 pub(super) const READ_SHARED: Act =
-    Act { own: &[Scope::ReadUsersShares, Scope::UsersShares], others: &[Scope::AdminUsers] };
+    Act { own: &[Scope::ReadUsersShares], others: &[Scope::AdminUsers, Scope::ReadUsersShares] };
 
 /// To give back what is shared with somebody.
-pub(super) const LEAVE_SHARES: Act = Act { own: &[Scope::UsersShares], others: &[Scope::AdminUsers] };
+pub(super) const LEAVE_SHARES: Act =
+    Act { own: &[Scope::UsersShares], others: &[Scope::AdminUsers, Scope::UsersShares] };
+
+/// To see and end somebody's sessions.
+pub(super) const SESSIONS: &[Scope] = &[Scope::AdminSessions];
 
 /// To see what is shared with a group.
-pub(super) const READ_GROUPS_SHARES: &[Scope] =
-    &[Scope::ReadGroupsShares, Scope::GroupsShares, Scope::AdminUsers];
+pub(super) const READ_GROUPS_SHARES: &[Scope] = &[Scope::ReadGroupsShares, Scope::AdminUsers];
 
 /// To take it back.
 pub(super) const GROUPS_SHARES: &[Scope] = &[Scope::GroupsShares, Scope::AdminUsers];
 
-/// What a caller sees of a user.
-#[expect(clippy::struct_excessive_bools, reason = "each is a part of a user that scopes of its own show")]
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View {
-    /// When they came here, and what they may start.
-    pub(super) person: bool,
-    pub(super) groups: bool,
-    pub(super) activity: bool,
-    pub(super) servers: bool,
-}
-
-impl View {
-    /// Of whoever calls.
-    pub(super) fn of_own(scopes: Scopes) -> Self {
-        let all = scopes.contains(Scope::ReadUsers);
-        let servers = scopes.contains_any(WATCH.own);
-        Self { person: all, groups: all, activity: all, servers }
-    }
-
-    /// Of somebody else.
-    pub(super) fn of_others(scopes: Scopes) -> Self {
-        Self {
-            person: scopes.contains(Scope::AdminUsers),
-            groups: scopes.contains_any(&[Scope::AdminUsers, Scope::ReadGroups]),
-            activity: scopes.contains_any(&[Scope::AdminUsers, Scope::ReadActivity]),
-            servers: scopes.contains_any(WATCH.others),
-        }
-    }
-}
-
 impl Gateway {
-    /// Whether a caller may do this to what is `owner`'s.
-    pub(super) fn allow<B>(
+    /// Whether a caller may do this to a user, or to a server of theirs.
+    pub(super) async fn allow<B: Sync>(
         &self,
         caller: &Caller,
-        owner: &UserName,
+        (owner, server): (&UserName, Option<&ServerName>),
         act: &Act,
         request: &Request<B>,
     ) -> Result<(), Refusal> {
-        if caller.name() == owner {
-            return need(caller, act.own);
-        }
-        if !caller.scopes().reaches_others() {
+        let own = caller.name() == owner;
+        let scopes = if own { act.own } else { act.others };
+        if !own && !caller.reaches_others() {
             return Err(Refusal::NoSuch("user"));
         }
-        self.check_administrator(caller, act.others, request.method(), request.headers())
+        match self.range_of(caller, owner).await?.to(scopes, owner, server) {
+            Reach::Reaches if own => Ok(()),
+            Reach::Reaches => self.check_administrator(caller, request.method(), request.headers()),
+            // As JupyterHub: whether there is such a one is told to nobody who could do nothing to them.
+            Reach::Elsewhere => Err(Refusal::NoSuch(if own && server.is_some() { "server" } else { "user" })),
+            Reach::Lacks => Err(Self::lacks(caller, scopes)),
+        }
     }
 
-    /// Whether a caller may do what is about nobody's own: one of these scopes allows it.
+    /// The same of a group.
+    pub(super) fn allow_group<B>(
+        &self,
+        caller: &Caller,
+        reach: Reach,
+        scopes: &[Scope],
+        request: &Request<B>,
+    ) -> Result<(), Refusal> {
+        match reach {
+            Reach::Reaches => self.check_administrator(caller, request.method(), request.headers()),
+            Reach::Elsewhere => Err(Refusal::NoSuch("group")),
+            Reach::Lacks => Err(Self::lacks(caller, scopes)),
+        }
+    }
+
+    /// Whether a caller may do what is about nobody's own: one of these scopes allows it. Where a list is asked for, it
+    /// holds what they reach.
     pub(super) fn allow_hub<B>(
         &self,
         caller: &Caller,
         scopes: &[Scope],
         request: &Request<B>,
     ) -> Result<(), Refusal> {
-        self.check_administrator(caller, scopes, request.method(), request.headers())
+        match caller.reach(scopes, &Target::Hub) {
+            Reach::Reaches | Reach::Elsewhere => {
+                self.check_administrator(caller, request.method(), request.headers())
+            }
+            Reach::Lacks => Err(Self::lacks(caller, scopes)),
+        }
     }
 
-    /// Whether a caller may see and change what is other people's.
+    /// Whether a caller who has the scopes may see and change what is other people's.
     pub(super) fn check_administrator(
         &self,
         caller: &Caller,
-        scopes: &[Scope],
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        let Caller::Session(session) = caller else {
-            need(caller, scopes)?;
-            return self.check_proof(caller);
-        };
+        let Caller::Session(session) = caller else { return self.check_proof(caller) };
         if !session.standing().user.admin {
             return Err(Refusal::NotFound);
         }
@@ -160,18 +161,18 @@ impl Gateway {
         self.check_proof(caller)?;
         check_shown(method, headers, &self.page_token(session, PAGE))
     }
+
+    /// Why somebody is refused who has none of these. A person is not told of scopes.
+    pub(super) fn lacks(caller: &Caller, scopes: &[Scope]) -> Refusal {
+        match scopes.first() {
+            Some(first) if caller.session().is_none() => ProgramRefusal::Scope(*first).into(),
+            Some(_) | None => Refusal::NotFound,
+        }
+    }
 }
 
 pub(super) fn known(permit: &Permit) -> Result<&Caller, Refusal> {
     permit.caller().ok_or(Refusal::LoginRequired { next: None })
-}
-
-/// One of these scopes; the first is the one that is asked for.
-pub(super) fn need(caller: &Caller, scopes: &[Scope]) -> Result<(), Refusal> {
-    match scopes.first() {
-        Some(first) if !caller.scopes().contains_any(scopes) => Err(ProgramRefusal::Scope(*first).into()),
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// What changes something comes with what a page of ours was given: a cookie alone is sent by whoever makes a browser

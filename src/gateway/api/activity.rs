@@ -81,7 +81,7 @@ impl Gateway {
         caller: &Caller,
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, name, &REPORT, &request)?;
+        self.allow(caller, (name, None), &REPORT, &request).await?;
         if caller.name() != name {
             self.created(name).await?;
         }

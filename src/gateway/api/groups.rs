@@ -23,11 +23,12 @@ impl Gateway {
         caller: &Caller,
         at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, MAY_READ, request)?;
+        self.allow_hub(caller, MAY_LIST, request)?;
         let page = Page::of(request)?;
-        let all: Vec<_> = self.groups().await?.into_iter().collect();
+        let all: Vec<_> = self.groups(caller, MAY_LIST).await?.into_iter().collect();
+        let members = self.groups(caller, MAY_READ).await?;
         let total = all.len();
-        let models = page.cut(all).into_iter().map(|(name, users)| model(&name, &users));
+        let models = page.cut(all).into_iter().map(|(name, _)| model(&name, members.get(&name)));
         Ok(page.answer(models.collect(), total, request.uri(), at))
     }
 
@@ -38,27 +39,41 @@ impl Gateway {
         caller: &Caller,
         segment: &str,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, MAY_READ, request)?;
+        self.allow_hub(caller, MAY_LOOK, request)?;
         let name = percent_decode_str(segment).decode_utf8().map_err(|_no_text| Refusal::NoSuch("group"))?;
-        let groups = self.groups().await?;
-        let users = groups.get(&*name).ok_or(Refusal::NoSuch("group"))?;
-        Ok(json(StatusCode::OK, &model(&name, users)))
+        if !self.groups(caller, MAY_LOOK).await?.contains_key(&*name) {
+            return Err(Refusal::NoSuch("group"));
+        }
+        let members = self.groups(caller, MAY_READ).await?;
+        Ok(json(StatusCode::OK, &model(&name, members.get(&*name))))
     }
 
-    async fn groups(&self) -> Result<BTreeMap<String, Vec<UserName>>, Refusal> {
+    /// The groups that a caller reaches by these scopes, and who is in them.
+    async fn groups(
+        &self,
+        caller: &Caller,
+        scopes: &[Scope],
+    ) -> Result<BTreeMap<String, Vec<UserName>>, Refusal> {
+        let range = self.range(caller).await?;
         let mut groups: BTreeMap<String, Vec<UserName>> = BTreeMap::new();
         for (name, known) in self.0.people.everybody().await? {
-            for group in self.groups_of(&known) {
-                groups.entry(group).or_default().push(name.clone());
+            for group in self.memberships(&name, &known) {
+                if range.has_group(scopes, &group) {
+                    groups.entry(group.path.as_ref().to_owned()).or_default().push(name.clone());
+                }
             }
         }
         Ok(groups)
     }
 }
 
-fn model(name: &str, users: &[UserName]) -> Value {
+/// A group, and who is in it, for whoever may see that.
+fn model(name: &str, users: Option<&Vec<UserName>>) -> Value {
+    let Some(users) = users else { return json!({ "kind": "group", "name": name }) };
     let users: Vec<_> = users.iter().map(UserName::as_str).collect();
     json!({ "kind": "group", "name": name, "users": users, "roles": [], "properties": {} })
 }
 
+const MAY_LIST: &[Scope] = &[Scope::ReadGroups, Scope::ListGroups, Scope::AdminUsers];
+const MAY_LOOK: &[Scope] = &[Scope::ReadGroups, Scope::ReadGroupsName, Scope::AdminUsers];
 const MAY_READ: &[Scope] = &[Scope::ReadGroups, Scope::AdminUsers];

@@ -59,7 +59,7 @@ impl Gateway {
         request: &Request<B>,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, &[Scope::ReadHub], request)?;
+        self.allow_hub(caller, &[Scope::ReadHub, Scope::ListServices, Scope::ReadServices], request)?;
         Ok(json(StatusCode::OK, &json!({})))
     }
 

@@ -8,6 +8,7 @@ mod hub;
 pub(in crate::gateway) mod model;
 mod page;
 mod progress;
+mod range;
 mod servers;
 mod sessions;
 mod share_codes;
@@ -64,7 +65,7 @@ impl Gateway {
             Resource::Tokens => self.api_tokens(request, caller, &owner(path)?).await,
             Resource::Token => self.api_token_of(&request, caller, &owner(path)?, path.item).await,
             Resource::UserSessions => self.api_sessions_of(&request, caller, &owner(path)?).await,
-            Resource::Sessions => self.api_sessions(&request, caller),
+            Resource::Sessions => self.api_sessions(&request, caller).await,
             Resource::Session => self.api_end_session(&request, caller, path.name).await,
             Resource::Groups => self.api_groups(&request, caller, at).await,
             Resource::Group => self.api_group(&request, caller, path.name).await,

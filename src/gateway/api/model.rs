@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::access::View;
+use super::range::Range;
 use crate::clock::{Timestamp, utc};
 use crate::gateway::Gateway;
 use crate::gateway::hosts::Origin;
 use crate::gateway::refusal::Refusal;
 use crate::people::Known;
 use crate::spawner::WorkspaceId;
+use crate::token::Scope;
 use crate::user::{User, UserName};
 use crate::workspace::State;
 
@@ -28,7 +29,10 @@ pub(in crate::gateway) struct Person {
 /// How a description is to be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner<'a> {
-    pub(super) view: View,
+    /// What of it is shown.
+    pub(super) range: &'a Range<'a>,
+    /// With their groups, whatever the range is.
+    pub(super) identity: bool,
     /// With servers that do not run.
     pub(super) stopped: bool,
     /// Where addresses begin.
@@ -89,37 +93,39 @@ impl Gateway {
         latest
     }
 
-    /// A user as JupyterHub describes them, as far as the view goes.
+    /// A user as JupyterHub describes them, as far as the range goes.
     pub(super) fn user_model(&self, person: &Person, last: Option<Timestamp>, manner: Manner<'_>) -> Value {
-        let View { person: all, groups, activity, servers } = manner.view;
+        let name = &person.name;
+        let shown = |scopes: &[Scope]| manner.range.has(scopes, name);
         let admin = person.user.as_ref().is_some_and(|user| user.admin);
-        let mut model = json!({ "kind": "user", "name": person.name.as_str(), "admin": admin });
+        let mut model = json!({ "kind": "user", "name": name.as_str(), "admin": admin });
         let mut add = |shown: bool, keys: Value| {
             if shown {
                 super::merge(&mut model, keys);
             }
         };
         let profiles = person.user.as_ref().map(|user| Arc::clone(&user.profiles)).unwrap_or_default();
-        add(all, json!({ "roles": [], "created": person.created.map(utc), "profiles": profiles }));
+        let created = person.created.map(utc);
+        add(shown(&[Scope::ReadUsers]), json!({ "roles": [], "created": created, "profiles": profiles }));
+        let groups = manner.identity || shown(&[Scope::ReadUsersGroups, Scope::ReadGroups]);
         add(groups, json!({ "groups": person.groups }));
-        add(activity, json!({ "last_activity": last.map(utc) }));
-        if servers {
-            let id = self.0.workspaces.id(&person.name);
-            let state = self.0.workspaces.state(&id);
-            let ready = matches!(state, Some(State::Ready(_)));
-            let server = ready.then(|| self.address_of(&id));
-            let servers = self.server_models(&person.name, manner);
-            add(true, json!({ "server": server, "pending": pending(state.as_ref()), "servers": servers }));
+        add(shown(&[Scope::ReadActivity]), json!({ "last_activity": last.map(utc) }));
+        let seen: Vec<_> =
+            self.0.workspaces.of(name).into_iter().filter(|id| manner.range.sees(id)).collect();
+        add(!seen.is_empty(), json!({ "servers": self.server_models(&seen, manner) }));
+        if let Some(id) = seen.iter().find(|id| id.server.is_default()) {
+            let state = self.0.workspaces.state(id);
+            let server = matches!(state, Some(State::Ready(_))).then(|| self.address_of(id));
+            add(true, json!({ "server": server, "pending": pending(state.as_ref()) }));
         }
         model
     }
 
-    fn server_models(&self, user: &UserName, manner: Manner<'_>) -> Map<String, Value> {
-        let all = self.0.workspaces.of(user).into_iter();
-        let models = all.filter_map(|id| {
-            let state = self.0.workspaces.state(&id);
+    fn server_models(&self, seen: &[WorkspaceId], manner: Manner<'_>) -> Map<String, Value> {
+        let models = seen.iter().filter_map(|id| {
+            let state = self.0.workspaces.state(id);
             let shown = manner.stopped || is_active(state.as_ref());
-            let model = || (id.server.to_string(), self.server_model(&id, state.as_ref(), manner.at));
+            let model = || (id.server.to_string(), self.server_model(id, state.as_ref(), manner.at));
             shown.then(model)
         });
         models.collect()

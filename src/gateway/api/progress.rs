@@ -56,7 +56,7 @@ impl Gateway {
         caller: &Caller,
         id: &WorkspaceId,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, &id.user, &WATCH, request)?;
+        self.allow(caller, (&id.user, Some(&id.server)), &WATCH, request).await?;
         self.check_there(caller, id).await?;
         let starting = match self.0.workspaces.state(id) {
             Some(State::Starting(starting)) => starting,

@@ -46,17 +46,17 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         match *request.method() {
             Method::GET => {
-                self.allow(caller, &id.user, &WATCH, &request)?;
+                self.allow(caller, (&id.user, Some(&id.server)), &WATCH, &request).await?;
                 self.check_there(caller, &id).await?;
                 let state = self.0.workspaces.state(&id);
                 Ok(json(StatusCode::OK, &self.server_model(&id, state.as_ref(), at)))
             }
             Method::POST => {
-                self.allow(caller, &id.user, &START, &request)?;
+                self.allow(caller, (&id.user, Some(&id.server)), &START, &request).await?;
                 self.api_start(request, caller, &id).await
             }
             Method::DELETE => {
-                self.allow(caller, &id.user, &STOP, &request)?;
+                self.allow(caller, (&id.user, Some(&id.server)), &STOP, &request).await?;
                 self.api_stop(request, caller, &id).await
             }
             _ => Err(Refusal::Method),

@@ -5,24 +5,26 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::access::{check_shown, need};
+use super::access::{SESSIONS, check_shown};
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty};
 use crate::session::{Listed, Session, ShortId};
-use crate::token::Scope;
+use crate::token::{Reach, Scope};
 use crate::user::UserName;
 
 impl Gateway {
     /// `/sessions`.
-    pub(super) fn api_sessions<B>(
+    pub(super) async fn api_sessions<B: Sync>(
         &self,
         request: &Request<B>,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, &[Scope::AdminSessions], request)?;
-        Ok(self.listed(self.0.sessions.all()))
+        self.allow_hub(caller, SESSIONS, request)?;
+        let range = self.range(caller).await?;
+        let all = self.0.sessions.all().into_iter();
+        Ok(self.listed(all.filter(|session| range.has(SESSIONS, &session.name)).collect()))
     }
 
     /// `/sessions/<id>`.
@@ -32,9 +34,12 @@ impl Gateway {
         caller: &Caller,
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, &[Scope::AdminSessions], request)?;
+        self.allow_hub(caller, SESSIONS, request)?;
         let session = ShortId::parse(id).and_then(|id| self.0.sessions.called(id));
         let session = session.ok_or(Refusal::NoSuch("session"))?;
+        if !self.range_of(caller, &session.name).await?.has(SESSIONS, &session.name) {
+            return Err(Refusal::NoSuch("session"));
+        }
         self.end_sessions(vec![session], caller.name()).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
@@ -47,17 +52,24 @@ impl Gateway {
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
         let (method, headers) = (request.method(), request.headers());
+        let range = self.range_of(caller, name).await?;
         match caller {
             // Their own.
             Caller::Session(session) if session.name == *name => {
                 check_shown(method, headers, &session.form_token)?;
             }
             Caller::Token(_) | Caller::Bearer(_) if caller.name() == name && *method == Method::GET => {
-                need(caller, &[Scope::ReadUsers])?;
+                let scopes = [Scope::ReadUsers, Scope::AdminSessions];
+                if !range.has(&scopes, name) {
+                    return Err(Self::lacks(caller, &scopes));
+                }
             }
-            Caller::Session(_) | Caller::Token(_) | Caller::Bearer(_) => {
-                self.check_administrator(caller, &[Scope::AdminSessions], method, headers)?;
-            }
+            Caller::Session(_) | Caller::Token(_) | Caller::Bearer(_) => match range.to(SESSIONS, name, None)
+            {
+                Reach::Reaches => self.check_administrator(caller, method, headers)?,
+                Reach::Elsewhere => return Err(Refusal::NoSuch("user")),
+                Reach::Lacks => return Err(Self::lacks(caller, SESSIONS)),
+            },
         }
         match *method {
             Method::GET => Ok(self.listed(self.0.sessions.of(name))),

@@ -42,7 +42,7 @@ impl Gateway {
         at: &Origin,
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, owner, &READ_SHARES, request)?;
+        self.allow(caller, (owner, None), &READ_SHARES, request).await?;
         self.check_known(caller, owner).await?;
         self.code_list(request, self.0.shares.codes_of(owner), at)
     }
@@ -56,7 +56,7 @@ impl Gateway {
         id: WorkspaceId,
     ) -> Result<Response<Body>, Refusal> {
         let act = if request.method() == Method::GET { &READ_SHARES } else { &SHARES };
-        self.allow(caller, &id.user, act, &request)?;
+        self.allow(caller, (&id.user, Some(&id.server)), act, &request).await?;
         self.check_there(caller, &id).await?;
         let theirs = || self.0.shares.codes_of(&id.user).into_iter().filter(|code| code.of == id);
         match *request.method() {

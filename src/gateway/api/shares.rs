@@ -22,6 +22,7 @@ use crate::routes::ApiPath;
 use crate::server_name::ServerName;
 use crate::share::{Access, NewShare, Share, ShareError, With};
 use crate::spawner::WorkspaceId;
+use crate::token::{Reach, Scope, Target};
 use crate::user::{Group, UserName};
 use crate::workspace::State;
 
@@ -45,7 +46,7 @@ impl Gateway {
         at: &Origin,
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, owner, &READ_SHARES, request)?;
+        self.allow(caller, (owner, None), &READ_SHARES, request).await?;
         self.check_known(caller, owner).await?;
         self.share_list(request, self.0.shares.of(owner), at)
     }
@@ -59,7 +60,7 @@ impl Gateway {
         id: WorkspaceId,
     ) -> Result<Response<Body>, Refusal> {
         let act = if request.method() == Method::GET { &READ_SHARES } else { &SHARES };
-        self.allow(caller, &id.user, act, &request)?;
+        self.allow(caller, (&id.user, Some(&id.server)), act, &request).await?;
         self.check_there(caller, &id).await?;
         let theirs = || self.0.shares.of(&id.user).into_iter().filter(|share| share.of == id);
         match *request.method() {
@@ -187,7 +188,7 @@ impl Gateway {
         at: &Origin,
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, name, &READ_SHARED, request)?;
+        self.allow(caller, (name, None), &READ_SHARED, request).await?;
         let user = if caller.name() == name {
             Some(caller.user())
         } else {
@@ -211,7 +212,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let name = owner(path)?;
         let act = if request.method() == Method::GET { &READ_SHARED } else { &LEAVE_SHARES };
-        self.allow(caller, &name, act, request)?;
+        self.allow(caller, (&name, None), act, request).await?;
         let with = With::User(name);
         self.one_share(request, caller, at, path, |share| share.with == with).await
     }
@@ -224,9 +225,10 @@ impl Gateway {
         at: &Origin,
         segment: &str,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, READ_GROUPS_SHARES, request)?;
         let path = group_path(segment)?;
-        let shares = self.0.shares.all(|share| is_with_group(share, &path));
+        let reach = reach_of_group(caller, READ_GROUPS_SHARES, &path);
+        self.allow_group(caller, reach, READ_GROUPS_SHARES, request)?;
+        let shares = self.0.shares.all(|share| is_with_group(share, &path, caller, READ_GROUPS_SHARES));
         self.share_list(request, shares, at)
     }
 
@@ -239,9 +241,9 @@ impl Gateway {
         path: ApiPath<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let scopes = if request.method() == Method::GET { READ_GROUPS_SHARES } else { GROUPS_SHARES };
-        self.allow_hub(caller, scopes, request)?;
         let group = group_path(path.name)?;
-        self.one_share(request, caller, at, path, |share| is_with_group(share, &group)).await
+        self.allow_group(caller, reach_of_group(caller, scopes, &group), scopes, request)?;
+        self.one_share(request, caller, at, path, |share| is_with_group(share, &group, caller, scopes)).await
     }
 
     async fn one_share<B: Sync>(
@@ -367,8 +369,16 @@ pub(super) fn tell_order(caller: &Caller, id: &WorkspaceId) {
     }
 }
 
-fn is_with_group(share: &Share, path: &str) -> bool {
-    matches!(&share.with, With::Group(group) if *group.path == *path)
+/// Whether something is shared with a group of this path, which the caller reaches by these scopes.
+fn is_with_group(share: &Share, path: &str, caller: &Caller, scopes: &[Scope]) -> bool {
+    let reaches = |group: &Group| caller.reach(scopes, &Target::Group(group)) == Reach::Reaches;
+    matches!(&share.with, With::Group(group) if *group.path == *path && reaches(group))
+}
+
+/// Of the groups of this path, the one of whoever vouches for the caller is meant by their filters.
+fn reach_of_group(caller: &Caller, scopes: &[Scope], path: &str) -> Reach {
+    let group = Group { provider: caller.right().provider, path: path.into() };
+    caller.reach(scopes, &Target::Group(&group))
 }
 
 fn group_path(segment: &str) -> Result<String, Refusal> {

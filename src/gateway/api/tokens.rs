@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::access::TOKENS;
+use super::access::{READ_TOKENS, TOKENS};
 use super::{body, problem};
 use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty};
-use crate::token::{ApiToken, NewToken, Note, Scope, Scopes, TokenError, TokenId};
+use crate::token::{ApiToken, NewToken, Note, Scopes, TokenError, TokenId};
 use crate::user::UserName;
 
 /// JupyterHub's form of asking for a token.
@@ -35,7 +35,8 @@ impl Gateway {
         caller: &Caller,
         owner: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, owner, &TOKENS, &request)?;
+        let act = if request.method() == Method::GET { &READ_TOKENS } else { &TOKENS };
+        self.allow(caller, (owner, None), act, &request).await?;
         self.check_known(caller, owner).await?;
         match *request.method() {
             Method::GET => {
@@ -60,7 +61,8 @@ impl Gateway {
         owner: &UserName,
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, owner, &TOKENS, request)?;
+        let act = if request.method() == Method::GET { &READ_TOKENS } else { &TOKENS };
+        self.allow(caller, (owner, None), act, request).await?;
         self.check_known(caller, owner).await?;
         let theirs = self.0.api_tokens.of(owner);
         let token = TokenId::parse(id).and_then(|id| theirs.into_iter().find(|token| token.id == id));
@@ -111,13 +113,15 @@ impl Gateway {
             return Err("Say scopes, not roles".to_owned());
         }
         let scopes = match &asked.scopes {
-            None => Scopes::ordinary().and(caller.scopes()),
-            Some(list) => Scopes::parse(list.iter().map(String::as_str), Some(caller.name()))
-                .map_err(|unknown| unknown.to_string())?,
+            None => Scopes::ordinary().and(&caller.scopes(), caller.name()),
+            Some(list) => {
+                let asked = Scopes::parse(list.iter().map(String::as_str), Some(caller.name()))
+                    .map_err(|unknown| unknown.to_string())?;
+                let given = asked.given_by(&caller.scopes(), caller.name());
+                let given = given.and_then(|given| given.given_by(&self.held(&caller.user()), caller.name()));
+                given.ok_or("A token cannot give away scopes that it or its owner lacks")?
+            }
         };
-        if !scopes.within(caller.scopes()) {
-            return Err("A token cannot give away scopes that it lacks".to_owned());
-        }
         let note = Note::parse(asked.note.as_deref().unwrap_or_default()).map_err(|bad| bad.to_string())?;
         let now = self.0.clock.now();
         let expires = match asked.expires_in.map(u64::try_from) {
@@ -134,7 +138,7 @@ impl Gateway {
 
 fn model(token: &ApiToken) -> Value {
     let name = &token.owner.name;
-    let scopes: Vec<_> = token.scopes().iter().map(Scope::name).collect();
+    let scopes = token.scopes().names();
     json!({
         "kind": "api_token", "id": token.id.to_string(), "user": name.as_str(), "roles": [], "scopes": scopes,
         "note": token.note.as_str(), "created": utc(token.created), "expires_at": utc(token.expires),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::access::{LOOK, View};
+use super::access::LOOK;
 use super::model::{Manner, Person, is_active};
 use super::page::Page;
 use crate::clock::Timestamp;
@@ -45,37 +45,42 @@ impl Gateway {
     /// `/user`: who calls. Everybody who is known may ask that much, and their groups.
     pub(super) async fn api_own(&self, caller: &Caller, at: &Origin) -> Result<Response<Body>, Refusal> {
         let mut answer = json!({
-            "scopes": scopes(caller),
+            "scopes": caller.scopes().expanded(caller.name()),
             "token_id": match caller {
                 Caller::Token(token) => Some(token.id.to_string()),
                 Caller::Session(_) | Caller::Bearer(_) => None,
             },
             "session_id": null,
         });
-        let view = View { groups: true, ..View::of_own(caller.scopes()) };
-        super::merge(&mut answer, self.own_model(caller, Manner { view, stopped: false, at }).await?);
+        let range = self.range_of(caller, caller.name()).await?;
+        let manner = Manner { range: &range, identity: true, stopped: false, at };
+        super::merge(&mut answer, self.own_model(caller, manner).await?);
         Ok(json(StatusCode::OK, &answer))
     }
 
     /// `/users/<name>`.
-    pub(super) async fn api_user_of<B>(
+    pub(super) async fn api_user_of<B: Sync>(
         &self,
         request: &Request<B>,
         caller: &Caller,
         at: &Origin,
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, name, &LOOK, request)?;
+        self.allow(caller, (name, None), &LOOK, request).await?;
         let stopped = wants_stopped(request);
         if caller.name() == name {
-            let manner = Manner { view: View::of_own(caller.scopes()), stopped, at };
+            let range = self.range_of(caller, name).await?;
+            let manner = Manner { range: &range, identity: false, stopped, at };
             return Ok(json(StatusCode::OK, &self.own_model(caller, manner).await?));
         }
         let created = self.created(name).await?;
-        let view = View::of_others(caller.scopes());
+        let range = self.range_of(caller, name).await?;
         let person = self.recalled(name.clone(), created).await?;
         let last = self.activity(Some(name)).get(name).copied();
-        Ok(json(StatusCode::OK, &self.user_model(&person, last, Manner { view, stopped, at })))
+        Ok(json(
+            StatusCode::OK,
+            &self.user_model(&person, last, Manner { range: &range, identity: false, stopped, at }),
+        ))
     }
 
     /// When somebody came here first, which is not known of whoever only has a server. Nobody: there is no such user.
@@ -105,13 +110,13 @@ impl Gateway {
     }
 
     /// `/users`: everybody who has a name here, or a server.
-    pub(super) async fn api_users<B>(
+    pub(super) async fn api_users<B: Sync>(
         &self,
         request: &Request<B>,
         caller: &Caller,
         at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, &[Scope::ListUsers, Scope::AdminUsers], request)?;
+        self.allow_hub(caller, LIST, request)?;
         let page = Page::of(request)?;
         let query = Form::of_query(request.uri());
         let wanted = wanted(query.one("state"))?;
@@ -119,8 +124,9 @@ impl Gateway {
         let filter = query.one("name_filter").unwrap_or_default().to_lowercase();
         let activity = self.activity(None);
         let mut all: Vec<_> = self.everybody().await?.into_iter().collect();
-        let running = self.running();
-        all.retain(|(name, _)| name.as_str().contains(&filter) && running.has(name, wanted));
+        let (running, range) = (self.running(), self.range(caller).await?);
+        let asked = |name: &UserName| name.as_str().contains(&filter) && running.has(name, wanted);
+        all.retain(|(name, _)| range.has(LIST, name) && asked(name));
         match order {
             Order::Name => {}
             Order::Id => all.sort_by_key(|(_, created)| created.unwrap_or(Timestamp::MAX)),
@@ -130,7 +136,7 @@ impl Gateway {
             all.reverse();
         }
         let total = all.len();
-        let manner = Manner { view: View::of_others(caller.scopes()), stopped: wants_stopped(request), at };
+        let manner = Manner { range: &range, identity: false, stopped: wants_stopped(request), at };
         let mut items = Vec::new();
         for (name, created) in page.cut(all) {
             let person = self.recalled(name, created).await?;
@@ -209,12 +215,4 @@ fn wants_stopped<B>(request: &Request<B>) -> bool {
     query.one("include_stopped_servers").is_some_and(|text| !matches!(&*text.to_lowercase(), "0" | "false"))
 }
 
-/// As JupyterHub writes them: what is about the owner says so.
-fn scopes(caller: &Caller) -> Vec<String> {
-    let name = caller.name();
-    let written = |scope: Scope| {
-        let plain = scope.name().trim_end_matches("!user");
-        if scope.is_admin() { plain.to_owned() } else { format!("{plain}!user={name}") }
-    };
-    caller.scopes().iter().map(written).collect()
-}
+const LIST: &[Scope] = &[Scope::ListUsers];

@@ -7,56 +7,79 @@ use support::hub::{EVERYONE, Hub, PROFILE};
 use super::{Program, hub, json_of};
 use crate::BINARY;
 
-/// Every scope that there is.
-const SCOPES: [&str; 21] = [
+/// Every scope that there is; an administrator has them for everybody.
+const SCOPES: [&str; 25] = [
     "access:servers",
     "servers",
     "read:users",
     "tokens",
-    "read:servers!user",
-    "start:servers!user",
-    "delete:servers!user",
-    "users:activity!user",
-    "list:users",
-    "admin:users",
-    "admin:sessions",
-    "admin:servers",
+    "read:tokens",
     "read:servers",
     "start:servers",
     "delete:servers",
+    "read:users:name",
+    "read:users:groups",
     "read:users:activity",
     "users:activity",
+    "list:users",
+    "users",
+    "admin:users",
+    "admin:sessions",
+    "admin:servers",
     "read:groups",
+    "list:groups",
+    "read:groups:name",
     "read:hub",
+    "list:services",
+    "read:services",
     "proxy",
     "shutdown",
 ];
 
-const LOOK: &[&str] =
-    &["admin:users", "list:users", "read:users:activity", "read:servers", "admin:servers", "read:groups"];
+/// Those that bring a part of `read:users` along.
+const LOOK: &[&str] = &[
+    "admin:users",
+    "users",
+    "list:users",
+    "read:users",
+    "read:users:name",
+    "read:users:groups",
+    "read:users:activity",
+    "users:activity",
+    "read:servers",
+    "servers",
+    "admin:servers",
+];
 
-/// What may be asked of others, harmlessly, and the scopes that allow it.
+const WATCH: &[&str] = &["read:servers", "servers", "admin:servers"];
+const WATCH_OWN: &[&str] =
+    &["read:servers", "servers", "admin:servers", "read:users", "users", "admin:users"];
+const START: &[&str] = &["start:servers", "servers", "admin:servers"];
+const STOP: &[&str] = &["delete:servers", "servers", "admin:servers"];
+const REPORT: &[&str] = &["users:activity", "users", "admin:users"];
+
+/// What may be asked of others, harmlessly, and the scopes that allow it. `read:groups` shows users, too.
 const OTHERS: &[(&str, &str, &str, &[&str])] = &[
-    ("GET", "/users", "", &["list:users", "admin:users"]),
+    ("GET", "/users", "", &["list:users", "users", "admin:users"]),
     ("GET", "/users/bob", "", LOOK),
-    ("GET", "/users/bob/server", "", &["read:servers", "admin:servers"]),
-    ("GET", "/users/bob/server/progress", "", &["read:servers", "admin:servers"]),
-    ("GET", "/users/bob/servers//progress", "", &["read:servers", "admin:servers"]),
-    ("POST", "/users/bob/server", "{\"profile\": \"none\"}", &["start:servers", "admin:servers"]),
-    ("POST", "/users/bob/servers/x", "{\"profile\": \"none\"}", &["start:servers", "admin:servers"]),
-    ("DELETE", "/users/bob/server", "", &["delete:servers", "admin:servers"]),
-    ("DELETE", "/users/bob/servers/x", "", &["delete:servers", "admin:servers"]),
-    ("POST", "/users/bob/activity", "{}", &["users:activity", "admin:users"]),
-    ("GET", "/users/bob/tokens", "", &["admin:users"]),
-    ("POST", "/users/bob/tokens", "{}", &["admin:users"]),
-    ("GET", "/users/bob/tokens/a0", "", &["admin:users"]),
-    ("DELETE", "/users/bob/tokens/a0", "", &["admin:users"]),
+    ("GET", "/users/bob/server", "", WATCH),
+    ("GET", "/users/bob/server/progress", "", WATCH),
+    ("GET", "/users/bob/servers//progress", "", WATCH),
+    ("POST", "/users/bob/server", "{\"profile\": \"none\"}", START),
+    ("POST", "/users/bob/servers/x", "{\"profile\": \"none\"}", START),
+    ("DELETE", "/users/bob/server", "", STOP),
+    ("DELETE", "/users/bob/servers/x", "", STOP),
+    ("POST", "/users/bob/activity", "{}", REPORT),
+    ("GET", "/users/bob/tokens", "", &["admin:users", "tokens", "read:tokens"]),
+    ("POST", "/users/bob/tokens", "{}", &["admin:users", "tokens"]),
+    ("GET", "/users/bob/tokens/a0", "", &["admin:users", "tokens", "read:tokens"]),
+    ("DELETE", "/users/bob/tokens/a0", "", &["admin:users", "tokens"]),
     ("GET", "/users/bob/sessions", "", &["admin:sessions"]),
     ("GET", "/sessions", "", &["admin:sessions"]),
     ("DELETE", "/sessions/000000000000", "", &["admin:sessions"]),
-    ("GET", "/groups", "", &["read:groups", "admin:users"]),
-    ("GET", "/groups/x", "", &["read:groups", "admin:users"]),
-    ("GET", "/services", "", &["read:hub"]),
+    ("GET", "/groups", "", &["read:groups", "list:groups", "admin:users"]),
+    ("GET", "/groups/x", "", &["read:groups", "list:groups", "read:groups:name", "admin:users"]),
+    ("GET", "/services", "", &["read:hub", "list:services", "read:services"]),
     ("GET", "/info", "", &["read:hub"]),
     ("GET", "/proxy", "", &["proxy"]),
     ("POST", "/proxy", "", &["proxy"]),
@@ -65,18 +88,18 @@ const OTHERS: &[(&str, &str, &str, &[&str])] = &[
 
 /// The same of what is one's own.
 const OWN: &[(&str, &str, &str, &[&str])] = &[
-    ("GET", "/users/ada", "", &["read:users", "servers", "read:servers!user"]),
-    ("GET", "/users/ada/server", "", &["read:users", "servers", "read:servers!user"]),
-    ("GET", "/users/ada/server/progress", "", &["read:users", "servers", "read:servers!user"]),
-    ("POST", "/users/ada/server", "{\"profile\": \"none\"}", &["servers", "start:servers!user"]),
-    ("POST", "/users/ada/servers/x", "{\"profile\": \"none\"}", &["servers", "start:servers!user"]),
-    ("DELETE", "/users/ada/server", "", &["servers", "delete:servers!user"]),
-    ("DELETE", "/users/ada/servers/x", "", &["servers", "delete:servers!user"]),
-    ("POST", "/users/ada/activity", "{}", &["users:activity!user"]),
-    ("GET", "/users/ada/tokens", "", &["tokens"]),
-    ("GET", "/users/ada/tokens/a0", "", &["tokens"]),
+    ("GET", "/users/ada", "", LOOK),
+    ("GET", "/users/ada/server", "", WATCH_OWN),
+    ("GET", "/users/ada/server/progress", "", WATCH_OWN),
+    ("POST", "/users/ada/server", "{\"profile\": \"none\"}", START),
+    ("POST", "/users/ada/servers/x", "{\"profile\": \"none\"}", START),
+    ("DELETE", "/users/ada/server", "", STOP),
+    ("DELETE", "/users/ada/servers/x", "", STOP),
+    ("POST", "/users/ada/activity", "{}", REPORT),
+    ("GET", "/users/ada/tokens", "", &["tokens", "read:tokens"]),
+    ("GET", "/users/ada/tokens/a0", "", &["tokens", "read:tokens"]),
     ("DELETE", "/users/ada/tokens/a0", "", &["tokens"]),
-    ("GET", "/users/ada/sessions", "", &["read:users"]),
+    ("GET", "/users/ada/sessions", "", &["read:users", "users", "admin:users", "admin:sessions"]),
 ];
 
 /// Whether an answer is that of something that is not to be had.
@@ -96,10 +119,29 @@ async fn nothing_of_the_api_is_reached_without_its_scope() {
         let program = Program::new(&hub, &mut ada, &[scope]).await;
         for (method, path, body, allowing) in OTHERS.iter().chain(OWN) {
             let answer = program.ask(method, path, body).await;
-            let allowed = allowing.contains(&scope);
+            let by_group = scope == "read:groups" && *path == "/users/bob";
+            let allowed = allowing.contains(&scope) || by_group;
             assert_eq!(!is_refused(&answer), allowed, "{method} {path} with {scope}: {}", answer.text());
         }
         assert_eq!(program.ask("GET", "/user", "").await.status, 200);
+        // The same scope for what is theirs: of others there is nothing, whoever they are.
+        if !OWN.iter().any(|(_, _, _, allowing)| allowing.contains(&scope)) {
+            continue;
+        }
+        let own = format!("{scope}!user");
+        let program = Program::new(&hub, &mut ada, &[&own]).await;
+        for (method, path, body, allowing) in OTHERS.iter().chain(OWN) {
+            let answer = program.ask(method, path, body).await;
+            let mine = path.starts_with("/users/ada")
+                || matches!(*path, "/users" | "/sessions" | "/sessions/000000000000");
+            // Its filter names nobody's group: it finds none.
+            if scope == "admin:users" && path.starts_with("/groups") {
+                assert!(matches!((answer.status, answer.text().as_str()), (200, "[]") | (404, _)), "{path}");
+                continue;
+            }
+            let allowed = mine && allowing.contains(&scope);
+            assert_eq!(!is_refused(&answer), allowed, "{method} {path} with {own}: {}", answer.text());
+        }
     }
     assert_eq!(hub.engine().count("POST", "/containers/create"), 0);
 }
@@ -123,7 +165,7 @@ async fn whoever_is_no_administrator_finds_nothing_of_others_whether_they_exist_
         let session = alice.fetch(method, &path, body.as_bytes()).await;
         assert!(session.status == 404 || session.status == 403, "{method} {path}: {}", session.text());
     }
-    for scope in ["admin:servers", "start:servers", "users:activity", "shutdown", "proxy"] {
+    for scope in ["admin:servers", "users", "start:servers!user=bob", "shutdown", "proxy"] {
         let page = alice.open("/hub/token").await;
         let fields = [
             ("form_token", page.field("form_token").unwrap()),

@@ -1,0 +1,139 @@
+//! Whom a scope reaches, where it does not reach everybody: JupyterHub's filters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Right;
+use super::note::is_odd;
+use crate::server_name::ServerName;
+use crate::user::{Group, UserName};
+
+/// What narrows a scope.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Filter {
+    /// `!user`: to the token's owner.
+    Own,
+    /// `!user=NAME`: to one user, who need not be here yet.
+    User(UserName),
+    /// `!group=NAME`: to whoever is in a group when it matters, or to that group.
+    Group(GroupName),
+    /// `!server=NAME/SERVER`: to one server of one user; the default one has no name.
+    Server(UserName, ServerName),
+}
+
+/// What a group is called, as the provider of the token's owner writes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupName(Arc<str>);
+
+/// To what something is done.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'t> {
+    /// A user, or a server of theirs.
+    User {
+        /// Whose it is.
+        name: &'t UserName,
+        /// Which server, if it is about one.
+        server: Option<&'t ServerName>,
+        /// The groups that the user is in.
+        groups: &'t [Group],
+    },
+    /// A group.
+    Group(&'t Group),
+    /// The hub as a whole.
+    Hub,
+}
+
+impl Filter {
+    /// What follows the `!`. `!user=NAME` of the owner is `!user`.
+    pub(super) fn parse(text: &str, owner: Option<&UserName>) -> Option<Self> {
+        let Some((kind, value)) = text.split_once('=') else {
+            return (text == "user").then_some(Self::Own);
+        };
+        match kind {
+            "user" => Some(Self::User(UserName::parse(value).ok()?).of_owner(owner)),
+            "group" => GroupName::parse(value).map(Self::Group),
+            "server" => {
+                let (user, server) = value.split_once('/')?;
+                Some(Self::Server(UserName::parse(user).ok()?, ServerName::parse(server).ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, written as what it is to this owner.
+    pub(super) fn of_owner(self, owner: Option<&UserName>) -> Self {
+        if matches!(&self, Self::User(name) if Some(name) == owner) { Self::Own } else { self }
+    }
+
+    /// Whether it lets a token of this holder reach something. Groups of another provider are other
+    /// groups; those of the hub's own are everybody's, and a provider's group of the same name hides them.
+    pub(super) fn reaches(&self, target: &Target<'_>, holder: &Right) -> bool {
+        let is =
+            |group: &Group, named: &GroupName| *group.path == *named.0 && *group.provider == *holder.provider;
+        match (target, self) {
+            (Target::User { name, .. }, Self::Own) => **name == holder.user.name,
+            (Target::User { name, .. }, Self::User(user)) => *name == user,
+            (Target::User { groups, .. }, Self::Group(named)) => groups.iter().any(|group| is(group, named)),
+            (Target::User { name, server, .. }, Self::Server(user, wanted)) => {
+                *name == user && *server == Some(wanted)
+            }
+            (Target::Group(group), Self::Group(named)) => is(group, named),
+            (Target::Group(_), Self::Own | Self::User(_) | Self::Server(..)) | (Target::Hub, _) => false,
+        }
+    }
+
+    /// Whether all that the other reaches is within this, as far as their words say: who is in a group is not asked.
+    pub(super) fn covers(&self, other: &Self, owner: &UserName) -> bool {
+        match (self, other) {
+            (Self::Own, Self::Server(user, _)) => user == owner,
+            (Self::User(whole), Self::Server(user, _)) => whole == user,
+            _ => self == other,
+        }
+    }
+
+    /// What a person reads behind the meaning of a scope that reaches everybody.
+    pub(super) fn meaning(&self) -> String {
+        match self {
+            Self::Own => "but only what is yours".to_owned(),
+            Self::User(user) => format!("but only of {user}"),
+            Self::Group(group) => format!("but only of the group {group}"),
+            Self::Server(user, server) if server.is_default() => {
+                format!("but only the server of {user} that has no name")
+            }
+            Self::Server(user, server) => format!("but only the server {server} of {user}"),
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("user"),
+            Self::User(user) => write!(f, "user={user}"),
+            Self::Group(group) => write!(f, "group={group}"),
+            Self::Server(user, server) => write!(f, "server={user}/{server}"),
+        }
+    }
+}
+
+impl GroupName {
+    /// The longest, in bytes.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Refuses what is empty, too long, or would not stay in its line.
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains(is_odd);
+        good.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
