@@ -161,6 +161,8 @@ struct Seen {
     html: bool,
     /// See [`head::cuts_openers_off`].
     cuts_openers_off: bool,
+    /// See [`credential::as_at_jupyterhub`].
+    as_at_jupyterhub: bool,
     /// Who made it, and how they were known.
     caller: Option<(UserName, &'static str)>,
 }
@@ -354,6 +356,7 @@ impl Gateway {
             route: "none",
             html,
             cuts_openers_off: html && head::cuts_openers_off(request.headers()),
+            as_at_jupyterhub: credential::as_at_jupyterhub(request.uri().path(), request.headers()),
             caller: None,
         }
     }
@@ -396,13 +399,16 @@ impl Gateway {
     fn refuse(&self, seen: &Seen, refusal: &Refusal) -> Response<Body> {
         self.0.metrics.refusals.get_or_create(&Kind { kind: refusal.label() }).inc();
         log_refusal(seen, refusal);
-        let status = refusal.status();
-        let mut response = if let Refusal::LoginRequired { next: Some(next) } = refusal {
+        let unknown = seen.as_at_jupyterhub && refusal.is_of_a_stranger();
+        let status = if unknown { StatusCode::FORBIDDEN } else { refusal.status() };
+        let mut response = if unknown {
+            page::json(status, &refusal.answer(status))
+        } else if let Refusal::LoginRequired { next: Some(next) } = refusal {
             to_login(next)
         } else if seen.html && refusal.has_page() {
             self.1.pages.refusal(seen.id, status, refusal)
         } else {
-            page::json(status, &refusal.answer())
+            page::json(status, &refusal.answer(status))
         };
         let headers = response.headers_mut();
         if matches!(refusal, Refusal::LoginRequired { next: None }) {

@@ -137,9 +137,15 @@ impl Refusal {
         if let Self::Starting { offers, .. } | Self::Cancelled { offers, .. } = self { offers } else { &[] }
     }
 
+    /// Whether it is because nobody is known by what they showed, if they showed anything.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        let bad = |refusal: &ProgramRefusal| refusal.error() == Some("invalid_token");
+        matches!(self, Self::LoginRequired { .. }) || matches!(self, Self::Program(refusal) if bad(refusal))
+    }
+
     /// What a program reads: JupyterHub's form of an error, and RFC 6750's where it is about a token.
-    pub(super) fn answer(&self) -> Value {
-        let status = self.status().as_u16();
+    pub(super) fn answer(&self, status: StatusCode) -> Value {
+        let status = status.as_u16();
         if let Self::Program(refusal) = self {
             let description = refusal.description();
             return json!({

@@ -119,6 +119,32 @@ async fn the_cookie_of_one_and_the_token_of_another_are_refused() {
     assert_eq!(answer.status, 403, "also where it may do less");
 }
 
+/// JupyterHub's clients take anything but 403 for the hub's own failure.
+#[tokio::test]
+async fn a_bad_token_is_403_to_jupyterhubs_clients_and_401_to_oauths() {
+    let hub = Hub::start(BINARY).await;
+    let mut alice = hub.signed_in("alice").await;
+    let api = ["/hub/api/user", "/hub/api/users/alice", "/hub/api/users", "/hub/api/groups/x"];
+    for bad in ["x", "hubgate_x", "eyJh.eyJp.c2ln", "0123456789abcdef0123456789abcdef"] {
+        for path in api {
+            for (scheme, status) in [("token", 403), ("Token", 403), ("Bearer", 401)] {
+                let answer = call(&hub, "GET", path, &format!("{scheme} {bad}"), "").await;
+                assert_eq!(answer.status, status, "{path} {scheme} {bad}");
+                assert_eq!(json_of(&answer)["status"], status, "{path} {scheme} {bad}");
+                assert!(challenge(&answer).starts_with("Bearer realm"), "{answer:?}");
+            }
+            let page = [("Authorization", "token hubgate_x"), ("Accept", "text/html")];
+            let answer = hub.client().send("GET", path, &page, b"").await;
+            assert_eq!((answer.status, &json_of(&answer)["status"]), (403, &json!(403)), "{path}");
+        }
+        let elsewhere = call(&hub, "GET", "/user/alice/x", &format!("token {bad}"), "").await;
+        assert_eq!(elsewhere.status, 401, "only the API is JupyterHub's");
+    }
+    assert_eq!(call(&hub, "GET", "/hub/api/user", "", "").await.status, 401, "without any");
+    let bad = [("Authorization", "token hubgate_x")];
+    assert_eq!(alice.send("GET", "/hub/api/user", &bad, b"").await.status, 403, "whatever the cookie says");
+}
+
 #[tokio::test]
 async fn basic_and_a_workspaces_own_token_are_no_session() {
     let hub = Hub::start(BINARY).await;
@@ -160,10 +186,10 @@ async fn a_token_opens_what_its_scopes_name_and_nothing_else() {
             assert_eq!(refused, scope != needed, "{method} {path} with {scope}: {}", answer.text());
             assert!(!refused || challenge(&answer).contains(&format!("scope=\"{needed}\"")));
         }
-        for path in ["/", "/hub/home", "/hub/spawn", "/hub/token", "/hub/device", "/hub/api/oauth2/authorize"]
-        {
+        for path in ["/", "/hub/home", "/hub/spawn", "/hub/token", "/hub/device"] {
             assert_eq!(call(&hub, "GET", path, &token, "").await.status, 401, "{path} is for people");
         }
+        assert_eq!(call(&hub, "GET", "/hub/api/oauth2/authorize", &token, "").await.status, 403);
     }
     let page = alice.open("/hub/token").await;
     let form_token = page.field("form_token").unwrap();
@@ -244,7 +270,7 @@ async fn tokens_outlive_the_session_and_a_restart_and_rest_with_a_lost_role() {
     hub.process_mut().start_again().await;
     eventually("the hub again", || async { status(&hub).await == 200 }).await;
     assert_eq!(sign_in(&hub, &json!({})).await.0, 403, "the role is lost");
-    assert_eq!(status(&hub).await, 401);
+    assert_eq!(status(&hub).await, 403);
     assert_eq!(sign_in(&hub, &member).await.0, 303, "and given back");
     assert_eq!(status(&hub).await, 200);
 }
@@ -266,7 +292,7 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
         async move { alice.fetch("GET", "/hub/home", b"").await.status == 401 }
     })
     .await;
-    eventually("the tokens rest", || async { status(&hub).await == 401 }).await;
+    eventually("the tokens rest", || async { status(&hub).await == 403 }).await;
     for theirs in [&known, &unseen] {
         let refused = || async { call(&hub, "GET", "/hub/api/user", theirs, "").await.status == 401 };
         eventually("the provider's own access tokens are worth nothing either", refused).await;
@@ -274,7 +300,7 @@ async fn the_tokens_of_a_disabled_account_rest_over_a_restart_until_its_next_log
     hub.process_mut().kill().await;
     hub.process_mut().start_again().await;
     hub.process().until_ready().await;
-    assert_eq!(status(&hub).await, 401, "the rules let her in, and her provider does not");
+    assert_eq!(status(&hub).await, 403, "the rules let her in, and her provider does not");
     hub.signed_in("alice").await;
     assert_eq!(status(&hub).await, 200);
 }
@@ -599,7 +625,7 @@ async fn a_token_is_shown_once_and_revoked_on_the_page() {
     let answer =
         alice.submit("/hub/token", &[("form_token", &form_token), ("action", "revoke"), ("id", &id)]).await;
     assert_eq!(answer.status, 303);
-    assert_eq!(call(&hub, "GET", "/hub/api/user", &authorization, "").await.status, 401);
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &authorization, "").await.status, 403);
     for lifetime in ["0", "-1", "999999999", "x", ""] {
         let fields = [
             ("form_token", form_token.as_str()),
@@ -632,7 +658,7 @@ async fn a_program_enters_an_image_that_expects_a_jupyterhub() {
     );
     assert_eq!(
         call(&hub, "GET", "/hub/api/user", &pass, "").await.status,
-        401,
+        403,
         "it opens nothing from outside"
     );
 

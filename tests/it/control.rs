@@ -281,12 +281,12 @@ async fn tokens_are_made_listed_and_revoked_from_the_command_line() {
     let id = nightly["id"].as_str().unwrap();
     let said = operate(&hub, &["token", "revoke", id]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "1 token revoked\n"), "{}", said.err);
-    assert_eq!(call(&hub, "GET", "/hub/api/user", &authorization, "").await.status, 401);
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &authorization, "").await.status, 403);
     let own = format!("token {own}");
     assert_eq!(call(&hub, "GET", "/hub/api/user", &own, "").await.status, 200, "only the one");
     let said = operate(&hub, &["token", "revoke", "--user", "alice"]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "1 token revoked\n"));
-    assert_eq!(call(&hub, "GET", "/hub/api/user", &own, "").await.status, 401);
+    assert_eq!(call(&hub, "GET", "/hub/api/user", &own, "").await.status, 403);
     let log = hub.process().log();
     assert!(log.contains("api_token_ordered") && log.contains("by=uid ") && !log.contains(&token), "{log}");
 }
