@@ -4,6 +4,7 @@ mod hooks;
 mod run;
 mod workers;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -232,7 +233,7 @@ async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
     let api_tokens =
         ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
     let groups = Groups::new(store.clone(), Arc::clone(&sealer));
-    groups.restore().await?;
+    restore_groups(&groups, &people, explainer.mapping()).await?;
     let shares =
         Shares::new(&config.sharing, groups.clone(), store.clone(), Arc::clone(&sealer), clock.clone());
     restore(&api_tokens, &shares, &people, explainer.mapping()).await?;
@@ -334,6 +335,20 @@ fn step_up(admin: &config::Admin) -> Option<StepUp> {
     let max_age = admin.max_age.map(|age| age.0.as_secs());
     let asked = !admin.acr_values.is_empty() || max_age.is_some();
     asked.then(|| StepUp { acr_values: admin.acr_values.clone(), max_age })
+}
+
+/// Takes the hub's own groups back, but for those whose names the provider has.
+async fn restore_groups(groups: &Groups, people: &People, mapping: &Mapping) -> Result<(), AppError> {
+    if groups.restore().await? == 0 {
+        return Ok(());
+    }
+    let mut told = HashSet::new();
+    for (_, known) in people.everybody().await? {
+        let theirs = mapping.groups(&known.provider, &known.identity);
+        told.extend(theirs.iter().map(|group| Arc::clone(&group.path)));
+    }
+    groups.hide_only(|name| told.contains(name));
+    Ok(())
 }
 
 /// Takes API tokens and shares back, and judges their owners by what the provider last said of them.

@@ -184,7 +184,8 @@ impl Mapping {
         Judgement { verdicts, outcome }
     }
 
-    fn groups(&self, provider: &str, identity: &Identity) -> Arc<[Group]> {
+    /// The groups that a provider says somebody is in.
+    pub fn groups(&self, provider: &str, identity: &Identity) -> Arc<[Group]> {
         let Some(claims) = self.claims(provider) else { return [].into() };
         let provider: Arc<str> = claims.provider.as_str().into();
         let group = |path: &str| Group { provider: Arc::clone(&provider), path: path.into() };

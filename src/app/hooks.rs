@@ -39,6 +39,7 @@ impl Hooks {
             // What holds for a session from now on holds for the same person's tokens, and is known when they are away.
             News::Judged(provider, identity, user) => {
                 shares.judged(name, user.is_some());
+                shares.told(&mapping.groups(provider, identity));
                 let (people, api_tokens, bearers) =
                     (people.clone(), api_tokens.clone(), Arc::clone(&bearers));
                 let (provider, identity) = (Arc::clone(provider), identity.clone());

@@ -245,6 +245,7 @@ impl Gateway {
         user: Option<&User>,
     ) -> Result<(), Refusal> {
         self.0.people.remember(name, provider, identity).await?;
+        self.0.shares.told(&self.0.mapping.groups(provider, identity));
         let right = user.map(|user| Right { provider: provider.into(), user: user.clone() });
         Ok(self.0.api_tokens.judged(name, right).await?)
     }

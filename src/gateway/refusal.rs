@@ -166,8 +166,8 @@ impl Refusal {
             self.words().what
         } else if let Self::NoSuch(what) = self {
             format!("No such {what}")
-        } else if let Self::ApiMethod(resource) = self {
-            super::api::no_method(*resource).to_owned()
+        } else if let Self::ApiMethod(_) = self {
+            "This address has no such method".to_owned()
         } else {
             self.words().title.to_owned()
         };

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::session::Session;
 use crate::share::{Access, Code, CodeId, NewCode, NewShare, Share, ShareError, ShareId, Terms, With};
 use crate::spawner::WorkspaceId;
-use crate::user::{Group, UserName};
+use crate::user::{Group, User, UserName};
 use crate::workspace::State;
 
 /// Where it is.
@@ -122,9 +122,10 @@ impl Gateway {
             other => {
                 let standing = session.standing();
                 let path = other.strip_prefix(GROUP).unwrap_or_default();
-                let group = standing.user.groups.iter().find(|group| *group.path == *path);
+                let groups = self.groups_of_user(&standing.user);
+                let group = groups.into_iter().find(|group| *group.path == *path);
                 let Some(group) = group else { return complain("Choose a group that you are in.") };
-                With::Group(Group::clone(group))
+                With::Group(group)
             }
         };
         match self.0.shares.make(NewShare { of, with, access, expires, by }).await {
@@ -212,7 +213,7 @@ impl Gateway {
         let mut with = vec![option(USER, "a user, by name"), option(LINK, "whoever has a link")];
         let standing = session.standing();
         let group = |group: &Group| option(&format!("{GROUP}{group}"), &format!("everybody in {group}"));
-        with.extend(standing.user.groups.iter().map(group));
+        with.extend(self.groups_of_user(&standing.user).iter().map(group));
         inputs.push(Input::Select { name: "with".into(), label: "With".into(), options: with });
         let (value, length) = (String::new(), UserName::MAX_BYTES);
         inputs.push(Input::Text { name: "user", label: "User name", value, length });
@@ -262,6 +263,13 @@ impl Gateway {
         }
         self.0.shares.forget(id).await?;
         Err(Refusal::NoSuch("server"))
+    }
+
+    /// Which groups somebody is in: the provider's, and the hub's own that none of those hides.
+    pub(super) fn groups_of_user(&self, user: &User) -> Vec<Group> {
+        let own = self.0.groups.of(&user.name);
+        let own = own.iter().map(|name| Group::own(name.as_str()));
+        user.groups.iter().cloned().chain(own).collect()
     }
 
     /// Where a workspace is found: a path, or a whole address where its owner has a host of their own.

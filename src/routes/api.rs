@@ -63,6 +63,10 @@ pub enum Resource {
     Groups,
     /// A group.
     Group,
+    /// Who is in a group.
+    GroupUsers,
+    /// What is noted of a group.
+    GroupProperties,
     /// What a user shares.
     Shares,
     /// With whom a server is shared.
@@ -97,8 +101,8 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/openapi.json", Resource::OpenApi, &[Method::GET]),
     ("/info", Resource::Info, &[Method::GET]),
     ("/user", Resource::Caller, &[Method::GET]),
-    ("/users", Resource::Users, &[Method::GET]),
-    ("/users/{name}", Resource::User, &[Method::GET]),
+    ("/users", Resource::Users, &[Method::GET, Method::POST]),
+    ("/users/{name}", Resource::User, USER),
     ("/users/{name}/server", Resource::Server, SERVER),
     ("/users/{name}/server/progress", Resource::Progress, &[Method::GET]),
     ("/users/{name}/servers/{server_name}", Resource::NamedServer, SERVER),
@@ -109,8 +113,10 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/users/{name}/sessions", Resource::UserSessions, &[Method::GET, Method::DELETE]),
     ("/sessions", Resource::Sessions, &[Method::GET]),
     ("/sessions/{session_id}", Resource::Session, &[Method::DELETE]),
-    ("/groups", Resource::Groups, &[Method::GET]),
-    ("/groups/{name}", Resource::Group, &[Method::GET]),
+    ("/groups", Resource::Groups, &[Method::GET, Method::POST]),
+    ("/groups/{name}", Resource::Group, SERVER),
+    ("/groups/{name}/users", Resource::GroupUsers, &[Method::POST, Method::DELETE]),
+    ("/groups/{name}/properties", Resource::GroupProperties, &[Method::PUT]),
     ("/shares/{name}", Resource::Shares, &[Method::GET]),
     ("/shares/{name}/{server_name}", Resource::ServerShares, SHARES),
     ("/share-codes/{name}", Resource::ShareCodes, &[Method::GET]),
@@ -126,6 +132,8 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
 
 /// By load balancers, too.
 const LOOKED_AT: &[Method] = &[Method::GET, Method::HEAD];
+
+const USER: &[Method] = &[Method::GET, Method::POST, Method::PATCH, Method::DELETE];
 
 const SERVER: &[Method] = &[Method::GET, Method::POST, Method::DELETE];
 

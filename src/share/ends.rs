@@ -8,7 +8,7 @@ use super::terms::{Access, Terms, With};
 use super::{Share, Shares};
 use crate::spawner::WorkspaceId;
 use crate::store::StoreError;
-use crate::user::UserName;
+use crate::user::{Group, UserName};
 
 impl Shares {
     /// Leaves whoever has full access the right to look.
@@ -47,6 +47,14 @@ impl Shares {
         }
         self.write().await?;
         Ok(theirs.len())
+    }
+
+    /// A provider tells of these groups: they hide those of the hub's own that have their names, and close what is open
+    /// for them.
+    pub fn told(&self, groups: &[Group]) {
+        for group in groups.iter().filter(|group| self.0.groups.hide(&group.path)) {
+            self.close(&With::Group(Group::own(&group.path)));
+        }
     }
 
     /// Fewer are in a group than before: what is open for it closes, and whoever is in it still comes again.

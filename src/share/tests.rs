@@ -7,7 +7,7 @@ use crate::config::{Limit, Span};
 use crate::forward::Lifeline;
 use crate::groups::GroupName;
 use crate::server_name::ServerName;
-use crate::user::{Claims, Group};
+use crate::user::Claims;
 
 const START: Timestamp = 1_000_000;
 const DAY: u64 = 86_400;
@@ -494,8 +494,14 @@ async fn what_is_shared_with_a_group_of_the_hubs_own_is_open_to_whoever_is_in_it
     hub.shares.close(&With::Group(physics.clone()));
     assert!(line.ended().is_cancelled() && hub.found(&bob).is_none());
 
-    // A later group of the same name has nothing of what this one had.
+    // As soon as the provider has a group of the same name, ours counts for nothing.
     hub.groups.add(&of, [name("bob")].into()).await.unwrap();
+    let line = hub.lifeline(&bob);
+    hub.shares.told(&[group("main", "physics")]);
+    assert!(line.ended().is_cancelled() && hub.found(&bob).is_none());
+    assert!(hub.groups.hide_only(|_told| false).is_empty());
+
+    // A later group of the same name has nothing of what this one had.
     assert_eq!(hub.found(&bob), Some(Access::Full));
     hub.groups.end(&of).await.unwrap();
     hub.shares.end_with(&With::Group(physics)).await.unwrap();

@@ -68,8 +68,8 @@ impl Filter {
     /// Whether it lets a token of this holder reach something. Groups of another provider are other
     /// groups; those of the hub's own are everybody's, and a provider's group of the same name hides them.
     pub(super) fn reaches(&self, target: &Target<'_>, holder: &Right) -> bool {
-        let is =
-            |group: &Group, named: &GroupName| *group.path == *named.0 && *group.provider == *holder.provider;
+        let theirs = |group: &Group| group.is_own() || *group.provider == *holder.provider;
+        let is = |group: &Group, named: &GroupName| *group.path == *named.0 && theirs(group);
         match (target, self) {
             (Target::User { name, .. }, Self::Own) => **name == holder.user.name,
             (Target::User { name, .. }, Self::User(user)) => *name == user,

@@ -47,6 +47,14 @@ pub enum Scope {
     AdminSessions,
     /// All that can be done to workspaces but to reach them.
     AdminServers,
+    /// Have users forgotten.
+    DeleteUsers,
+    /// Make and end groups of the hub's own, and fill them.
+    AdminGroups,
+    /// Fill and empty them, and see all groups.
+    Groups,
+    /// End them.
+    DeleteGroups,
     /// See who is in which group.
     ReadGroups,
     /// See which groups there are.
@@ -81,7 +89,7 @@ enum About {
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::AccessServers,
         Self::Servers,
         Self::ReadUsers,
@@ -103,6 +111,10 @@ impl Scope {
         Self::AdminUsers,
         Self::AdminSessions,
         Self::AdminServers,
+        Self::DeleteUsers,
+        Self::AdminGroups,
+        Self::Groups,
+        Self::DeleteGroups,
         Self::ReadGroups,
         Self::ListGroups,
         Self::ReadGroupsName,
@@ -139,6 +151,10 @@ impl Scope {
             Self::AdminUsers => "admin:users",
             Self::AdminSessions => "admin:sessions",
             Self::AdminServers => "admin:servers",
+            Self::DeleteUsers => "delete:users",
+            Self::AdminGroups => "admin:groups",
+            Self::Groups => "groups",
+            Self::DeleteGroups => "delete:groups",
             Self::ReadGroups => "read:groups",
             Self::ListGroups => "list:groups",
             Self::ReadGroupsName => "read:groups:name",
@@ -178,9 +194,15 @@ impl Scope {
             Self::ReadUsersShares => "see what is shared with anybody",
             Self::ListUsers => "see all users",
             Self::Users => "read all that is known of other users, and say when they were active",
-            Self::AdminUsers => "manage other users: what is known of them, their tokens",
+            Self::AdminUsers => {
+                "manage other users: who is expected and who is forgotten, what is known of them, their tokens"
+            }
             Self::AdminSessions => "end other users' sessions",
             Self::AdminServers => "start and stop other users' servers",
+            Self::DeleteUsers => "have other users forgotten",
+            Self::AdminGroups => "make groups of this hub's own, fill and end them",
+            Self::Groups => "fill and empty groups of this hub's own",
+            Self::DeleteGroups => "end groups of this hub's own",
             Self::ReadGroups => "see who is in which group",
             Self::ListGroups | Self::ReadGroupsName => "see which groups there are",
             Self::ReadHub => "read what this hub is made of",
@@ -216,6 +238,10 @@ impl Scope {
             | Self::AdminUsers
             | Self::AdminSessions
             | Self::AdminServers
+            | Self::DeleteUsers
+            | Self::AdminGroups
+            | Self::Groups
+            | Self::DeleteGroups
             | Self::ReadGroups
             | Self::ListGroups
             | Self::ReadGroupsName
@@ -275,7 +301,9 @@ impl Scope {
             Self::Shares => &[Self::ReadShares, Self::UsersShares],
             Self::UsersShares => &[Self::ReadUsersShares],
             Self::Users => &[Self::ReadUsers, Self::ListUsers, Self::Activity],
-            Self::AdminUsers => &[Self::Users],
+            Self::AdminUsers => &[Self::Users, Self::DeleteUsers],
+            Self::AdminGroups => &[Self::Groups, Self::DeleteGroups],
+            Self::Groups => &[Self::ReadGroups, Self::ListGroups],
             Self::AdminServers => &[Self::Servers],
             Self::ReadGroups | Self::ListGroups => &[Self::ReadGroupsName],
             Self::GroupsShares => &[Self::ReadGroupsShares],
@@ -289,6 +317,8 @@ impl Scope {
             | Self::ReadShares
             | Self::ReadUsersShares
             | Self::AdminSessions
+            | Self::DeleteUsers
+            | Self::DeleteGroups
             | Self::ReadGroupsName
             | Self::ReadHub
             | Self::ListServices
@@ -326,8 +356,12 @@ impl Scope {
             | Self::ListUsers
             | Self::Users
             | Self::AdminUsers
-            | Self::AdminSessions => About::Users,
-            Self::ReadGroups
+            | Self::AdminSessions
+            | Self::DeleteUsers => About::Users,
+            Self::AdminGroups
+            | Self::Groups
+            | Self::DeleteGroups
+            | Self::ReadGroups
             | Self::ListGroups
             | Self::ReadGroupsName
             | Self::GroupsShares

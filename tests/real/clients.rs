@@ -39,7 +39,7 @@ const ALL: &[&str] = &[
     "read:servers",
     "read:users:activity",
     "users:activity",
-    "read:groups",
+    "admin:groups",
     "read:hub",
     "proxy",
     "shutdown",
@@ -110,26 +110,85 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
     assert!(log.contains("workspace_stop_ordered") && log.contains("by=ada"), "{log}");
 }
 
+/// nbgrader's own functions, in the name of this user. `tell` is what it does with them.
+fn nbgrader(tell: &str) -> String {
+    format!(
+        "import logging\nlogging.basicConfig()\n\
+         from nbgrader.auth.jupyterhub import JupyterHubAuthPlugin\n\
+         plugin = JupyterHubAuthPlugin()\n{tell}\n\
+         print('courses', sorted(plugin.get_student_courses('*')))\n"
+    )
+}
+
 #[tokio::test]
-async fn nbgrader_reads_the_courses_of_a_student_and_is_told_that_groups_are_not_made_here() {
+async fn nbgrader_makes_courses_and_puts_students_into_them_and_out() {
     let hub = hub_with("").await;
     let groups = json!({"groups": ["nbgrader-physics", "formgrade-maths", "/lab"]});
     let mut ada = hub.signed_in_with("ada", groups).await;
-    let token = ada.make_token(&["read:users", "list:users", "read:groups"]).await;
-    let script = "import logging\nlogging.basicConfig()\n\
-                  from nbgrader.auth.jupyterhub import JupyterHubAuthPlugin\n\
-                  plugin = JupyterHubAuthPlugin()\n\
-                  print('courses', sorted(plugin.get_student_courses('*')))\n\
-                  plugin.add_student_to_course('ada', 'physics')\n";
-    let mut command = client(&hub, "python");
-    command.args(["-c", script]).env("JUPYTERHUB_USER", "ada");
-    command.env("REQUESTS_CA_BUNDLE", hub.folder().join("authority.pem"));
-    command.env("JUPYTERHUB_API_URL", format!("{}/hub/api", hub.origin()));
-    let output = command.env("JUPYTERHUB_API_TOKEN", &token).output().await.unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("courses ['maths', 'physics']"), "{said}");
-    assert!(said.contains("NOT added"), "{said}");
+    let token = ada.make_token(&["read:users", "list:users", "admin:groups"]).await;
+    let say = async |tell: &str| {
+        let mut command = client(&hub, "python");
+        command.args(["-c", &nbgrader(tell)]).env("JUPYTERHUB_USER", "ada");
+        command.env("REQUESTS_CA_BUNDLE", hub.folder().join("authority.pem"));
+        command.env("JUPYTERHUB_API_URL", format!("{}/hub/api", hub.origin()));
+        let output = command.env("JUPYTERHUB_API_TOKEN", &token).output().await.unwrap();
+        let said = said(&output);
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let added = say("plugin.add_student_to_course('ada', 'chemistry')").await;
+    assert!(added.contains("courses ['chemistry', 'maths', 'physics']") && !added.contains("NOT"), "{added}");
+    let removed = say("plugin.remove_student_from_course('ada', 'chemistry')").await;
+    assert!(removed.contains("courses ['maths', 'physics']") && !removed.contains("NOT"), "{removed}");
+    let managed = say("plugin.add_student_to_course('ada', 'physics')").await;
+    assert!(managed.contains("NOT added"), "the provider's: {managed}");
+}
+
+/// As nbgrader does it: the teacher's program with a token for it, the student's with what their container has.
+#[tokio::test]
+async fn nbgrader_in_a_container_finds_the_courses_of_its_student() {
+    let port = 18209;
+    let rules = "[[rule]]\nrealm_roles = [\"hub-user\"]\n[[rule]]\nusers = [\"alice\"]\nadmin = true\n";
+    let hub = hub::start_with(BINARY, &format!("{rules}{}", hub::profile("hub", port)), port).await;
+    let mut person = Visitor::sign_in(&hub, "alice").await.browser;
+    let token = person.make_token(&["servers", "read:users", "admin:groups"]).await;
+    let authorization = format!("token {token}");
+    let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+    let client = hub.client();
+    let ask = |method: &'static str, path: &'static str, body: &'static [u8]| {
+        let mut client = client.clone();
+        async move { client.send(method, &format!("/hub/api{path}"), &headers, body).await }
+    };
+    let made = ask("POST", "/groups/nbgrader-physics", b"{\"users\": [\"alice\"]}").await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert_eq!(ask("POST", "/users/alice/server", b"").await.status, 202);
+    found("the server to be ready", Duration::from_mins(2), async || {
+        let server = ask("GET", "/users/alice/server", b"").await;
+        serde_json::from_slice::<Value>(&server.body).ok().filter(|server| server["ready"] == true)
+    })
+    .await;
+
+    let container = format!("hubgate-real-{port}-alice");
+    let library = Path::new(&part("HUBGATE_TEST_CLIENTS")).join("lib");
+    let python = std::fs::read_dir(library).unwrap().next().unwrap().unwrap().path();
+    // What nbgrader asks a hub with needs nothing of the rest of it.
+    let asking = python.join("site-packages/nbgrader/auth");
+    let run = async |arguments: &[&str]| {
+        let (done, said) = hub::docker(arguments).await;
+        assert!(done, "{arguments:?}: {said}");
+        said
+    };
+    run(&["exec", &container, "mkdir", "-p", "/tmp/grading/nbgrader"]).await;
+    run(&["cp", asking.to_str().unwrap(), &format!("{container}:/tmp/grading/nbgrader/auth")]).await;
+    let script = nbgrader(
+        "from nbgrader.auth.jupyterhub import _query_jupyterhub_api as ask\n\
+         print('who', ask('GET', '/user')['groups'])\n\
+         plugin.add_student_to_course('alice', 'chemistry')",
+    );
+    let said = run(&["exec", "--env", "PYTHONPATH=/tmp/grading", &container, "python3", "-c", &script]).await;
+    assert!(said.contains("who ['nbgrader-physics']") && said.contains("courses ['physics']"), "{said}");
+    assert!(said.contains("NOT added"), "no student puts themselves into a course: {said}");
+    hub::clear(port).await;
 }
 
 #[tokio::test]
@@ -235,4 +294,5 @@ async fn try_the_api(hub: &Hub, token: &str, names: &str, which: &[&str]) {
 
 /// What must hold of every answer.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
-    response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance";
+    response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance,\
+    ignored_auth";

@@ -5,7 +5,9 @@ mod access;
 pub(in crate::gateway) mod activity;
 mod groups;
 mod hub;
+mod known_users;
 pub(in crate::gateway) mod model;
+mod own_groups;
 mod page;
 mod progress;
 mod range;
@@ -16,7 +18,7 @@ mod shares;
 mod tokens;
 mod users;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -51,10 +53,13 @@ impl Gateway {
         if path.resource.is_about_shares() && !self.0.shares.enabled() {
             return Err(Refusal::NotFound);
         }
+        let looks = request.method() == Method::GET;
         match path.resource {
             Resource::Caller => self.api_own(caller, at).await,
-            Resource::Users => self.api_users(&request, caller, at).await,
-            Resource::User => self.api_user_of(&request, caller, at, &owner(path)?).await,
+            Resource::Users if looks => self.api_users(&request, caller, at).await,
+            Resource::Users => self.api_expect_users(request, caller, at).await,
+            Resource::User if looks => self.api_user_of(&request, caller, at, &owner(path)?).await,
+            Resource::User => self.api_change_user(request, caller, at, path.name).await,
             Resource::Server | Resource::NamedServer => {
                 self.api_server(request, caller, at, named(path)?).await
             }
@@ -67,8 +72,12 @@ impl Gateway {
             Resource::UserSessions => self.api_sessions_of(&request, caller, &owner(path)?).await,
             Resource::Sessions => self.api_sessions(&request, caller).await,
             Resource::Session => self.api_end_session(&request, caller, path.name).await,
-            Resource::Groups => self.api_groups(&request, caller, at).await,
-            Resource::Group => self.api_group(&request, caller, path.name).await,
+            Resource::Groups if looks => self.api_groups(&request, caller, at).await,
+            Resource::Groups => self.api_make_groups(request, caller).await,
+            Resource::Group if looks => self.api_group(&request, caller, path.name).await,
+            Resource::Group => self.api_change_group(request, caller, path.name).await,
+            Resource::GroupUsers => self.api_group_users(request, caller, path.name).await,
+            Resource::GroupProperties => self.api_group_properties(request, caller, path.name).await,
             Resource::Services => self.api_services(&request, caller),
             Resource::Info => self.api_info(&request, caller),
             Resource::Proxy => self.api_proxy(&request, caller, at).await,
@@ -101,18 +110,6 @@ fn named(path: ApiPath<'_>) -> Result<WorkspaceId, Refusal> {
     let user = owner(path)?;
     let server = ServerName::parse(path.item).map_err(|_no_name| Refusal::NoSuch("server"))?;
     Ok(WorkspaceId { user, server })
-}
-
-/// What whoever uses a wrong method reads. JupyterHub keeps users and groups itself; whoever asks hubgate to must hear
-/// who does.
-pub(super) fn no_method(resource: Resource) -> &'static str {
-    if matches!(resource, Resource::Users | Resource::User) {
-        "Users are the login service's: make, change and remove them there. To put somebody out, end their sessions and revoke their tokens"
-    } else if matches!(resource, Resource::Groups | Resource::Group) {
-        "Groups are the login service's: change them there"
-    } else {
-        "This address has no such method"
-    }
 }
 
 /// The JSON object in a body; nothing at all is an empty one.

@@ -47,7 +47,7 @@ impl Gateway {
         created: Option<Timestamp>,
     ) -> Result<Person, Refusal> {
         let known = self.0.people.recall(&name).await?;
-        let groups = known.as_ref().map(|known| self.groups_of(known)).unwrap_or_default();
+        let groups = self.group_names(&name, known.as_ref());
         let user = known.and_then(|known| self.granted(&name, &known));
         Ok(Person { name, created, user, groups })
     }
@@ -56,6 +56,15 @@ impl Gateway {
     pub(super) fn granted(&self, name: &UserName, known: &Known) -> Option<User> {
         let judge = || self.0.mapping.user(&known.provider, &known.identity, name.clone()).ok();
         (!known.barred).then(judge).flatten()
+    }
+
+    /// Which groups somebody is in, as they are described: the provider's and the hub's own.
+    pub(super) fn group_names(&self, name: &UserName, known: Option<&Known>) -> Vec<String> {
+        let groups = self.memberships(name, known);
+        let mut names: Vec<_> = groups.iter().map(|group| group.path.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     pub(super) fn groups_of(&self, known: &Known) -> Vec<String> {

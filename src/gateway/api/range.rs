@@ -28,10 +28,9 @@ impl Gateway {
         name: &UserName,
     ) -> Result<Range<'c>, Refusal> {
         let mut groups = HashMap::new();
-        if caller.names_groups()
-            && let Some(known) = self.0.people.recall(name).await?
-        {
-            groups.insert(name.clone(), self.memberships(name, &known));
+        if caller.names_groups() {
+            let known = self.0.people.recall(name).await?;
+            groups.insert(name.clone(), self.memberships(name, known.as_ref()));
         }
         Ok(Range { caller, groups })
     }
@@ -40,19 +39,30 @@ impl Gateway {
     pub(super) async fn range<'c>(&self, caller: &'c Caller) -> Result<Range<'c>, Refusal> {
         let mut groups = HashMap::new();
         if caller.names_groups() {
-            let everybody = self.0.people.everybody().await?;
-            groups
-                .extend(everybody.iter().map(|(name, known)| (name.clone(), self.memberships(name, known))));
+            for group in self.0.groups.all() {
+                for user in &group.users {
+                    groups.insert(user.clone(), self.memberships(user, None));
+                }
+            }
+            for (name, known) in self.0.people.everybody().await? {
+                let theirs = self.memberships(&name, Some(&known));
+                groups.insert(name, theirs);
+            }
         }
         Ok(Range { caller, groups })
     }
 
     /// The groups that somebody is in, as their provider last said, and the hub's own.
-    pub(super) fn memberships(&self, name: &UserName, known: &Known) -> Vec<Group> {
-        let group = |path: String| Group { provider: known.provider.as_str().into(), path: path.into() };
+    pub(super) fn memberships(&self, name: &UserName, known: Option<&Known>) -> Vec<Group> {
+        let told = known.map(|known| self.told_groups(known)).unwrap_or_default();
         let own = self.0.groups.of(name);
-        let own = own.iter().map(|group| Group::own(group.as_str()));
-        self.groups_of(known).into_iter().map(group).chain(own).collect()
+        told.into_iter().chain(own.iter().map(|group| Group::own(group.as_str()))).collect()
+    }
+
+    /// Those that their provider tells of.
+    pub(super) fn told_groups(&self, known: &Known) -> Vec<Group> {
+        let group = |path: String| Group { provider: known.provider.as_str().into(), path: path.into() };
+        self.groups_of(known).into_iter().map(group).collect()
     }
 }
 

@@ -60,8 +60,10 @@ impl Gateway {
             }
             Caller::Token(_) | Caller::Bearer(_) if caller.name() == name && *method == Method::GET => {
                 let scopes = [Scope::ReadUsers, Scope::AdminSessions];
-                if !range.has(&scopes, name) {
-                    return Err(Self::lacks(caller, &scopes));
+                match range.to(&scopes, name, None) {
+                    Reach::Reaches => {}
+                    Reach::Elsewhere => return Err(Refusal::NoSuch("user")),
+                    Reach::Lacks => return Err(Self::lacks(caller, &scopes)),
                 }
             }
             Caller::Session(_) | Caller::Token(_) | Caller::Bearer(_) => match range.to(SESSIONS, name, None)

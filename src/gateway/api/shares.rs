@@ -122,11 +122,17 @@ impl Gateway {
             }
             (None, Some(path)) => {
                 let right = caller.right();
-                let group = Group { provider: right.provider, path: path.as_str().into() };
-                let known =
-                    right.user.groups.contains(&group) || right.user.admin && self.is_group(&group).await?;
                 let none = || format!("No such group, or you are not in it: {}", shortened(path));
-                Ok(if known { Ok(With::Group(group)) } else { Err(none()) })
+                let of_provider = Group { provider: right.provider, path: path.as_str().into() };
+                let mut theirs = self.groups_of_user(&right.user).into_iter();
+                if let Some(group) = theirs.find(|group| *group.path == **path) {
+                    return Ok(Ok(With::Group(group)));
+                }
+                if right.user.admin && self.is_group(&of_provider).await? {
+                    return Ok(Ok(With::Group(of_provider)));
+                }
+                let own = self.0.groups.all().iter().any(|group| group.name.as_str() == path);
+                Ok(if right.user.admin && own { Ok(With::Group(Group::own(path))) } else { Err(none()) })
             }
             (Some(_), Some(_)) | (None, None) => Ok(Err("Say one of user and group".to_owned())),
         }
@@ -375,7 +381,7 @@ fn is_with_group(share: &Share, path: &str, caller: &Caller, scopes: &[Scope]) -
     matches!(&share.with, With::Group(group) if *group.path == *path && reaches(group))
 }
 
-/// Of the groups of this path, the one of whoever vouches for the caller is meant by their filters.
+/// Of the groups of this path, the one of whoever vouches for the caller is meant by their filters, or the hub's own.
 fn reach_of_group(caller: &Caller, scopes: &[Scope], path: &str) -> Reach {
     let group = Group { provider: caller.right().provider, path: path.into() };
     caller.reach(scopes, &Target::Group(&group))

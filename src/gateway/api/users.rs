@@ -15,7 +15,6 @@ use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway};
-use crate::people::Known;
 use crate::token::Scope;
 use crate::user::UserName;
 use crate::workspace::State;
@@ -85,7 +84,7 @@ impl Gateway {
 
     /// When somebody came here first, which is not known of whoever only has a server. Nobody: there is no such user.
     pub(super) async fn created(&self, name: &UserName) -> Result<Option<Timestamp>, Refusal> {
-        let created = self.0.people.find(name).await?.map(|row| row.created);
+        let created = self.0.people.since(name).await?;
         let runs = || self.0.workspaces.of(name).iter().any(|id| self.0.workspaces.state(id).is_some());
         if created.is_none() && !runs() { Err(Refusal::NoSuch("user")) } else { Ok(created) }
     }
@@ -97,14 +96,9 @@ impl Gateway {
 
     async fn own_model(&self, caller: &Caller, manner: Manner<'_>) -> Result<Value, Refusal> {
         let name = caller.name();
-        let groups = self.0.people.recall(name).await?.as_ref().map(|known: &Known| self.groups_of(known));
-        let created = self.0.people.find(name).await?.map(|row| row.created);
-        let person = Person {
-            name: name.clone(),
-            created,
-            user: Some(caller.user()),
-            groups: groups.unwrap_or_default(),
-        };
+        let groups = self.group_names(name, self.0.people.recall(name).await?.as_ref());
+        let created = self.0.people.since(name).await?;
+        let person = Person { name: name.clone(), created, user: Some(caller.user()), groups };
         let last = self.activity(Some(name)).get(name).copied();
         Ok(self.user_model(&person, last, manner))
     }
@@ -145,10 +139,13 @@ impl Gateway {
         Ok(page.answer(items.into(), total, request.uri(), at))
     }
 
-    /// Everybody who has a name, with their first login, and whoever only has a server.
-    async fn everybody(&self) -> Result<BTreeMap<UserName, Option<Timestamp>>, Refusal> {
+    /// Everybody who has a name, with their first login, whoever is expected, and whoever only has a server.
+    pub(super) async fn everybody(&self) -> Result<BTreeMap<UserName, Option<Timestamp>>, Refusal> {
         let people = self.0.people.all().await?;
         let mut all: BTreeMap<_, _> = people.into_iter().map(|row| (row.name, Some(row.created))).collect();
+        for (name, since) in self.0.people.expected().await? {
+            all.entry(name).or_insert(Some(since));
+        }
         for (id, _) in self.0.workspaces.all() {
             all.entry(id.user).or_default();
         }

@@ -118,7 +118,8 @@ impl Gateway {
             }
             Asking::Visitor(caller, id) if id.user == *caller.name() => {
                 let user = caller.user();
-                let mut groups: Vec<_> = user.groups.iter().map(|group| group.path.to_string()).collect();
+                let groups = self.groups_of_user(&user).into_iter();
+                let mut groups: Vec<_> = groups.map(|group| group.path.to_string()).collect();
                 groups.sort_unstable();
                 Ok(model(user.admin, groups))
             }
