@@ -34,7 +34,7 @@ use crate::tasks::Tasks;
 use crate::tls::{Certificates, TlsError};
 use crate::token::{ApiTokens, Right};
 use crate::user::UserName;
-use crate::workspace::{self, NamedServers, Place, Workspaces};
+use crate::workspace::{self, NamedServers, Place, Uses, Workspaces};
 
 use self::hooks::Hooks;
 
@@ -153,6 +153,7 @@ impl Base {
             sealer: Arc::clone(&self.sealer),
             public: config.public.url.clone(),
             named: NamedServers::new(self.store.clone(), config.spawner.named_servers),
+            uses: Uses::new(self.store.clone()),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tasks: self.tasks.clone(),

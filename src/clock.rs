@@ -15,6 +15,24 @@ pub fn utc(time: Timestamp) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// A time in ISO 8601 as Python and JavaScript write it: with `Z`, an offset, or neither, which is UTC.
+pub fn read(text: &str) -> Option<Timestamp> {
+    let (time, offset) = match text.len().checked_sub(6).and_then(|at| text.split_at_checked(at)) {
+        Some((time, zone)) if zone.starts_with(['+', '-']) => (time, offset(zone)?),
+        Some(_) | None => (text, 0),
+    };
+    let since = humantime::parse_rfc3339_weak(time).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    since.as_secs().checked_add_signed(-offset)
+}
+
+/// Seconds that a zone `+hh:mm` is before UTC.
+fn offset(zone: &str) -> Option<i64> {
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let seconds = 3600 * i64::from(hours) + 60 * i64::from(minutes);
+    (hours < 24 && minutes < 60).then_some(if zone.starts_with('-') { -seconds } else { seconds })
+}
+
 /// Tells the time of day. Deadlines use tokio's clock instead.
 #[derive(Clone)]
 pub struct Clock(Source);
@@ -68,5 +86,30 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(1_750_000_000), "2025-06-15T15:06:40Z");
         assert_eq!(utc(Timestamp::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn times_are_read_as_programs_write_them() {
+        for text in [
+            "2025-06-15T15:06:40Z",
+            "2025-06-15T15:06:40.285851Z",
+            "2025-06-15T15:06:40",
+            "2025-06-15 15:06:40.5",
+            "2025-06-15T17:06:40+02:00",
+            "2025-06-15T09:36:40.123-05:30",
+        ] {
+            assert_eq!(read(text), Some(1_750_000_000), "{text}");
+        }
+        for wrong in [
+            "",
+            "now",
+            "2025-06-15",
+            "2025-06-15T15:06:40+0200",
+            "2025-06-15T15:06:40+99:00",
+            "ü+00:00",
+            "1960-01-01T00:00:00Z",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::oidc::Provider;
 use crate::session::Sessions;
 use crate::share::Shares;
 use crate::token::ApiTokens;
+use crate::workspace::Workspaces;
 
 /// Between looks at what is over and what must be written down.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -91,13 +92,22 @@ async fn live(
         () = tokio::time::sleep(drain) => warn!(event = "stopped", open = app.tasks.running(), "connections are cut off"),
         () = end(&mut terminate, &mut interrupt) => warn!(event = "stopped", "a second signal: at once"),
     }
-    sweep(&app.sessions, &app.api_tokens, &app.shares, &app.gateway).await;
+    sweep(&app.sessions, &app.api_tokens, &app.shares, &app.gateway, &app.workspaces).await;
     Ok(())
 }
 
 /// Ends what is over, and writes down what was used.
-async fn sweep(sessions: &Sessions, api_tokens: &ApiTokens, shares: &Shares, gateway: &Gateway) {
+async fn sweep(
+    sessions: &Sessions,
+    api_tokens: &ApiTokens,
+    shares: &Shares,
+    gateway: &Gateway,
+    workspaces: &Workspaces,
+) {
     gateway.sweep();
+    if let Err(error) = workspaces.sweep().await {
+        error!(error = cause(&error), "cannot write down when servers were last used");
+    }
     if let Err(error) = sessions.sweep().await {
         error!(error = cause(&error), "cannot write down when sessions were last used");
     }
@@ -174,10 +184,10 @@ fn start_timers(app: &App, reconcile: Duration) {
     let workspaces = app.workspaces.clone();
     app.tasks.spawn(async move { workspaces.watch(reconcile).await });
     let (sessions, api_tokens, gateway) = (app.sessions.clone(), app.api_tokens.clone(), app.gateway.clone());
-    let (shares, stopping) = (app.shares.clone(), app.tasks.stopping());
+    let (shares, workspaces, stopping) = (app.shares.clone(), app.workspaces.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
-            sweep(&sessions, &api_tokens, &shares, &gateway).await;
+            sweep(&sessions, &api_tokens, &shares, &gateway, &workspaces).await;
         }
     });
     let (sessions, shares, stopping) = (app.sessions.clone(), app.shares.clone(), app.tasks.stopping());

@@ -15,8 +15,13 @@ pub struct Activity {
 impl Activity {
     /// Something that comes into use now.
     pub fn new(clock: Clock) -> Arc<Self> {
-        let last = AtomicU64::new(clock.now());
-        Arc::new(Self { clock, last })
+        let now = clock.now();
+        Self::since(clock, now)
+    }
+
+    /// Something that was last used then.
+    pub fn since(clock: Clock, last: Timestamp) -> Arc<Self> {
+        Arc::new(Self { clock, last: AtomicU64::new(last) })
     }
 
     /// It is used now.

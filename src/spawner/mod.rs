@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use escape::{container_name, escape, escape_server};
 pub use heir::{Adopted, Heir};
 
+use crate::clock::Timestamp;
 use crate::config::{self, Mode, Preset};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -194,6 +195,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// What it has from the hub that started it; hubgate's own have what hubgate gave them.
     pub adopted: Option<Adopted>,
+    /// When it was made, if the runtime says so: each start of ours makes a new one.
+    pub made: Option<Timestamp>,
 }
 
 /// The state of a workspace in its runtime.

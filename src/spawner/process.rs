@@ -137,6 +137,8 @@ impl Process {
             preset: Some(spec.preset),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             adopted: None,
+            // They end with whoever made them.
+            made: None,
         };
         let (ending, ended) = watch::channel(None);
         let entry = Entry { running: running.clone(), group: Arc::clone(&group), folder, ended };

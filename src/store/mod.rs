@@ -1,4 +1,5 @@
-//! What must survive a restart: users, groups of the hub's own, sessions, API tokens and shares.
+//! What must survive a restart: users, groups of the hub's own, sessions, API tokens, shares, and when workspaces were last
+//! used.
 //!
 //! One database (`SQLite`) in a folder that only hubgate may read, and beside it the key that seals what is secret in it.
 //! The workspaces are not here: the container runtime is their record.
@@ -9,6 +10,7 @@ mod groups;
 mod people;
 mod servers;
 mod shares;
+mod uses;
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub use api_tokens::ApiTokenRow;
 pub use groups::GroupRow;
 pub use people::PersonRow;
 pub use shares::{ShareCodeRow, ShareNews, ShareRow};
+pub use uses::UseRow;
 
 /// The database; a clone is another handle.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ mod plan;
 mod reconcile;
 mod start;
 mod state;
+mod uses;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,6 +47,7 @@ pub use named::{NamedServers, ServerError};
 pub use options::{Chosen, NoChoice};
 pub use plan::{Place, mounts};
 pub use state::{Failure, Ready, StartError, Starting, State};
+pub use uses::Uses;
 
 /// All workspaces; a clone is another handle.
 #[derive(Clone)]
@@ -66,6 +68,7 @@ struct Shared {
     starting: Mutex<HashMap<WorkspaceId, (Arc<str>, Secret)>>,
     access_tokens: AccessTokens,
     named: NamedServers,
+    uses: Uses,
     /// Named ones that are to be taken away from their owners when they have stopped.
     leaving: DashSet<WorkspaceId>,
     clock: Clock,
@@ -88,6 +91,8 @@ pub struct Parts {
     pub public: Url,
     /// Which have names.
     pub named: NamedServers,
+    /// When they were last used before.
+    pub uses: Uses,
     /// Says when they are used.
     pub clock: Clock,
     /// Counts them.
@@ -115,14 +120,16 @@ impl Workspaces {
             starting: Mutex::default(),
             access_tokens: AccessTokens::new(),
             named: parts.named,
+            uses: parts.uses,
             leaving: DashSet::new(),
             clock: parts.clock,
         }))
     }
 
-    /// Reads which users have workspaces with names.
+    /// Reads which users have workspaces with names, and when theirs were last used.
     pub async fn restore(&self) -> Result<(), StoreError> {
-        self.0.named.restore().await
+        self.0.named.restore().await?;
+        self.0.uses.restore().await
     }
 
     /// The id of a user's default workspace.
@@ -361,6 +368,10 @@ impl Workspaces {
         let strips = profile.filter(|profile| profile.strip_path);
         // Where a workspace has no address of its own, its ports are everybody's on this machine.
         let isolated = profile.filter(|_| self.0.spawner.isolates());
+        // A clock may have been set back, and the runtime's may be another.
+        let now = self.0.clock.now();
+        let past = |time: Option<Timestamp>| time.map_or(now, |time| time.min(now));
+        let last = past(self.0.uses.last(&running.id, &running.instance));
         let doors = Doors::new(isolated.map(|profile| profile.ports.clone()).unwrap_or_default());
         Ready {
             preset,
@@ -377,8 +388,8 @@ impl Workspaces {
             profile: running.profile,
             mode: running.mode,
             since: Instant::now(),
-            started: self.0.clock.now(),
-            activity: Activity::new(self.0.clock.clone()),
+            started: past(running.made),
+            activity: Activity::since(self.0.clock.clone(), last),
         }
     }
 

@@ -21,6 +21,7 @@ impl Workspaces {
         for running in running {
             self.adopt(running);
         }
+        self.0.uses.complete();
         self.write_missed_tokens();
         let gone = |state: &State| match state {
             State::Ready(ready) => !alive.contains(&ready.instance) && ready.since < asked,

@@ -70,7 +70,7 @@ pub struct Ready {
     pub user: HeaderValue,
     /// When hubgate came to know it.
     pub since: Instant,
-    /// The same in wall time.
+    /// When it started, in wall time.
     pub started: Timestamp,
     /// When it was last used: what went through hubgate, and what it said itself.
     pub activity: Arc<Activity>,

@@ -14,7 +14,7 @@ use hubgate::spawner;
 use hubgate::store::Store;
 use hubgate::tasks::Tasks;
 use hubgate::user::{Claims, User, UserName};
-use hubgate::workspace::{Chosen, NamedServers, Parts, Place, State, Workspaces};
+use hubgate::workspace::{Chosen, NamedServers, Parts, Place, State, Uses, Workspaces};
 use support::docker::{Engine, File, Image};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
@@ -112,6 +112,7 @@ async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metric
         sealer: Arc::new(Sealer::new(&[7; 32])),
         public: "https://hub.example".parse().unwrap(),
         named: NamedServers::new(Store::in_memory().await.unwrap(), 0),
+        uses: Uses::new(Store::in_memory().await.unwrap()),
         clock: Clock::system(),
         metrics: metrics.clone(),
         tasks,

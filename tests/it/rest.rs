@@ -9,6 +9,8 @@ mod servers;
 
 use std::collections::BTreeSet;
 
+use hubgate::clock::{Clock, utc};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::client::{Answer, Client};
 use support::eventually::eventually;
@@ -316,12 +318,41 @@ async fn a_server_that_cannot_be_reached_is_not_used() {
     let last =
         async || own.get("/users/alice").await["servers"][""]["last_activity"].as_str().unwrap().to_owned();
     hub.close_workspace("alice");
-    let (before, now) = (last().await, || hubgate::clock::utc(hubgate::clock::Clock::system().now()));
+    let (before, now) = (last().await, || utc(Clock::system().now()));
     eventually("a second to pass", || async { now() > before }).await;
     for _ in 0..3 {
         assert_eq!(call(&hub, "GET", "/user/alice/x", &own.authorization, "").await.status, 503);
     }
     assert_eq!(last().await, before);
+}
+
+#[tokio::test]
+async fn a_new_hubgate_knows_when_a_server_was_started_and_last_used() {
+    let mut hub = hub("").await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    let own = Program::new(&hub, &mut alice, &["access:servers", "read:users"]).await.authorization;
+    let server = async |hub: &Hub| {
+        json_of(&call(hub, "GET", "/hub/api/users/alice", &own, "").await)["servers"][""].clone()
+    };
+    let a_second_passes = async || {
+        let now = || Clock::system().now();
+        let began = now();
+        eventually("a second to pass", || async { now() > began }).await;
+    };
+    a_second_passes().await;
+    assert_eq!(call(&hub, "GET", "/user/alice/x", &own, "").await.status, 200);
+    let before = server(&hub).await;
+    assert!(before["last_activity"].as_str() > before["started"].as_str(), "{before}");
+    a_second_passes().await;
+    hub.process().signal(Signal::TERM);
+    assert_eq!(hub.process_mut().ended().await, Some(0));
+    hub.process_mut().start_again().await;
+    eventually("it is found again", || async { server(&hub).await["ready"] == true }).await;
+    let after = server(&hub).await;
+    for time in ["started", "last_activity"] {
+        assert_eq!(after[time], before[time], "{time}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use hubgate::store::{SessionRow, Store, StoreError};
+use hubgate::server_name::ServerName;
+use hubgate::store::{SessionRow, Store, StoreError, UseRow};
 use hubgate::user::UserName;
 
 fn name(text: &str) -> UserName {
@@ -142,6 +143,23 @@ async fn a_database_that_others_can_read_is_refused() {
     drop(Store::open(folder.path()).await.unwrap());
     fs::set_permissions(folder.path().join("hubgate.db"), Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(Store::open(folder.path()).await, Err(StoreError::File { .. })));
+}
+
+#[tokio::test]
+async fn the_last_use_of_servers_survives_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let used = |owner: &str, instance: &str, used: u64| UseRow {
+        owner: name(owner),
+        server: ServerName::default(),
+        instance: instance.to_owned(),
+        used,
+    };
+    let store = Store::open(folder.path()).await.unwrap();
+    store.keep_uses(&[used("alice", "1", 1000), used("bob", "1", 1000)], &[]).await.unwrap();
+    store.keep_uses(&[used("alice", "2", 2000)], &[(name("bob"), ServerName::default())]).await.unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).await.unwrap();
+    assert_eq!(store.uses().await.unwrap(), [used("alice", "2", 2000)]);
 }
 
 #[test]

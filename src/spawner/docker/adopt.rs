@@ -17,6 +17,7 @@ use url::Url;
 use super::container::{self, USER};
 use super::engine::{Connected, PROMPT, SLOW};
 use super::{Docker, Names, inspect, is_running, labels_of, remove};
+use crate::clock;
 use crate::config::Mode;
 use crate::logging::cause;
 use crate::secret::Secret;
@@ -186,6 +187,8 @@ impl Adoption {
             mode: Mode::Hub,
             preset: None,
             address: SocketAddr::new(address, port),
+            // The other hub may have kept it when it had stopped, and started it again.
+            made: found.state.as_ref().and_then(|state| clock::read(state.started_at.as_deref()?)),
             adopted: Some(Adopted { token: Secret::new(token) }),
         })
     }

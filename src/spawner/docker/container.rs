@@ -12,6 +12,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
+use crate::clock::Timestamp;
 use crate::config::{Mode, Preset};
 use crate::server_name::ServerName;
 use crate::spawner::{Running, Spec, WorkspaceId};
@@ -35,8 +36,8 @@ pub(super) fn id_of(labels: &Labels) -> Option<WorkspaceId> {
     Some(WorkspaceId { user, server: ServerName::parse(labels.get(SERVER)?).ok()? })
 }
 
-/// What the labels of a running container say, and where it is.
-pub(super) fn running(labels: &Labels, address: IpAddr) -> Option<Running> {
+/// What the labels of a running container say, where it is, and when it was made.
+pub(super) fn running(labels: &Labels, address: IpAddr, made: Option<Timestamp>) -> Option<Running> {
     Some(Running {
         id: id_of(labels)?,
         instance: labels.get(INSTANCE)?.as_str().into(),
@@ -49,6 +50,7 @@ pub(super) fn running(labels: &Labels, address: IpAddr) -> Option<Running> {
         preset: labels.get(PRESET).and_then(|name| Preset::named(name)),
         address: SocketAddr::new(address, labels.get(PORT)?.parse().ok()?),
         adopted: None,
+        made,
     })
 }
 
@@ -259,11 +261,11 @@ mod tests {
     #[test]
     fn labels_say_who_it_is() {
         let address = IpAddr::V4(Ipv4Addr::new(172, 20, 0, 2));
-        let running = running(&labels(&spec()), address).unwrap();
+        let running = running(&labels(&spec()), address, Some(7)).unwrap();
         assert_eq!(running.id, spec().id);
         assert_eq!((&*running.instance, &*running.profile, running.mode), ("i1", "lab", Mode::Token));
         assert_eq!(running.preset, Some(Preset::AiidalabFullStack));
-        assert_eq!(running.address.to_string(), "172.20.0.2:8888");
+        assert_eq!((running.address.to_string().as_str(), running.made), ("172.20.0.2:8888", Some(7)));
     }
 
     #[test]

@@ -36,6 +36,7 @@ use super::{
     Ended, Event, Exposure, Heir, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec,
     Status, WorkspaceId, container_name,
 };
+use crate::clock::{self, Timestamp};
 use crate::config::{self, Escape};
 use crate::logging::cause;
 use crate::metrics::{Call, Metrics};
@@ -174,7 +175,8 @@ impl Docker {
             doing: doing.to_owned(),
             source: format!("it has no address on network {}", self.network).into(),
         })?;
-        let labelled = labels_of(found).and_then(|labels| container::running(labels, address));
+        let made = found.created.as_deref().and_then(clock::read);
+        let labelled = labels_of(found).and_then(|labels| container::running(labels, address, made));
         let running = labelled.or_else(|| self.adoption.as_ref()?.running(found));
         running.ok_or_else(|| SpawnError::Create {
             doing: doing.to_owned(),
@@ -287,7 +289,8 @@ impl Docker {
 
     fn summary_running(&self, summary: &ContainerSummary) -> Option<Running> {
         let networks = summary.network_settings.as_ref()?.networks.as_ref();
-        container::running(summary.labels.as_ref()?, container::address_on(&self.network, networks)?)
+        let made = summary.created.and_then(|time| Timestamp::try_from(time).ok());
+        container::running(summary.labels.as_ref()?, container::address_on(&self.network, networks)?, made)
     }
 
     async fn inspect_ours(

@@ -55,6 +55,8 @@ pub struct Container {
     pub body: Value,
     /// What it has written.
     pub log: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
     /// What was put into it, by path.
     pub files: BTreeMap<String, File>,
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
@@ -23,7 +24,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use super::files;
-use super::{Container, Image, Records, Request, Shared, State};
+use super::{Container, Image, Records, Request, Shared, State, now};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -268,6 +269,7 @@ pub(super) fn new_container(name: &str, body: Value) -> Container {
         address: Ipv4Addr::UNSPECIFIED,
         state: State::Created,
         log: String::new(),
+        created: now(),
         files: BTreeMap::new(),
         body,
     }
@@ -363,6 +365,7 @@ fn inspect(container: &Container) -> Value {
         "Id": container.id,
         "Name": format!("/{}", container.name),
         "Image": container.image,
+        "Created": iso_8601(container.created),
         "State": {
             "Status": status, "Running": status == "running", "OOMKilled": out_of_memory, "ExitCode": code,
             "Paused": false, "Restarting": false, "Dead": false, "Pid": 0, "Error": "",
@@ -376,6 +379,16 @@ fn inspect(container: &Container) -> Value {
     })
 }
 
+/// As Docker writes times.
+fn iso_8601(seconds: u64) -> String {
+    let time = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let parts: Vec<&str> = time.split(' ').collect();
+    let &[_, day, month, year, time, _] = parts.as_slice() else { return time };
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months.iter().position(|name| *name == month).map_or(0, |at| at + 1);
+    format!("{year}-{month:02}-{day}T{time}.123456789Z")
+}
+
 fn list(shared: &Shared, request: &Request) -> Answer {
     let all = request.query.get("all").is_some_and(|all| all == "true" || all == "1");
     let filters = filters(request);
@@ -386,7 +399,7 @@ fn list(shared: &Shared, request: &Request) -> Answer {
     let found = found.map(|container| {
         json!({
             "Id": container.id, "Names": [format!("/{}", container.name)], "Image": container.image,
-            "Labels": container.labels, "NetworkSettings": { "Networks": addresses(container) },
+            "Created": container.created, "Labels": container.labels, "NetworkSettings": { "Networks": addresses(container) },
             "State": if container.state == State::Running { "running" } else { "exited" },
         })
     });
