@@ -22,7 +22,7 @@ use crate::share::Shares;
 use crate::token::ApiTokens;
 use crate::workspace::Workspaces;
 
-/// Between looks at what is over and what must be written down.
+/// Between looks at what is over, what must be written down, and who seems idle.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Between looks at which sessions must be renewed, and which shares are over.
@@ -188,6 +188,12 @@ fn start_timers(app: &App, reconcile: Duration) {
     app.tasks.spawn(async move {
         while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
             sweep(&sessions, &api_tokens, &shares, &gateway, &workspaces).await;
+        }
+    });
+    let (workspaces, stopping) = (app.workspaces.clone(), app.tasks.stopping());
+    app.tasks.spawn(async move {
+        while let Some(()) = stopping.run_until_cancelled(tokio::time::sleep(SWEEP)).await {
+            stopping.run_until_cancelled(workspaces.ask_idle()).await;
         }
     });
     let (sessions, shares, stopping) = (app.sessions.clone(), app.shares.clone(), app.tasks.stopping());

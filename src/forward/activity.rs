@@ -10,6 +10,8 @@ use crate::clock::{Clock, Timestamp};
 pub struct Activity {
     clock: Clock,
     last: AtomicU64,
+    /// When an open page looked around by itself; never: 0.
+    glanced: AtomicU64,
 }
 
 impl Activity {
@@ -21,12 +23,25 @@ impl Activity {
 
     /// Something that was last used then.
     pub fn since(clock: Clock, last: Timestamp) -> Arc<Self> {
-        Arc::new(Self { clock, last: AtomicU64::new(last) })
+        Arc::new(Self { clock, last: AtomicU64::new(last), glanced: AtomicU64::new(0) })
     }
 
     /// It is used now.
     pub fn note(&self) {
         self.note_at(self.clock.now());
+    }
+
+    /// A page that is open somewhere looks around: no use, unless nobody can say more.
+    pub fn note_glance(&self) {
+        let now = self.clock.now();
+        if self.glanced.load(Ordering::Relaxed) < now {
+            self.glanced.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody can say more: whoever looked around used it.
+    pub fn count_glances(&self) {
+        self.note_at(self.glanced.load(Ordering::Relaxed));
     }
 
     /// It was used then.

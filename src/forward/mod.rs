@@ -15,9 +15,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use thiserror::Error;
@@ -202,6 +204,27 @@ impl Forwarder {
         };
         let answer = timeout(PROBE_TIMEOUT, answer).await.ok().flatten();
         answer.is_some_and(|answer| !answer.status().is_server_error() && !answer.status().is_informational())
+    }
+
+    /// What a workspace's server answers `GET <path>` with, asked by hubgate itself: a body with status 200, if it is there in
+    /// time and not too large.
+    pub async fn ask(
+        &self,
+        pool: &Arc<Pool>,
+        path: &str,
+        host: &HeaderValue,
+        authorization: &HeaderValue,
+    ) -> Option<Bytes> {
+        let request = Request::get(path).header(HOST, host).header(CONNECTION, "close");
+        let request = request.header(AUTHORIZATION, authorization).body(RequestBody::empty()).ok()?;
+        let answer = async {
+            let mut sender = pool.connect_once().await.ok()?;
+            let answer =
+                sender.send_request(request).await.ok().filter(|it| it.status() == StatusCode::OK)?;
+            let body = Limited::new(answer.into_body(), ASK_SIZE).collect();
+            Some(body.await.ok()?.to_bytes())
+        };
+        timeout(ASK_TIMEOUT, answer).await.ok().flatten()
     }
 
     /// An ordinary request. It is sent a second time only where the workspace cannot have acted on the first, which
@@ -435,5 +458,9 @@ fn or_for_ever(limit: Limit<Span>) -> Duration {
 
 /// Longer than any process lives, and short enough to be added to any time.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a hundred kernels and more.
+const ASK_SIZE: usize = 256 * 1024;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::caller::Caller;
+use super::glance::is_glance;
 use super::head::{Connection, Head};
 use super::hosts::Origin;
 use super::port::PortPath;
@@ -25,6 +26,8 @@ pub(super) struct Place<'h> {
     port: Option<PortPath>,
     /// It lacks the slash at its end that relative links depend on.
     pub(super) bare: bool,
+    /// A page may ask it by itself.
+    glance: bool,
 }
 
 impl Gateway {
@@ -41,8 +44,10 @@ impl Gateway {
         let server = id.server.as_str();
         let bare = bare || (!id.server.is_default() && below == server);
         let below = if server.is_empty() { below } else { below.get(server.len() + 1..).unwrap_or_default() };
-        let path = head.target.split('?').next().unwrap_or_default();
-        Place { at: head.at, id, port: PortPath::find(path, below), bare }
+        let (path, query) =
+            head.target.split_once('?').map_or((head.target, None), |(path, query)| (path, Some(query)));
+        let glance = is_glance(head.method, below, query);
+        Place { at: head.at, id, port: PortPath::find(path, below), bare, glance }
     }
 
     pub(super) async fn forward(
@@ -78,6 +83,8 @@ impl Gateway {
         let session_id = self.session_id(caller, &ready);
         // Whoever only looks keeps nobody's server from being stopped as idle; a page of theirs asks without end.
         let uses = visit.is_none_or(|visit| !visit.looks_only());
+        // Where a server can be asked what it does, no page that is only open keeps it.
+        let glance = uses && place.glance && ready.may_be_asked();
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
@@ -86,7 +93,7 @@ impl Gateway {
             session_id: session_id.as_deref(),
             prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
-            activity: uses.then_some(&ready.activity),
+            activity: (uses && !glance).then_some(&ready.activity),
             worker: connection.worker,
         };
         if let Some((path, pool)) =
@@ -116,7 +123,12 @@ impl Gateway {
             };
         }
         match self.0.forwarder.send(request, &ready.pool, about).await {
-            Ok(response) => Ok(response.map(Body::Forwarded)),
+            Ok(response) => {
+                if glance && response.status().is_success() {
+                    ready.activity.note_glance();
+                }
+                Ok(response.map(Body::Forwarded))
+            }
             Err(error) => {
                 if matches!(error, ForwardError::Connect { .. }) {
                     self.0.workspaces.suspect(&ready);

@@ -17,6 +17,7 @@ mod form;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod glance;
 mod head;
 mod home;
 mod hosts;

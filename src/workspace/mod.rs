@@ -1,6 +1,7 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
 mod access_token;
+mod ask;
 mod doors;
 mod ending;
 mod kinds;
@@ -14,6 +15,7 @@ mod uses;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -390,6 +392,7 @@ impl Workspaces {
             since: Instant::now(),
             started: past(running.made),
             activity: Activity::since(self.0.clock.clone(), last),
+            asked: AtomicU64::new(0),
         }
     }
 

@@ -147,6 +147,10 @@ impl Workspaces {
                 answered = tokio::time::timeout(PATIENCE, workspaces.until_it_answers(&ready)) => answered,
                 () = cancelled.cancelled() => Ok(Err(StartError::Cancelled)),
             };
+            if matches!(answered, Ok(Ok(()))) {
+                // It may compute since long before there was this hubgate.
+                workspaces.ask_if_idle(&ready).await;
+            }
             let is_starting = |_: &WorkspaceId, state: &State| matches!(state, State::Starting(_));
             if matches!(answered, Ok(Ok(()))) && workspaces.open(ready) {
                 info!(event = "workspace_adopted", workspace = %id, profile = %profile, "workspace adopted");

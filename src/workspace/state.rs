@@ -1,6 +1,7 @@
 //! How a workspace is, and why it could not be started.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -74,6 +75,16 @@ pub struct Ready {
     pub started: Timestamp,
     /// When it was last used: what went through hubgate, and what it said itself.
     pub activity: Arc<Activity>,
+    /// When it was last asked what it does; never: 0.
+    pub(super) asked: AtomicU64,
+}
+
+impl Ready {
+    /// Whether hubgate can ask it what its kernels and terminals do. An image that expects a hub says by itself when it was
+    /// used.
+    pub fn may_be_asked(&self) -> bool {
+        self.authorization.is_some() && self.preset != Preset::Web
+    }
 }
 
 /// A start that failed, or was cancelled.

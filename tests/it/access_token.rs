@@ -43,7 +43,7 @@ impl Lab {
         let profile = format!("name = \"lab\"\nimage = \"lab:1\"\n{profile}");
         let profile: config::Profile = toml::from_str(&profile).unwrap();
         let metrics = Metrics::new();
-        let workspaces = workspaces(&engine, &profile, &metrics).await;
+        let workspaces = workspaces(&engine, &profile, &metrics, Clock::system()).await;
         Self { engine, profile: Arc::new(profile), workspaces, metrics, upstreams: Mutex::default() }
     }
 
@@ -93,7 +93,13 @@ impl Lab {
     }
 }
 
-async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metrics) -> Workspaces {
+/// With one profile, and nobody's yet.
+pub(crate) async fn workspaces(
+    engine: &Engine,
+    profile: &config::Profile,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Workspaces {
     let docker = config::Docker { socket: engine.socket().to_owned(), ..config::Docker::default() };
     let spawner = config::Spawner { docker, ..config::Spawner::default() };
     let (tasks, forward) = (Tasks::default(), config::Forward::default());
@@ -113,7 +119,7 @@ async fn workspaces(engine: &Engine, profile: &config::Profile, metrics: &Metric
         public: "https://hub.example".parse().unwrap(),
         named: NamedServers::new(Store::in_memory().await.unwrap(), 0),
         uses: Uses::new(Store::in_memory().await.unwrap()),
-        clock: Clock::system(),
+        clock,
         metrics: metrics.clone(),
         tasks,
     })
@@ -247,7 +253,7 @@ async fn a_hub_that_was_restarted_writes_into_the_workspaces_it_finds() {
     lab.give("alice", Some("old"));
     lab.start("alice").await;
     lab.ready("alice").await;
-    let restarted = workspaces(&lab.engine, &lab.profile, &Metrics::new()).await;
+    let restarted = workspaces(&lab.engine, &lab.profile, &Metrics::new(), Clock::system()).await;
     // Before it has found any: sessions are back first.
     restarted.give_token(&name("alice"), Some(&Secret::new("renewed")));
     restarted.reconcile().await.unwrap();

@@ -27,6 +27,7 @@ mod door;
 mod explain;
 mod floods;
 mod forwarding;
+mod idle;
 mod import;
 mod jupyterhub;
 mod limits;

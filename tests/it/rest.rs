@@ -327,6 +327,28 @@ async fn a_server_that_cannot_be_reached_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_only_open_does_not_use_its_server() {
+    let hub = hub("").await;
+    hub.run_workspace("alice").await;
+    let mut alice = hub.signed_in("alice").await;
+    let own = Program::new(&hub, &mut alice, &["access:servers", "read:users"]).await;
+    let last =
+        async || own.get("/users/alice").await["servers"][""]["last_activity"].as_str().unwrap().to_owned();
+    let before = last().await;
+    eventually("a second to pass", || async { utc(Clock::system().now()) > before }).await;
+    let ask = async |path: &str| {
+        let path = format!("/user/alice/{path}");
+        assert_eq!(call(&hub, "GET", &path, &own.authorization, "").await.status, 200, "{path}");
+    };
+    for glance in ["api/kernels?1", "api/sessions", "api/terminals", "api/contents/a?content=1"] {
+        ask(glance).await;
+    }
+    assert_eq!(last().await, before);
+    ask("api/contents/a.ipynb?type=notebook").await;
+    assert!(last().await > before);
+}
+
+#[tokio::test]
 async fn a_new_hubgate_knows_when_a_server_was_started_and_last_used() {
     let mut hub = hub("").await;
     hub.run_workspace("alice").await;

@@ -80,7 +80,7 @@ async fn the_idle_culler_stops_the_server_that_nobody_uses_and_no_other() {
     let mut bob = hub.signed_in("bob").await;
     let using = async {
         loop {
-            assert_eq!(bob.fetch("GET", "/user/bob/api/kernels", b"").await.status, 200, "his goes on");
+            assert_eq!(bob.fetch("GET", "/user/bob/lab", b"").await.status, 200, "his goes on");
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     };
