@@ -39,6 +39,11 @@ impl Activity {
         }
     }
 
+    /// Whether that was when an open page looked around, by a clock that is off by no more than a second.
+    pub fn was_glance(&self, when: Timestamp) -> bool {
+        self.glanced.load(Ordering::Relaxed).abs_diff(when) <= 1
+    }
+
     /// Nobody can say more: whoever looked around used it.
     pub fn count_glances(&self) {
         self.note_at(self.glanced.load(Ordering::Relaxed));

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use tracing::debug;
 
-use super::{Ready, State, Workspaces};
+use super::{Ready, State, Workspaces, header};
 use crate::clock::{self, Timestamp};
 
 /// A kernel or a terminal, as Jupyter's API lists it. The server is its user's: whatever it says here can only keep it from
@@ -52,12 +52,13 @@ impl Workspaces {
     /// When its kernels and terminals last did something, and none later than now; 0: they never did. `None`: it does not
     /// say.
     async fn last_use(&self, ready: &Ready, now: Timestamp) -> Option<Timestamp> {
-        let authorization = ready.authorization.as_ref()?;
+        // By its own token, which a plain server demands, and of which one that expects a hub asks hubgate whose it is.
+        let authorization = header(&format!("token {}", ready.token.expose()), true)?;
         let base = if ready.prefix.is_some() { "/".to_owned() } else { ready.id.path() };
         // Where a server counts its own use, this is none.
         let path = |what: &str| format!("{base}api/{what}?no_track_activity=1");
         let (kernels, terminals) = (path("kernels"), path("terminals"));
-        let ask = |path| self.0.forwarder.ask(&ready.pool, path, &self.0.public_host, authorization);
+        let ask = |path| self.0.forwarder.ask(&ready.pool, path, &self.0.public_host, &authorization);
         let (kernels, terminals) = tokio::join!(ask(&kernels), ask(&terminals));
         // Not every server has terminals.
         let terminals = terminals.and_then(|body| latest(&body, now)).unwrap_or(0);

@@ -315,6 +315,15 @@ impl Workspaces {
         }
     }
 
+    /// A container says that it was used at that time. It counts what an open page asks by itself, which is no use.
+    pub fn note_report(&self, id: &WorkspaceId, when: Timestamp) {
+        if let Some(State::Ready(ready)) = self.state(id)
+            && !(ready.may_be_asked() && ready.activity.was_glance(when))
+        {
+            ready.activity.note_at(when);
+        }
+    }
+
     /// Connections to another port of a workspace, if its owner may reach it: kept ones, or new ones that are to be kept when something answers.
     pub fn door(&self, ready: &Ready, port: u16) -> Option<Arc<Pool>> {
         ready.doors.find(port, ready.pool.upstream(), &self.0.forwarder)

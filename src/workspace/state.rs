@@ -80,10 +80,9 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Whether hubgate can ask it what its kernels and terminals do. An image that expects a hub says by itself when it was
-    /// used.
+    /// Whether hubgate can ask it what its kernels and terminals do: Jupyter's servers have an answer.
     pub fn may_be_asked(&self) -> bool {
-        self.authorization.is_some() && self.preset != Preset::Web
+        self.preset != Preset::Web
     }
 }
 

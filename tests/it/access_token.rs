@@ -108,7 +108,7 @@ pub(crate) async fn workspaces(
         place: Place {
             user_origins: None,
             public_url: "https://hub.example".to_owned(),
-            hub_api: None,
+            hub_api: Some("http://172.17.0.1:8081/hub/api".to_owned()),
             routes: vec![],
             escape: Escape::Current,
             images: true,

@@ -29,6 +29,10 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
+        Self::start_as("token").await
+    }
+
+    async fn start_as(mode: &str) -> Self {
         let engine = Engine::start();
         let image = Image { user: "1000".to_owned(), command: vec!["lab".to_owned()], ..Image::default() };
         engine.add_image("lab:1", image);
@@ -50,7 +54,8 @@ impl Lab {
         });
         let upstream = upstream.await.unwrap();
         let clock = Clock::manual(Clock::system().now());
-        let profile: config::Profile = toml::from_str("name = \"lab\"\nimage = \"lab:1\"").unwrap();
+        let profile: config::Profile =
+            toml::from_str(&format!("name = \"lab\"\nimage = \"lab:1\"\nmode = \"{mode}\"")).unwrap();
         let workspaces = workspaces(&engine, &profile, &Metrics::new(), clock.clone()).await;
         let user = User {
             name: UserName::parse("alice").unwrap(),
@@ -162,4 +167,23 @@ async fn an_open_page_keeps_a_server_only_where_nobody_can_say_more() {
     lab.says(("404 Not Found", ""), ("404 Not Found", ""));
     lab.ready.activity.note_glance();
     assert_eq!(lab.idle_after_an_hour().await, HOUR.as_secs(), "it was looked at an hour ago");
+}
+
+#[tokio::test]
+async fn an_image_that_expects_a_hub_is_asked_by_its_own_token_and_reports_no_open_page() {
+    let lab = Lab::start_as("hub").await;
+    lab.says(("200 OK", &one("busy", lab.clock.now(), 7200)), ("200 OK", "[]"));
+    assert_eq!(lab.idle_after_an_hour().await, 0);
+    let expected = format!("token {}", lab.ready.token.expose());
+    assert!(lab.asked().iter().all(|asked| asked.header("authorization") == Some(expected.as_str())));
+
+    let idle = || lab.clock.now() - lab.ready.activity.last();
+    lab.clock.advance(HOUR);
+    lab.ready.activity.note_glance();
+    lab.workspaces.note_report(&lab.ready.id, lab.clock.now() - 1);
+    assert_eq!(idle(), HOUR.as_secs(), "what it was asked by an open page");
+    lab.workspaces.note_report(&lab.ready.id, lab.clock.now() - 60);
+    assert_eq!(idle(), 60, "what its kernels did before");
+    lab.workspaces.note_activity(&lab.ready.id, lab.clock.now());
+    assert_eq!(idle(), 0, "what somebody else says");
 }

@@ -188,6 +188,8 @@ async fn a_visit_ends_with_the_visitors_session_too() {
 
 #[tokio::test]
 async fn whoever_only_looks_does_not_keep_a_server_in_use() {
+    // No page asks this by itself.
+    const OPENED: &str = "/user/alice/api/contents/a.ipynb?type=notebook";
     let hub = hub().await;
     let mut alice = Alice::working(&hub).await;
     hub.signed_in("bob").await;
@@ -203,7 +205,7 @@ async fn whoever_only_looks_does_not_keep_a_server_in_use() {
     eventually("he looks for more than a second", || {
         let mut bob = bob.clone();
         async move {
-            assert_eq!(bob.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await.status, 200);
+            assert_eq!(bob.at(ALICE).fetch("GET", OPENED, b"").await.status, 200);
             began.elapsed() > Duration::from_millis(1100)
         }
     })
@@ -212,10 +214,10 @@ async fn whoever_only_looks_does_not_keep_a_server_in_use() {
     assert_eq!(used(&alice).await, before);
     // Whoever works in it does, and so does she.
     alice.shares(json!({ "user": "bob", "access": "full" })).await;
-    assert_eq!(bob.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await.status, 200);
+    assert_eq!(bob.at(ALICE).fetch("GET", OPENED, b"").await.status, 200);
     let by_bob = used(&alice).await;
     assert!(by_bob > before, "{by_bob} {before}");
-    alice.browser.at(ALICE).fetch("GET", "/user/alice/api/contents", b"").await;
+    alice.browser.at(ALICE).fetch("GET", OPENED, b"").await;
     assert!(used(&alice).await >= by_bob);
 }
 

@@ -16,6 +16,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty, form};
 use crate::spawner::WorkspaceId;
 use crate::user::UserName;
+use crate::workspace::Workspaces;
 
 /// What was reported of users; of servers, the workspaces know it.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl Gateway {
         if caller.name() != name {
             self.created(name).await?;
         }
-        Ok(self.take_report(&form::read(request).await?, name, |_id| true))
+        Ok(self.take_report(&form::read(request).await?, name, |_id| true, Workspaces::note_activity))
     }
 
     /// Takes a report of `name`, and of those of their servers that whoever reports may speak of.
@@ -93,6 +94,7 @@ impl Gateway {
         bytes: &[u8],
         name: &UserName,
         speaks_of: impl Fn(&WorkspaceId) -> bool,
+        note: fn(&Workspaces, &WorkspaceId, Timestamp),
     ) -> Response<Body> {
         let report = match Report::read(bytes, self.0.clock.now()) {
             Ok(report) => report,
@@ -109,7 +111,7 @@ impl Gateway {
             moved.push((id, when));
         }
         for (id, when) in moved {
-            self.0.workspaces.note_activity(id, when);
+            note(&self.0.workspaces, id, when);
         }
         if let Some(when) = report.user {
             self.1.reported.note(name, when);

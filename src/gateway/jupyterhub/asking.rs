@@ -16,6 +16,7 @@ use crate::secret::Secret;
 use crate::server_name::ServerName;
 use crate::spawner::WorkspaceId;
 use crate::user::UserName;
+use crate::workspace::Workspaces;
 
 /// Whoever shows a token that is good on the containers' listener.
 pub(super) enum Asking {
@@ -95,7 +96,8 @@ impl Gateway {
         if UserName::from_path_segment(segment).ok().as_ref() != Some(&id.user) {
             return Ok(out_of_reach());
         }
-        Ok(self.take_report(&form::read(request).await?, &id.user, |of| *of == id))
+        let report = form::read(request).await?;
+        Ok(self.take_report(&report, &id.user, |of| *of == id, Workspaces::note_report))
     }
 
     /// An address of JupyterHub's that no token of a container's opens.
