@@ -153,7 +153,7 @@ fn rule(text: &mut String, why: &str, names: &[&str], grant: &str) {
     }
     // Nothing in a user's name means anything in TOML.
     let list: Vec<String> = names.iter().map(|name| format!("    \"{name}\",\n")).collect();
-    line(text, &format!("{why}\n[[rule]]\nusers = [\n{}]\n{grant}", list.concat()).trim_end());
+    line(text, format!("{why}\n[[rule]]\nusers = [\n{}]\n{grant}", list.concat()).trim_end());
 }
 
 fn line(text: &mut String, words: &str) {

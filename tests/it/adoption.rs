@@ -141,7 +141,7 @@ async fn a_container_that_does_not_fit_in_every_part_is_never_touched() {
         &[("JUPYTERHUB_SERVICE_URL", Some("https://0.0.0.0:8888/user/alice/"))],
         &[("JUPYTERHUB_SERVICE_URL", Some("http://0.0.0.0:x/user/alice/"))],
     ];
-    let changed = changes.iter().map(|change| {
+    let unfit = changes.iter().map(|change| {
         let mut environment = environment(API, "alice", "");
         for (name, value) in *change {
             environment.retain(|(kept, _)| kept != name);
@@ -163,7 +163,7 @@ async fn a_container_that_does_not_fit_in_every_part_is_never_touched() {
         with("/Labels", json!({ "io.hubgate.user": "bob", "io.hubgate.server": "" })),
         ("nothing".to_owned(), json!({ "Image": "hub:1" })),
     ];
-    for (what, body) in changed.chain(others) {
+    for (what, body) in unfit.chain(others) {
         let container = engine.run_foreign("jupyter-alice", body, ADDRESS);
         assert_eq!(spawner.list().await.unwrap(), [], "{what}");
         assert_eq!(spawner.status(&id("alice")).await.unwrap(), Status::Absent, "{what}");
@@ -225,6 +225,11 @@ impl Inherited {
             Some(client.open("/user/alice/lab").await).filter(|answer| answer.status == 200)
         })
         .await
+    }
+
+    /// What its container is called when it has ended.
+    fn aside(&self) -> String {
+        format!("jupyter-alice.{}", self.container.chars().take(12).collect::<String>())
     }
 
     async fn whose(&self, authorization: &str) -> (u16, Value) {
@@ -310,7 +315,7 @@ async fn a_server_that_a_jupyterhub_started_goes_on_as_its_users_own() {
 
     inherited.stop(&mut alice).await;
     let aside = inherited.hub.engine().container(&inherited.container).unwrap();
-    assert_eq!(aside.name, format!("jupyter-alice.{}", &inherited.container[..12]));
+    assert_eq!(aside.name, inherited.aside());
     assert!(matches!(aside.state, State::Exited { .. }), "{:?}", aside.state);
     eventually("its token is nobody's", || async { inherited.reports(TOKEN).await == 403 }).await;
 
@@ -373,5 +378,5 @@ async fn a_container_that_a_jupyterhub_left_behind_makes_room_and_is_kept() {
     })
     .await;
     let aside = inherited.hub.engine().container(&inherited.container).unwrap();
-    assert_eq!(aside.name, format!("jupyter-alice.{}", &inherited.container[..12]));
+    assert_eq!(aside.name, inherited.aside());
 }

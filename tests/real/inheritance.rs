@@ -76,7 +76,7 @@ struct JupyterHub {
 }
 
 impl JupyterHub {
-    async fn start() -> Self {
+    fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let image = part("HUBGATE_TEST_SINGLEUSER_6_1_IMAGE");
         let config = [
@@ -140,7 +140,7 @@ impl JupyterHub {
 async fn a_kernel_of_a_jupyterhub_lives_on_under_hubgate() {
     hub::make_network().await;
     hub::clear(PORT).await;
-    let jupyterhub = JupyterHub::start().await;
+    let jupyterhub = JupyterHub::start();
     jupyterhub.until("GET", "/", "200").await;
     jupyterhub.until("POST", "/users/alice/server", "400").await;
     let name = format!("hubgate-real-{PORT}-alice");
@@ -180,6 +180,6 @@ async fn a_kernel_of_a_jupyterhub_lives_on_under_hubgate() {
     let kept = alice.fetch("GET", "/user/alice/api/contents/kept.txt", &Value::Null).await;
     assert!(kept.text().contains("before the change"), "{}", kept.text());
     let (_, aside) = docker(&["inspect", "--format", "{{.Name}}", before.trim()]).await;
-    assert_eq!(aside.trim(), format!("/{name}.{}", &before[..12]));
+    assert_eq!(aside.trim(), format!("/{name}.{}", before.chars().take(12).collect::<String>()));
     hub::clear(PORT).await;
 }
