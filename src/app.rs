@@ -147,6 +147,7 @@ impl Base {
     ) -> Result<Workspaces, StoreError> {
         let workspaces = Workspaces::new(workspace::Parts {
             place: place(config),
+            pull_ahead: config.spawner.docker.pull_ahead,
             profiles: config.profile.clone(),
             spawner: Arc::clone(spawner),
             forwarder: forwarder.clone(),

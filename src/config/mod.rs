@@ -373,6 +373,11 @@ pub struct Docker {
     pub adopt_jupyterhub: bool,
     /// How often running workspaces are compared with the engine's list.
     pub reconcile_interval: Span,
+    /// Fetches images of profiles that the engine has not, one after the other, as soon as hubgate runs. Without it, an
+    /// image is fetched when somebody starts it.
+    pub pull_ahead: bool,
+    /// How long a pull may go without any progress. As long as it moves, it may take its time.
+    pub pull_idle_timeout: Span,
 }
 
 impl Default for Docker {
@@ -384,6 +389,8 @@ impl Default for Docker {
             hosts: Vec::new(),
             adopt_jupyterhub: false,
             reconcile_interval: Span::seconds(30),
+            pull_ahead: true,
+            pull_idle_timeout: Span::seconds(600),
         }
     }
 }

@@ -157,7 +157,7 @@ pub struct Profile {
     /// Processes and threads in a workspace.
     #[serde(default = "Profile::default_pids")]
     pub pids: Limit<u64>,
-    /// How long a start may take, pulling the image included. When not said, the preset's: 3 minutes for most.
+    /// How long a start may take, once its image is here. When not said, the preset's: 3 minutes for most.
     pub start_timeout: Option<Span>,
     /// How long a stop may take, the commands before the stop signal included. When not said, the preset's: 10 seconds
     /// for most.

@@ -341,7 +341,7 @@ impl Gateway {
         match state {
             Some(State::Starting(starting)) => {
                 let phase = starting.phase.borrow().clone();
-                let offers = if navigation { self.cancelling(at, caller, id) } else { Vec::new() };
+                let offers = if navigation { Self::cancelling(at, caller, id) } else { Vec::new() };
                 Err(Refusal::Starting { phase, title: self.title(&starting.profile), offers })
             }
             Some(State::Failing(failure)) if failure.is_cancelled() && navigation => {
@@ -369,7 +369,7 @@ impl Gateway {
                 let chosen = self.0.workspaces.choose(profile, |_option| None)?;
                 self.0.workspaces.start(id, &user, profile, chosen);
                 let phase = crate::spawner::Phase::Waiting;
-                let offers = self.cancelling(at, caller, id);
+                let offers = Self::cancelling(at, caller, id);
                 Err(Refusal::Starting { phase, title: self.title(&profile.name), offers })
             }
         }

@@ -10,7 +10,7 @@ use crate::spawner::WorkspaceId;
 
 impl Gateway {
     /// At a host of a user's own, whose pages are its server's too, there is no form of the hub's: a link leads to it.
-    pub(super) fn cancelling(&self, at: &Origin, caller: &Caller, id: &WorkspaceId) -> Vec<Action> {
+    pub(super) fn cancelling(at: &Origin, caller: &Caller, id: &WorkspaceId) -> Vec<Action> {
         let action = match caller.session() {
             Some(session) if at.label.is_none() => {
                 let fields = [("action", "stop"), ("server", id.server.as_str())];

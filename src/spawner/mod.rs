@@ -242,17 +242,27 @@ pub struct Progress {
 pub enum Phase {
     /// Nothing yet.
     Waiting,
-    /// Fetching the image; bytes, where the runtime says.
-    Pulling {
-        /// Fetched so far.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
+    /// Fetching the image.
+    Pulling(Pulled),
     /// Making volumes and the container.
     Creating,
     /// Its server is coming up.
     Booting,
+}
+
+/// How far an image is fetched, where the runtime says. Of layers that were here before nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// Bytes so far.
+    pub done: u64,
+    /// Of so many, once that is known of all layers.
+    pub total: Option<u64>,
+    /// The layers that it is made of,
+    pub layers: usize,
+    /// those that are here,
+    pub fetched: usize,
+    /// and those that are ready for use.
+    pub unpacked: usize,
 }
 
 impl Progress {

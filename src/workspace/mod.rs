@@ -1,6 +1,7 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
 mod access_token;
+mod ahead;
 mod ask;
 mod doors;
 mod ending;
@@ -60,6 +61,7 @@ struct Shared {
     profiles: Vec<Arc<config::Profile>>,
     kinds: Kinds,
     place: Place,
+    pull_ahead: bool,
     spawner: Arc<dyn Spawner>,
     forwarder: Forwarder,
     sealer: Arc<Sealer>,
@@ -83,6 +85,8 @@ pub struct Parts {
     pub profiles: Vec<config::Profile>,
     /// What containers are told of their surroundings.
     pub place: Place,
+    /// Their images are fetched before anybody starts one.
+    pub pull_ahead: bool,
     /// What runs them.
     pub spawner: Arc<dyn Spawner>,
     /// What reaches them.
@@ -113,6 +117,7 @@ impl Workspaces {
             profiles: parts.profiles.into_iter().map(Arc::new).collect(),
             kinds: Kinds::default(),
             place: parts.place,
+            pull_ahead: parts.pull_ahead,
             spawner: parts.spawner,
             forwarder: parts.forwarder,
             sealer: parts.sealer,

@@ -113,6 +113,7 @@ pub(crate) async fn workspaces(
             escape: Escape::Current,
             images: true,
         },
+        pull_ahead: false,
         spawner: spawner::open(&spawner, metrics.clone()).unwrap(),
         forwarder: Forwarder::new(&forward, Duration::from_mins(1), 1, tasks.clone(), metrics.clone()),
         sealer: Arc::new(Sealer::new(&[7; 32])),

@@ -4,6 +4,7 @@ mod cancel;
 mod filters;
 mod groups;
 mod people;
+mod pulls;
 mod rights;
 mod servers;
 

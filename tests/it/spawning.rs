@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use hubgate::config::{self, Escape, SpawnerKind};
 use hubgate::metrics::Metrics;
-use hubgate::spawner::{self, Mount, Phase, Progress, PutFile, SpawnError, Spawner, Spec, Status};
+use hubgate::spawner::{self, Mount, Phase, Progress, Pulled, PutFile, SpawnError, Spawner, Spec, Status};
 use hubgate::user::Limits;
 use serde_json::json;
 use support::docker::{Engine, Image, State};
@@ -264,13 +264,14 @@ async fn a_pull_tells_how_far_it_is() {
     let (progress, mut phases) = Progress::new();
     let pulling = spawner.image("big:1", &progress);
     let watching = async {
-        let half = Phase::Pulling { done: 400, total: 1000 };
+        let half = Pulled { done: 400_000_000, total: Some(1_000_000_000), layers: 1, ..Pulled::default() };
+        let half = Phase::Pulling(half);
         phases.wait_for(|phase| *phase == half).await.unwrap();
         fake.engine.release("/images/create");
     };
     let (image, ()) = tokio::join!(pulling, watching);
     assert_eq!(image.unwrap().command, ["lab"]);
-    assert_eq!(*phases.borrow(), Phase::Pulling { done: 1000, total: 1000 });
+    assert!(matches!(*phases.borrow(), Phase::Pulling(Pulled { done: 400_000_000.., .. })));
 }
 
 #[tokio::test]

@@ -310,6 +310,7 @@ fn docker(findings: &mut Findings<'_>, config: &Config) {
         );
     }
     findings.positive("spawner.docker.reconcile_interval", docker.reconcile_interval);
+    findings.positive("spawner.docker.pull_idle_timeout", docker.pull_idle_timeout);
 }
 
 fn hub_api(findings: &mut Findings<'_>, config: &Config) {

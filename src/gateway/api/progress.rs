@@ -19,7 +19,7 @@ use crate::gateway::caller::Caller;
 use crate::gateway::page::never_stored;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway};
-use crate::spawner::{Phase, WorkspaceId};
+use crate::spawner::{Phase, Pulled, WorkspaceId};
 use crate::workspace::State;
 
 /// A start that somebody watches.
@@ -37,6 +37,8 @@ struct Watched {
     /// Not before then is the next event sent: some phases change many times a second.
     next: Instant,
     turn: Turn,
+    /// Percent that were told: it may turn out that there is more to do, but nobody's bar goes back.
+    told: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Gateway {
             _hold: lifeline.hold(),
             next: Instant::now(),
             turn: Turn::First,
+            told: 0,
         };
         Ok(answer(stream::unfold(watched, Watched::follow).boxed()))
     }
@@ -148,7 +151,8 @@ impl Watched {
     fn now(&mut self) -> Bytes {
         self.next = Instant::now() + PAUSE;
         let phase = self.phase.borrow_and_update().clone();
-        let progress = progress(&phase);
+        self.told = self.told.max(progress(&phase));
+        let progress = self.told;
         let words = Refusal::Starting { phase, title: self.title.clone(), offers: Vec::new() }.words();
         event(&json!({ "progress": progress, "message": words.what }))
     }
@@ -189,12 +193,24 @@ fn answer(events: BoxStream<'static, Bytes>) -> Response<Body> {
 fn progress(phase: &Phase) -> u64 {
     match phase {
         Phase::Waiting => 0,
-        Phase::Pulling { done, total } => {
-            10 + done.min(total).saturating_mul(50).checked_div(*total).unwrap_or(0)
+        Phase::Pulling(pulled) => {
+            let Pulled { done, total, layers, fetched, unpacked } = *pulled;
+            let layers = count(layers);
+            let fetched =
+                total.map_or_else(|| part(count(fetched), layers, 40), |total| part(done, total, 40));
+            10 + fetched + part(count(unpacked), layers, 20)
         }
         Phase::Creating => 70,
         Phase::Booting => 80,
     }
+}
+
+fn part(done: u64, of: u64, percent: u64) -> u64 {
+    done.min(of).saturating_mul(percent).checked_div(of).unwrap_or(0)
+}
+
+fn count(layers: usize) -> u64 {
+    u64::try_from(layers).unwrap_or(u64::MAX)
 }
 
 /// So often something is sent, lest somebody in between takes the stream for dead.
@@ -211,14 +227,17 @@ mod tests {
     fn progress_only_grows() {
         let phases = [
             Phase::Waiting,
-            Phase::Pulling { done: 0, total: 0 },
-            Phase::Pulling { done: 5, total: 10 },
-            Phase::Pulling { done: 20, total: 10 },
+            Phase::Pulling(Pulled::default()),
+            Phase::Pulling(Pulled { done: 5, total: None, layers: 4, fetched: 1, unpacked: 0 }),
+            Phase::Pulling(Pulled { done: 5, total: Some(10), layers: 4, fetched: 1, unpacked: 0 }),
+            Phase::Pulling(Pulled { done: 20, total: Some(10), layers: 4, fetched: 4, unpacked: 2 }),
             Phase::Creating,
             Phase::Booting,
         ];
         let told: Vec<_> = phases.iter().map(progress).collect();
-        assert_eq!(told, [0, 10, 35, 60, 70, 80]);
-        assert_eq!(progress(&Phase::Pulling { done: u64::MAX / 60, total: u64::MAX / 60 }), 60);
+        assert_eq!(told, [0, 10, 20, 30, 60, 70, 80]);
+        let all = u64::MAX / 60;
+        let most = Pulled { done: all, total: Some(all), layers: 1, fetched: 1, unpacked: 1 };
+        assert_eq!(progress(&Phase::Pulling(most)), 70);
     }
 }

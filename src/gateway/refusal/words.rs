@@ -1,7 +1,7 @@
 //! What a person reads of each refusal.
 
 use super::Refusal;
-use super::start::failure_words;
+use super::start::{failure_words, pulled_words};
 use crate::forward::ForwardError;
 use crate::mapping::MappingError;
 use crate::oidc::OidcError;
@@ -136,14 +136,7 @@ impl Refusal {
                 title: "Your server is starting",
                 what: match phase {
                     Phase::Waiting => format!("{title}: preparing."),
-                    Phase::Pulling { done, total } if *total > 0 => {
-                        format!(
-                            "{title}: fetching the image, {} of {} MB.",
-                            done / 1_000_000,
-                            total / 1_000_000
-                        )
-                    }
-                    Phase::Pulling { .. } => format!("{title}: fetching the image."),
+                    Phase::Pulling(pulled) => format!("{title}: {}.", pulled_words(pulled)),
                     Phase::Creating => format!("{title}: making the container."),
                     Phase::Booting => format!("{title}: waiting for it to answer."),
                 },

@@ -2,7 +2,7 @@
 //! deadline.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -130,11 +130,12 @@ impl Connected {
     }
 
     /// An error of the client while it fetched an image.
-    pub(super) fn pull_error(&self, image: &str, error: Error) -> SpawnError {
-        if is_connection(&error) {
-            self.error("", error)
+    pub(super) fn pull_error(&self, image: &str, error: &Arc<Error>) -> SpawnError {
+        let source: BoxError = Arc::clone(error).into();
+        if is_connection(error) {
+            SpawnError::Unreachable { address: self.address.clone(), source }
         } else {
-            SpawnError::Pull { image: image.to_owned(), source: error.into() }
+            SpawnError::Pull { image: image.to_owned(), source }
         }
     }
 

@@ -8,6 +8,7 @@ mod exec;
 mod files;
 mod image;
 mod network;
+mod pull;
 mod storage;
 mod tar;
 
@@ -31,6 +32,7 @@ use tracing::{debug, warn};
 use self::adopt::Adoption;
 use self::container::{INSTANCE, Labels, USER};
 use self::engine::{Connected, Engine, PROMPT, SLOW, is_unreadable, refused_with};
+use self::pull::Pulls;
 use super::output::{self, Tail};
 use super::{
     Ended, Event, Exposure, Heir, Image, Phase, Progress, PutFile, Running, SpawnError, Spawner, Spec,
@@ -50,6 +52,7 @@ pub(super) struct Docker {
     hosts: Vec<String>,
     /// Where containers of a JupyterHub are taken over.
     adoption: Option<Arc<Adoption>>,
+    pulls: Pulls,
     /// One at a time looks whether the network is there: older engines make two of one name.
     network_check: Semaphore,
     metrics: Metrics,
@@ -91,6 +94,7 @@ impl Docker {
             names,
             network: network.clone(),
             hosts: config.docker.hosts.clone(),
+            pulls: Pulls::new(config.docker.pull_idle_timeout.0, metrics.clone()),
             network_check: Semaphore::new(1),
             metrics,
         }
@@ -106,7 +110,7 @@ impl Docker {
 
     async fn look_up_image(&self, image: &str, progress: &Progress) -> Result<Image, SpawnError> {
         let engine = self.engine.connect().await?;
-        image::find_or_pull(&engine, image, progress).await.map(image::described)
+        image::find_or_pull(&engine, &self.pulls, image, progress).await.map(image::described)
     }
 
     async fn look_for_image(&self, image: &str) -> Result<Option<Image>, SpawnError> {
@@ -128,7 +132,7 @@ impl Docker {
             }
             self.make_room(&engine, &found, &name).await?;
         }
-        let image = image::find_or_pull(&engine, &spec.image, progress).await?;
+        let image = image::find_or_pull(&engine, &self.pulls, &spec.image, progress).await?;
         progress.report(Phase::Creating);
         self.ensure_network(&engine).await?;
         progress.check()?;

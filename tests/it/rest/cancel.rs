@@ -15,6 +15,7 @@ use crate::control::operate;
 
 const SERVER: &str = "/users/alice/server";
 const VOLUME: &str = "[[profile.volume]]\nsource = \"home-{username}\"\ntarget = \"/home/jovyan\"\n";
+const NOT_AHEAD: &str = "# docker: pull_ahead = false\n";
 const BIG: &str = "[[profile]]\nname = \"big\"\nimage = \"big:1\"\n";
 
 /// How many requests the engine got whose path holds `part`.
@@ -78,13 +79,42 @@ async fn a_start_is_cancelled_at_every_stage_and_leaves_nothing_but_the_home() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_cancelled_while_its_image_is_pulled_ends_and_the_pull_goes_on() {
+    let hub = Hub::with(BINARY, &format!("{EVERYONE}{NOT_AHEAD}{BIG}")).await;
+    hub.engine().publish_image("big:1", Image { command: vec!["jupyter".to_owned()], ..Image::default() });
+    let mut alice = hub.signed_in("alice").await;
+    let program = Program::new(&hub, &mut alice, &["servers"]).await;
+    start_up_to(&hub, &program, SERVER, "/images/create").await;
+    let deleted = program.ask("DELETE", SERVER, "").await.status;
+    assert!([202, 204].contains(&deleted), "{deleted}");
+    until_stopped(&program, SERVER).await;
+    hub.answer_at("alice", "").await;
+    assert_eq!(program.ask("POST", SERVER, "").await.status, 202, "at once");
+    hub.engine().release("/images/create");
+    until_ready(&program, SERVER).await;
+    assert_eq!(
+        hub.engine().count("POST", "/images/create"),
+        1,
+        "the second start waited for the first's pull"
+    );
+}
+
+#[tokio::test]
 async fn whoever_follows_a_start_hears_that_it_was_cancelled() {
     let hub = hub("").await;
     let mut alice = hub.signed_in("alice").await;
     let program = Program::new(&hub, &mut alice, &["servers"]).await;
     start_up_to(&hub, &program, SERVER, "/start").await;
     let path = format!("{SERVER}/progress");
-    let deleted = async { program.ask("DELETE", SERVER, "").await.status };
+    let answered = || {
+        let log = hub.process().log();
+        log.lines().filter(|line| line.contains("method=\"GET\" route=\"api\"")).count()
+    };
+    let before = answered();
+    let deleted = async {
+        eventually("somebody follows it", || async { answered() > before }).await;
+        program.ask("DELETE", SERVER, "").await.status
+    };
     let (told, deleted) = tokio::join!(program.ask("GET", &path, ""), deleted);
     assert_eq!(deleted, 202);
     let cancelled = json!({ "progress": 100, "failed": true, "message": "Spawn cancelled" });
@@ -210,7 +240,7 @@ async fn a_server_that_is_found_again_and_does_not_answer_can_be_stopped() {
 
 #[tokio::test]
 async fn a_hub_that_stops_waits_for_no_pull() {
-    let mut hub = Hub::with(BINARY, &format!("{EVERYONE}{BIG}")).await;
+    let mut hub = Hub::with(BINARY, &format!("{EVERYONE}{NOT_AHEAD}{BIG}")).await;
     hub.engine().publish_image("big:1", Image::default());
     let mut alice = hub.signed_in("alice").await;
     let program = Program::new(&hub, &mut alice, &["servers"]).await;

@@ -132,6 +132,8 @@ struct Shared {
 struct Records {
     images: BTreeMap<String, Image>,
     registry: BTreeMap<String, Image>,
+    /// What the registry has sent, or is sending.
+    pulls: Vec<String>,
     containers: Vec<Container>,
     volumes: BTreeMap<String, Value>,
     networks: BTreeMap<String, Value>,
@@ -267,6 +269,11 @@ impl Engine {
     /// An image that can be pulled.
     pub fn publish_image(&self, name: &str, image: Image) {
         self.shared.lock().registry.insert(name.to_owned(), image);
+    }
+
+    /// Images whose pull has begun, in order.
+    pub fn pulls(&self) -> Vec<String> {
+        self.shared.lock().pulls.clone()
     }
 
     /// The address that a user's (unnamed) workspace gets whenever it starts.

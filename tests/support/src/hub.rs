@@ -52,6 +52,9 @@ pub const ITS_PROVIDER: &str = "# its provider\n";
 /// In a hub's sections: it takes over what a JupyterHub started, and looks for it all the time.
 pub const ADOPTS: &str = "# adopts\n";
 
+/// In a hub's sections, before a key of `[spawner.docker]`, a line of its own.
+pub const DOCKER: &str = "# docker: ";
+
 impl Hub {
     /// With one profile, open to everybody.
     pub async fn start(binary: &str) -> Self {
@@ -114,9 +117,11 @@ impl Hub {
         } else {
             ""
         };
+        let docker = sections.lines().filter_map(|line| line.strip_prefix(DOCKER));
+        let docker = docker.collect::<Vec<_>>().join("\n");
         let all = format!(
             "{sections}\n{section}{described}client_id = \"{}\"\n{proof}\
-             [spawner.docker]\nsocket = \"{}\"\n{adopts}",
+             [spawner.docker]\nsocket = \"{}\"\n{adopts}{docker}\n",
             Provider::CLIENT_ID,
             engine.socket().display(),
         );

@@ -500,14 +500,19 @@ fn pull(shared: &Arc<Shared>, request: &Request) -> Answer {
     let Some((name, image)) = found else {
         return refuse(404, &format!("pull access denied for {name}, repository does not exist"));
     };
-    let layer = |status: &str, current: u64| json!({ "status": status, "id": "layer", "progressDetail": { "current": current, "total": 1000 } });
-    let first = [json!({ "status": "Pulling from library", "id": "1" }), layer("Downloading", 400)];
+    shared.lock().pulls.push(name.clone());
+    let layer = |status: &str, current: u64| json!({ "status": status, "id": "layer", "progressDetail": { "current": current, "total": 1_000_000_000 } });
+    let first = [
+        json!({ "status": "Pulling from library", "id": "1" }),
+        json!({ "status": "Pulling fs layer", "id": "layer", "progressDetail": {} }),
+        layer("Downloading", 400_000_000),
+    ];
     let held = Arc::clone(shared);
     let rest = async move {
         released(&held, "/images/create").await;
         held.lock().images.insert(name, image);
         stream::iter([
-            layer("Downloading", 1000),
+            layer("Downloading", 1_000_000_000),
             layer("Extracting", 10),
             json!({ "status": "Pull complete", "id": "layer" }),
             json!({ "status": "Status: Downloaded newer image" }),
