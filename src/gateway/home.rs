@@ -348,7 +348,8 @@ impl Gateway {
                 let offers = self.starting_again(at, request, caller, id);
                 Err(Refusal::Cancelled { title: self.title(&failure.profile), offers })
             }
-            Some(State::Failing(failure)) if failure.is_cancelled() => {
+            // Programs act on one answer for what does not run, as JupyterHub's; people are told why.
+            Some(State::Failing(failure)) if failure.is_cancelled() || is_api(request) => {
                 Err(Refusal::Stopped(self.stopped(at, request, caller, id)))
             }
             Some(State::Failing(failure)) => {

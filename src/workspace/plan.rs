@@ -54,6 +54,10 @@ pub(super) fn spec(
     let blanks = Blanks::new(id, &settled, port, place);
     let mut environment = limits_environment(limits);
     environment.extend(place.routes.iter().cloned());
+    if place.images {
+        // DockerSpawner's: dashboards and start scripts show it.
+        environment.insert("JUPYTER_IMAGE_SPEC".to_owned(), profile.image.clone());
+    }
     match mode {
         Mode::Token => environment.extend(token_environment(id, token)),
         Mode::Hub => environment.extend(hub_environment(id, &profile.image, place, &blanks, token)?),
@@ -402,6 +406,7 @@ mod tests {
             "http://172.17.0.1:8081/hub/api/users/alice/activity"
         );
         assert_eq!(spec.environment["JUPYTERHUB_CLIENT_ID"], "jupyterhub-user-alice");
+        assert_eq!(spec.environment["JUPYTER_IMAGE_SPEC"], "lab:1");
         let registry = "http://172.17.0.1:8081/registry/api/v1";
         assert_eq!(spec.environment["AIIDALAB_REGISTRY"], registry);
         let own = profile("environment = { AIIDALAB_REGISTRY = \"https://other\" }");

@@ -195,6 +195,10 @@ async fn a_start_that_fails_is_told_and_who_watches_without_the_right_hears_no_m
     .await;
     let told = events(&program.ask("GET", path, "").await.text());
     assert_eq!((&told[0]["failed"], &told[0]["progress"]), (&json!(true), &json!(100)));
+    let polled = alice.fetch("GET", "/user/alice/api/status", b"").await;
+    assert_eq!(polled.status, 424, "a page that is still open offers a restart: {}", polled.text());
+    assert!(polled.text().contains("Restart the server at"), "{}", polled.text());
+    assert!(alice.open("/user/alice/lab").await.text().contains("did not start"), "people are told");
 }
 
 #[tokio::test]
