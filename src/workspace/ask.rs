@@ -40,12 +40,11 @@ impl Workspaces {
             return;
         }
         ready.asked.store(now, Ordering::Relaxed);
-        match self.last_use(ready, now).await {
-            Some(when) => ready.activity.note_at(when),
-            None => {
-                debug!(workspace = %ready.id, "a server does not say when it was used");
-                ready.activity.count_glances();
-            }
+        if let Some(when) = self.last_use(ready, now).await {
+            ready.activity.note_at(when);
+        } else {
+            debug!(workspace = %ready.id, "a server does not say when it was used");
+            ready.activity.count_glances();
         }
     }
 
