@@ -218,6 +218,33 @@ async fn open(config: &Config) -> Result<(Store, Arc<Sealer>), AppError> {
     Ok((store, Arc::new(sealer)))
 }
 
+/// What is read from the store at start needs this.
+struct Kept<'a> {
+    store: &'a Store,
+    sealer: &'a Arc<Sealer>,
+    clock: &'a Clock,
+    metrics: &'a Metrics,
+}
+
+impl Kept<'_> {
+    /// Who is known, and what tokens, groups and shares there are.
+    async fn restored(
+        &self,
+        config: &Config,
+        mapping: &Mapping,
+    ) -> Result<(People, ApiTokens, Groups, Shares), AppError> {
+        let (store, sealer, clock) =
+            (|| self.store.clone(), || Arc::clone(self.sealer), || self.clock.clone());
+        let people = People::new(store(), sealer(), clock());
+        let api_tokens = ApiTokens::new(&config.api, store(), sealer(), clock(), self.metrics.clone());
+        let groups = Groups::new(store(), sealer());
+        restore_groups(&groups, &people, mapping).await?;
+        let shares = Shares::new(&config.sharing, groups.clone(), store(), sealer(), clock());
+        restore(&api_tokens, &shares, &people, mapping).await?;
+        Ok((people, api_tokens, groups, shares))
+    }
+}
+
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
 async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
@@ -231,14 +258,8 @@ async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
     let spawner = spawner::open_as_heir(&config.spawner, heir(&config), metrics.clone())?;
     let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
     let explainer = Explainer::new(&config);
-    let people = People::new(store.clone(), Arc::clone(&sealer), clock.clone());
-    let api_tokens =
-        ApiTokens::new(&config.api, store.clone(), Arc::clone(&sealer), clock.clone(), metrics.clone());
-    let groups = Groups::new(store.clone(), Arc::clone(&sealer));
-    restore_groups(&groups, &people, explainer.mapping()).await?;
-    let shares =
-        Shares::new(&config.sharing, groups.clone(), store.clone(), Arc::clone(&sealer), clock.clone());
-    restore(&api_tokens, &shares, &people, explainer.mapping()).await?;
+    let kept = Kept { store: &store, sealer: &sealer, clock: &clock, metrics: &metrics };
+    let (people, api_tokens, groups, shares) = kept.restored(&config, explainer.mapping()).await?;
     let bearers = Arc::new(Bearers::new(clock.clone()));
     let base = Base { tasks, metrics, clock, store, sealer, bearers, shares };
     let workspaces = base.workspaces(&config, &spawner, &forwarder).await?;

@@ -59,7 +59,7 @@ impl Gateway {
         for name in &names {
             Self::reach_group(caller, name, MAKE)?;
         }
-        self.make_groups(caller, &names, asked.users.unwrap_or_default(), |made| made.into()).await
+        self.make_groups(caller, &names, asked.users.unwrap_or_default(), Into::into).await
     }
 
     /// `/groups/<name>`, to make or end it.

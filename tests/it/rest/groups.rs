@@ -67,7 +67,9 @@ async fn an_administrators_program_makes_fills_empties_and_ends_groups() {
         match expected {
             Value::Null => {}
             Value::String(_) => assert_eq!(&said["message"], expected, "{method} {path} {body}"),
-            _ => assert_eq!(&said, expected, "{method} {path} {body}"),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                assert_eq!(&said, expected, "{method} {path} {body}");
+            }
         }
     }
     let noted = program.ask("PUT", "/groups/b/properties", "{\"a\": [1]}").await;
@@ -76,8 +78,8 @@ async fn an_administrators_program_makes_fills_empties_and_ends_groups() {
     assert_eq!(super::names(&program.get("/groups").await), names);
     let alice = Program::of_ada(&hub, &["admin:users"]).await.get("/users/alice").await;
     assert_eq!(alice["groups"], json!(["g1", "g2"]));
-    let log = hub.process().log();
-    assert!(log.contains("group_made") && log.contains("by=ada"), "{log}");
+    let written = hub.process().log();
+    assert!(written.contains("group_made") && written.contains("by=ada"), "{written}");
 }
 
 #[tokio::test]
@@ -216,8 +218,8 @@ async fn what_is_shared_with_a_group_of_the_hubs_is_open_to_whoever_is_in_it_now
         client.at(crate::domains::ALICE).send("GET", "/user/alice/api/contents", &headers, b"").await.status
     };
     assert_eq!(visit().await, 403);
-    let shared = shares.ask("POST", "/shares/alice/", "{\"group\": \"physics\"}").await;
-    assert_eq!(shared.status, 200, "{}", shared.text());
+    let answer = shares.ask("POST", "/shares/alice/", "{\"group\": \"physics\"}").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(visit().await, 200);
     assert_eq!(program.ask("DELETE", "/groups/physics/users", &users(&["bob"])).await.status, 200);
     assert_eq!(visit().await, 403, "he is out of it");
