@@ -25,7 +25,7 @@ pub(super) struct Act {
     pub(super) others: &'static [Scope],
 }
 
-/// To look at a user; what is seen is for a [`Range`] to say.
+/// To look at a user; what is seen is for a `Range` to say.
 pub(super) const LOOK: Act = Act {
     own: &[
         Scope::ReadUsers,
