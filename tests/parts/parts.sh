@@ -21,6 +21,7 @@ singleuser_image=hubgate-test/singleuser:1
 systemd_image=hubgate-test/systemd:1
 # As the images that people have behind their hubs.
 stacks_image=hubgate-test/stacks:1
+aiida_image=hubgate-test/aiida:1
 aiidalab_image=hubgate-test/aiidalab:1
 classic_image=hubgate-test/classic:1
 web_image=hubgate-test/web:1

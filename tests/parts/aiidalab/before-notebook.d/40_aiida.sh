@@ -1,7 +1,10 @@
 # The profile: made at the first start, brought up to date at every other one.
 if [[ $SETUP_DEFAULT_AIIDA_PROFILE == true ]] && ! verdi profile show "$AIIDA_PROFILE_NAME" >/dev/null 2>&1; then
     verdi config set warnings.rabbitmq_version false
+    # A busy machine answers later than AiiDA usually waits.
+    verdi config set daemon.timeout 30
     verdi quicksetup --non-interactive --profile "$AIIDA_PROFILE_NAME" --config /opt/aiida.yaml \
+        --su-db-username "$NB_USER" \
         --email "$AIIDA_USER_EMAIL" --first-name "$AIIDA_USER_FIRST_NAME" --last-name "$AIIDA_USER_LAST_NAME" \
         --institution "$AIIDA_USER_INSTITUTION"
     verdi computer setup --non-interactive --label localhost --description 'this computer' --hostname localhost \

@@ -1,0 +1,2 @@
+# Every shell of the image finds AiiDA first.
+export PATH=/opt/conda/bin:$PATH

@@ -1,0 +1,2 @@
+#!/bin/bash
+su -c /opt/start-postgres.sh "$SYSTEM_USER"

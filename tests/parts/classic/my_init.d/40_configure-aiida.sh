@@ -1,0 +1,2 @@
+#!/bin/bash
+su -c /opt/configure-aiida.sh "$SYSTEM_USER"

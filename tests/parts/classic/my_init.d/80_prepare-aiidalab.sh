@@ -1,0 +1,2 @@
+#!/bin/bash
+su -c /opt/prepare-aiidalab.sh "$SYSTEM_USER"

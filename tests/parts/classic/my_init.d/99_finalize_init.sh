@@ -1,0 +1,2 @@
+#!/bin/bash
+touch /opt/INIT_COMPLETED
