@@ -14,7 +14,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_hubgate");
 
 /// JupyterLab's page, and what only that has in it.
 const LAB: (&str, &str) = ("/lab", "jupyter-config-data");
-const TREE: (&str, &str) = ("/tree", "notebook_list");
+/// The classic notebook's first page, wherever it is.
+const TREE: (&str, &str) = ("/", "notebook_list");
 
 /// A profile with a home of its own for each of its users.
 fn profile(name: &str, image: &str, port: u16, home: (&str, &str), keys: &str) -> String {
@@ -115,6 +116,24 @@ async fn docker_stacks_as_root_with_the_users_number_and_hooks_in_both_modes() {
     hub::clear(port).await;
 }
 
+/// Each version of the notebook knows its options by another name, and begins at another page.
+#[tokio::test]
+async fn a_classic_notebook_is_told_its_address_whichever_it_is() {
+    let port = 18208;
+    let stacks = "environment = { DOCKER_STACKS_JUPYTER_CMD = \"nbclassic\" }";
+    let plain = "mode = \"token\"\ncommand = [\"jupyter\", \"notebook\", \"--no-browser\"]";
+    let profiles = [
+        profile("nbclassic", "HUBGATE_TEST_STACKS_IMAGE", port, JOVYAN, stacks),
+        profile("notebook-6", "HUBGATE_TEST_SINGLEUSER_2_3_IMAGE", port, JOVYAN, plain),
+    ];
+    let hub = hub::start(BINARY, &profiles.concat(), port).await;
+    for (user, profile) in [("alice", "nbclassic"), ("bob", "notebook-6")] {
+        let mut visitor = Visitor::sign_in(&hub, user).await;
+        passes_a_day(&mut visitor, profile, TREE).await;
+    }
+    hub::clear(port).await;
+}
+
 /// A link of nbgitpuller's, as a teacher gives it to everybody.
 async fn a_link_fetches_the_lecture(hub: &Process) {
     let browser = Browser::start(hub.address().ip(), Http::Two).await;
@@ -148,36 +167,72 @@ async fn aiidalab_full_stack_from_its_long_first_start_to_its_factory_reset() {
     let hub = hub::start_beside(BINARY, &profiles, &["registry:host-gateway"], port).await;
     let mut visitor = Visitor::sign_in(&hub, "alice").await;
     passes_a_day(&mut visitor, "aiidalab", HOME_APP).await;
-    has_its_services(port).await;
+    has_its_services(port, "alice").await;
+    has_its_user(port, "alice", "Archer").await;
     let by_name = format!("http://registry:{port}/registry/api/v1/apps_index.json");
     for index in [format!("{url}/apps_index.json"), by_name] {
         let said = inside(port, "alice", &format!("aiidalab info; curl -fsS {index}")).await;
         assert!(said.contains(&url) && said.contains("\"categories\""), "{said}");
     }
-    ended_in_order(&hub, port).await;
+    ended_in_order(&hub, port, "alice").await;
     factory_resets(&mut visitor, port).await;
     hub::clear(port).await;
 }
 
 const HOME_APP: (&str, &str) = ("/apps/apps/home/start.ipynb", "appmode");
 
-async fn has_its_services(port: u16) {
-    let said = inside(port, "alice", "verdi status").await;
-    for wanted in ["postgresql+psycopg", "RabbitMQ v3", "Daemon is running"] {
+/// Runs a shell's words as whoever owns `AiiDA`'s data there.
+async fn as_owner(port: u16, user: &str, script: &str) -> String {
+    inside(port, user, &format!("if ((EUID)); then {script}; else su $SYSTEM_USER -c '{script}'; fi")).await
+}
+
+async fn has_its_services(port: u16, user: &str) {
+    // The daemon is the last to come.
+    eventually("AiiDA's daemon", || async {
+        as_owner(port, user, "verdi status || true").await.contains("Daemon is running")
+    })
+    .await;
+    let said = as_owner(port, user, "verdi status").await;
+    for wanted in ["postgresql+psycopg", "RabbitMQ v3"] {
         assert!(said.contains(wanted), "{said}");
     }
 }
 
+/// Whoever signed in is `AiiDA`'s user.
+async fn has_its_user(port: u16, user: &str, last_name: &str) {
+    let said = as_owner(port, user, "verdi user list").await;
+    assert!(said.contains(&format!("{user}@lab.example")) && said.contains(last_name), "{said}");
+    assert!(!said.contains("aiida@localhost") && !said.contains("Giuseppe"), "{said}");
+}
+
+/// What `AiiDA` keeps in its database and its repository.
+async fn keeps_a_number(port: u16, user: &str) -> String {
+    let keep =
+        "python -c \"from aiida import load_profile, orm; load_profile(); print(orm.Int(42).store().uuid)\"";
+    let uuid = as_owner(port, user, keep).await;
+    uuid.lines().last().unwrap_or_default().to_owned()
+}
+
+async fn knows_the_number(port: u16, user: &str, uuid: &str) {
+    let look = format!(
+        "python -c \"from aiida import load_profile, orm; load_profile(); print(orm.load_node(\\\"{uuid}\\\").value)\""
+    );
+    let said = as_owner(port, user, &look).await;
+    assert!(said.ends_with("42"), "{said}");
+}
+
 /// It was stopped once: each service by its own command, and none of them was killed.
-async fn ended_in_order(hub: &Process, port: u16) {
+async fn ended_in_order(hub: &Process, port: u16, user: &str) {
     let log = hub.log();
     let at = |command: &str| log.find(command).unwrap_or_else(|| panic!("{command} was not run: {log}"));
     let order = [at("verdi daemon stop"), at("rabbitmqctl stop"), at("pg_ctl -m fast stop")];
     assert!(order.is_sorted(), "{log}");
     assert!(!log.contains("stop_command_failed"), "{log}");
-    // The database says at its next start how it ended.
-    let said = inside(port, "alice", "cat ~/.postgresql/logfile").await;
-    assert!(said.contains("database system was shut down at"), "{said}");
+    // The database says at its next start how it ended, and the broker when it does.
+    let said = as_owner(port, user, "cat ~/.postgresql/logfile ~/.rabbitmq/log/rabbit@localhost.log").await;
+    for wanted in ["database system was shut down at", "Successfully stopped RabbitMQ and its dependencies"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
     assert!(!said.contains("not properly shut down"), "{said}");
 }
 
@@ -203,18 +258,39 @@ async fn aiidalab_classic_as_a_service_of_an_init_that_takes_no_arguments_in_bot
     let port = 18203;
     let aiida = ("/home/aiida", "1000:1000");
     let of = |mode: &str| {
-        let keys = format!("mode = \"{mode}\"\ndefault_url = \"/tree\"\n");
+        let keys = format!("mode = \"{mode}\"\n");
         profile(mode, "HUBGATE_TEST_CLASSIC_IMAGE", port, aiida, &keys)
     };
     let hub = hub::start(BINARY, &[of("hub"), of("token")].concat(), port).await;
-    for (user, mode) in [("alice", "hub"), ("bob", "token")] {
+    for (user, mode, last_name) in [("alice", "hub", "Archer"), ("bob", "token", "Baker")] {
         let mut visitor = Visitor::sign_in(&hub, user).await;
-        passes_a_day(&mut visitor, mode, TREE).await;
+        arrives(&mut visitor, mode, HOME_APP).await;
+        has_its_services(port, user).await;
+        has_its_user(port, user, last_name).await;
+        let uuid = keeps_a_number(port, user).await;
+        visitor.stops().await;
+        assert!(!hub.log().contains("stop_command_failed"), "{}", hub.log());
+        is_shut_down(port, user).await;
+        passes_a_day(&mut visitor, mode, HOME_APP).await;
+        has_its_services(port, user).await;
+        ended_in_order(&hub, port, user).await;
+        knows_the_number(port, user, &uuid).await;
         assert_eq!(inside(port, user, "stat -c %U /home/aiida/kept.ipynb").await, "aiida", "{mode}");
         let running = inside(port, user, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
         assert_eq!(running.contains("aiidalab-singleuser"), mode == "hub", "{running}");
     }
     hub::clear(port).await;
+}
+
+/// Of the database that a stopped container left in its volume.
+async fn is_shut_down(port: u16, user: &str) {
+    let volume = format!("hubgate-real-{port}-{user}:/home/aiida:ro");
+    let look =
+        ["run", "--rm", "--network", "none", "--entrypoint", "/usr/lib/postgresql/15/bin/pg_controldata"];
+    let image = part("HUBGATE_TEST_CLASSIC_IMAGE");
+    let (done, said) =
+        hub::docker(&[&look[..], &["--volume", &volume, &image, "/home/aiida/.postgresql"]].concat()).await;
+    assert!(done && said.contains("state:               shut down"), "{said}");
 }
 
 #[tokio::test]
@@ -229,8 +305,7 @@ async fn pyiron_atomistics_with_its_notebooks_in_a_new_home() {
 
 #[tokio::test]
 async fn pyiron_continuum_with_its_notebooks_in_a_new_home() {
-    // The package in Python's index lacks a part that it imports itself.
-    pyiron("continuum", "'pyiron_' + 'continuum'", 18206).await;
+    pyiron("continuum", "pyiron_continuum.__name__", 18206).await;
 }
 
 async fn pyiron(kind: &str, then: &str, port: u16) {
@@ -251,7 +326,7 @@ async fn pyiron(kind: &str, then: &str, port: u16) {
 }
 
 #[tokio::test]
-async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() {
+async fn a_dashboard_that_is_told_its_prefix_and_editors_that_know_of_none() {
     let port = 18207;
     let home = ("/home/web", "1000:100");
     let dashboard = "preset = \"web\"\ncommand = [\"streamlit\", \"run\", \"/opt/dashboard.py\", \
@@ -260,9 +335,12 @@ async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() 
     // It knows nothing of the path that leads to it.
     let editor = "preset = \"web\"\nstrip_path = true\ncommand = [\"marimo\", \"edit\", \"--headless\", \"--no-token\", \
          \"--skip-update-check\", \"--host\", \"0.0.0.0\", \"--port\", \"{port}\"]";
+    let code = "preset = \"web\"\nstrip_path = true\ncommand = [\"code-server\", \"--auth=none\", \
+         \"--bind-addr=0.0.0.0:{port}\", \"--disable-workspace-trust\", \"--disable-telemetry\", \"/home/web\"]";
     let profiles = [
         profile("dashboard", "HUBGATE_TEST_WEB_IMAGE", port, home, dashboard),
         profile("editor", "HUBGATE_TEST_WEB_IMAGE", port, home, editor),
+        profile("code", "HUBGATE_TEST_WEB_IMAGE", port, home, code),
     ]
     .concat();
     let hub = hub::start(BINARY, &profiles, port).await;
@@ -282,6 +360,12 @@ async fn a_dashboard_that_is_told_its_prefix_and_an_editor_that_knows_of_none() 
     visitor.stops().await;
     arrives(&mut visitor, "editor", ("/", "marimo")).await;
     assert!(inside(port, "alice", "ls ~").await.contains("kept"));
+    visitor.stops().await;
+    arrives(&mut visitor, "code", ("/", "Microsoft Corporation")).await;
+    browser.open(&format!("{}/user/alice/", hub.origin())).await;
+    // Its page is there at once; what is in the home it hears by its websocket.
+    browser.find(".monaco-workbench").await;
+    browser.until_text("kept").await;
     browser.close().await;
     hub::clear(port).await;
 }
