@@ -273,7 +273,8 @@ const FULL_STACK_STOP: &[&[&str]] = &[
 /// The same, in images of conda and in the older ones of Ubuntu's packages. `su` gives each its own home and, by the
 /// image's profile, its own path.
 const CLASSIC_STOP: &[&[&str]] = &[
-    &["sh", "-c", "exec su -c 'verdi daemon stop' \"$SYSTEM_USER\""],
+    // AiiDA waits for less time than its worker may take; the second call finds it gone.
+    &["sh", "-c", "exec su -c 'verdi daemon stop || { sleep 3; verdi daemon stop; }' \"$SYSTEM_USER\""],
     &["sh", "-c", "PATH=/opt/conda/envs/rmq/bin:$PATH exec rabbitmqctl stop"],
     &[
         "sh",

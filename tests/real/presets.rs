@@ -361,7 +361,7 @@ async fn a_dashboard_that_is_told_its_prefix_and_editors_that_know_of_none() {
     arrives(&mut visitor, "editor", ("/", "marimo")).await;
     assert!(inside(port, "alice", "ls ~").await.contains("kept"));
     visitor.stops().await;
-    arrives(&mut visitor, "code", ("/", "Microsoft Corporation")).await;
+    arrives(&mut visitor, "code", ("/?folder=/home/web", "Microsoft Corporation")).await;
     browser.open(&format!("{}/user/alice/", hub.origin())).await;
     // Its page is there at once; what is in the home it hears by its websocket.
     browser.find(".monaco-workbench").await;
