@@ -209,10 +209,10 @@ fn warnings(profile: &Profile, image: &Image, mode: Mode, settled: &Settled) -> 
         ));
     }
     let guessed = preset::settle(profile, preset::expected(profile));
-    if guessed.start_timeout < settled.start_timeout {
-        let least = guessed.start_timeout.as_secs();
+    if (&guessed.default_url, &guessed.options) != (&settled.default_url, &settled.options) {
+        let page = &guessed.default_url;
         warnings.push((
-            format!("its name does not tell what it is: a start that pulls it has {least} s for the pull"),
+            format!("its name does not tell what it is: a start that pulls it leads to {page}"),
             format!("write preset = \"{}\"", preset.name()),
         ));
     }
@@ -350,7 +350,7 @@ mod tests {
             ("start_timeout = \"60s\"", "start_timeout is shorter"),
             ("environment = { NB_UID = \"7\" }", "count only where the container begins as root"),
             ("preset = \"docker-stacks\"\nmode = \"hub\"", "it may run the classic Notebook"),
-            ("", "its name does not tell what it is: a start that pulls it has 180 s for the pull"),
+            ("", "its name does not tell what it is: a start that pulls it leads to /lab"),
             ("preset = \"docker-stacks\"", "it runs notebook, and users land at /lab"),
         ] {
             has(&answer(&profile(more), "a:1", &full_stack()), "warning", warning);
