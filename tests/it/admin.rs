@@ -258,7 +258,10 @@ async fn a_user_lists_and_ends_their_own_sessions() {
     let list = json_of(&with_cookie(&mut one, "GET", path, None).await);
     assert_eq!(list["sessions"].as_array().unwrap().len(), 2);
     let token = format!("token {}", one.make_token(&["read:users", "tokens", "servers"]).await);
-    assert_eq!(json_of(&call(&hub, "GET", path, &token, "").await), list);
+    let ids = |list: &Value| -> Vec<_> {
+        list["sessions"].as_array().unwrap().iter().map(|session| session["id"].clone()).collect()
+    };
+    assert_eq!(ids(&json_of(&call(&hub, "GET", path, &token, "").await)), ids(&list));
     assert_eq!(
         call(&hub, "DELETE", path, &token, "").await.status,
         403,
