@@ -53,10 +53,9 @@ impl<'a> Credential<'a> {
 /// Whether a request to the API shows a token in JupyterHub's form, `Authorization: token …`. Its clients know 403 for one
 /// that is not good, and take 401 for the hub's own failure; OAuth's say `Bearer`, and wait for 401 (RFC 6750 section 3.1).
 pub(super) fn as_at_jupyterhub(path: &str, headers: &HeaderMap) -> bool {
-    let of_api =
-        path.strip_prefix("/hub/api").is_some_and(|below| below.is_empty() || below.starts_with('/'));
-    let scheme = headers.get(AUTHORIZATION).and_then(|field| field.to_str().ok()?.split(' ').next());
-    of_api && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("token"))
+    let below = path.strip_prefix("/hub/api").filter(|below| below.is_empty() || below.starts_with('/'));
+    let field = below.and_then(|_| headers.get(AUTHORIZATION)?.to_str().ok());
+    field.and_then(|field| field.split(' ').next()).is_some_and(|scheme| scheme.eq_ignore_ascii_case("token"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use support::upstream::{Exchange, Upstream, soon};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::rig::Gate;
+use super::rig::{Gate, telling};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -98,18 +98,7 @@ async fn a_long_download_is_use_until_its_end() {
 
 #[tokio::test]
 async fn a_long_upload_is_use_until_its_end_and_a_refused_one_is_none() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let upstream = Upstream::with(move |mut exchange: Exchange| {
-        let tell = tell.clone();
-        async move {
-            while let Some(piece) = exchange.read_chunk().await? {
-                tell.send(piece).map_err(std::io::Error::other)?;
-            }
-            exchange.respond("403 X", "", "").await?;
-            Ok(exchange)
-        }
-    })
-    .await;
+    let (upstream, mut told) = telling("403 X").await;
     let gate = Gate::before(&upstream).await;
     let mut client = gate.client().await;
     let before = a_minute_passes(&gate);

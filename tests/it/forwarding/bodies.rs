@@ -8,10 +8,10 @@ use hubgate::config::{Forward, Limit};
 use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::rig::{Gate, Options, limit};
+use super::rig::{Gate, Options, limit, telling};
 
 const LARGE: usize = 64 * 1024 * 1024;
 
@@ -72,18 +72,7 @@ async fn a_response_that_still_streams_is_cut_off_with_the_right_to_it() {
 
 #[tokio::test]
 async fn a_request_streams_as_it_comes() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let upstream = Upstream::with(move |mut exchange: Exchange| {
-        let tell = tell.clone();
-        async move {
-            while let Some(piece) = exchange.read_chunk().await? {
-                tell.send(piece).map_err(std::io::Error::other)?;
-            }
-            exchange.respond("200 OK", "", "").await?;
-            Ok(exchange)
-        }
-    })
-    .await;
+    let (upstream, mut told) = telling("200 OK").await;
     let gate = Gate::before(&upstream).await;
     let mut client = gate.client().await;
     client
@@ -300,7 +289,13 @@ async fn what_is_unlimited_for_users_waits_for_both_sides() {
     let mut client = gate.client().await;
     client.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
     soon(asked.notified()).await;
-    tokio::time::sleep(4 * strangers_body_timeout).await;
+    // A stranger who begins later has had too long when they are refused; so would the user have.
+    let elsewhere = Upstream::start().await;
+    let gate_of_stranger =
+        Gate::with(&elsewhere, Options { strangers_body_timeout, user: None, ..Options::default() }).await;
+    let mut stranger = gate_of_stranger.client().await;
+    stranger.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
+    assert_eq!(stranger.read_head().await.status, 502);
     client.write("second").await;
     answer.notify_one();
     let answer = client.read().await;

@@ -17,9 +17,10 @@ use hubgate::upstream::Upstream as Address;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use support::upstream::{Upstream, soon};
+use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What a forwarding server needs.
@@ -61,6 +62,23 @@ impl Default for Options {
 /// The address of the upstream, as the instance of that name.
 pub(super) fn instance(upstream: &Upstream, name: &str) -> Address {
     Address { address: upstream.address(), instance: name.into() }
+}
+
+/// An upstream that tells of each piece of a body as it comes, and answers at its end.
+pub(super) async fn telling(status: &'static str) -> (Upstream, mpsc::UnboundedReceiver<Bytes>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let upstream = Upstream::with(move |mut exchange: Exchange| {
+        let tell = tell.clone();
+        async move {
+            while let Some(piece) = exchange.read_chunk().await? {
+                tell.send(piece).map_err(std::io::Error::other)?;
+            }
+            exchange.respond(status, "", "").await?;
+            Ok(exchange)
+        }
+    })
+    .await;
+    (upstream, told)
 }
 
 impl Gate {
