@@ -46,11 +46,12 @@ fn is_own(address: IpAddr) -> bool {
 
 impl Config {
     /// Where the hub API listens, if anything in a container may call it: an image in mode `hub`, one whose mode is found
-    /// when it is seen, or a program that wants a route.
+    /// when it is seen, a JupyterHub's container that is taken over, or a program that wants a route.
     pub fn hub_api_address(&self) -> Option<SocketAddr> {
         let images = self.profile.iter().any(|profile| profile.mode != Some(Mode::Token));
         let routes = self.route.iter().any(|route| route.containers);
-        self.hub_api.listen.filter(|_| images || routes)
+        let adopted = self.spawner.docker.adopt_jupyterhub;
+        self.hub_api.listen.filter(|_| images || routes || adopted)
     }
 
     /// `[spawner.docker] hosts` with the address that `host-gateway` stands for: where the hub API listens. What an engine

@@ -1,8 +1,8 @@
 //! What hubgate takes over from another hub, and what that must have been told.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::tagged;
 use crate::secret::Secret;
 use crate::user::UserName;
 
@@ -49,10 +49,4 @@ impl Heir {
         let found = self.images.iter().find(|(image, _)| tagged(image) == wanted);
         found.map(|(_, profile)| Arc::clone(profile))
     }
-}
-
-/// An image without a tag is its newest.
-fn tagged(image: &str) -> Cow<'_, str> {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) { image.into() } else { format!("{image}:latest").into() }
 }

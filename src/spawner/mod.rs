@@ -6,6 +6,7 @@ mod heir;
 mod output;
 mod process;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -439,6 +440,12 @@ fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
+/// The reference of an image with a tag: without one, it is the newest, and a pull would fetch every tag of its repository.
+fn tagged(image: &str) -> Cow<'_, str> {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if name.contains([':', '@']) { image.into() } else { format!("{image}:latest").into() }
+}
+
 /// The spawner that the configuration names. Asks nobody yet.
 pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawner>, SpawnError> {
     Ok(open_as(config, None, metrics))
@@ -469,6 +476,18 @@ mod tests {
     #[derive(Debug, Error)]
     #[error("client error (Connect)")]
     struct Connect(#[source] io::Error);
+
+    #[test]
+    fn an_image_has_one_tag() {
+        for (image, asked) in [
+            ("busybox", "busybox:latest"),
+            ("registry:5000/lab", "registry:5000/lab:latest"),
+            ("registry:5000/lab:4", "registry:5000/lab:4"),
+            ("lab@sha256:00ff", "lab@sha256:00ff"),
+        ] {
+            assert_eq!(tagged(image), asked);
+        }
+    }
 
     #[test]
     fn a_permission_that_is_missing_is_told_from_a_runtime_that_is_not_there() {

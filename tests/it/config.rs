@@ -672,6 +672,7 @@ fn the_hub_api_listens_only_where_something_in_a_container_may_call_it() {
         "[[route]]\nname = \"apps\"\npath = \"/apps/\"\nfolder = \"/srv\"\npublic = true\ncontainers = ";
     assert!(listens("mode = \"token\"", &format!("{route}true")));
     assert!(!listens("mode = \"token\"", &format!("{route}false")));
+    assert!(listens("mode = \"token\"", "[spawner]\ndocker.adopt_jupyterhub = true"));
 }
 
 #[test]

@@ -64,27 +64,9 @@ fn is_reference(image: &str) -> bool {
         && !image.contains("//")
 }
 
-/// The reference with a tag: without one, the engine would fetch every tag of the repository.
-pub(super) fn tagged(image: &str) -> String {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pull_names_one_tag() {
-        for (image, asked) in [
-            ("busybox", "busybox:latest"),
-            ("registry:5000/lab", "registry:5000/lab:latest"),
-            ("registry:5000/lab:4", "registry:5000/lab:4"),
-            ("lab@sha256:00ff", "lab@sha256:00ff"),
-        ] {
-            assert_eq!(tagged(image), asked);
-        }
-    }
 
     #[test]
     fn an_image_cannot_name_another_call() {

@@ -13,10 +13,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::engine::Connected;
-use super::image::tagged;
 use crate::logging::cause;
 use crate::metrics::{Call, Metrics};
-use crate::spawner::{Phase, Progress, Pulled, SpawnError};
+use crate::spawner::{Phase, Progress, Pulled, SpawnError, tagged};
 use crate::tasks::Tasks;
 
 /// All pulls that are under way.
