@@ -6,6 +6,7 @@ mod workers;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::{info, warn};
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{self, Control, SocketError};
 use crate::explain::Explainer;
-use crate::forward::Forwarder;
+use crate::forward::{Deadlines, Forwarder};
 use crate::gateway::{self, Bearers, Beside, Gateway, Hosts, Origin, Redirect};
 use crate::groups::Groups;
 use crate::listener::{ListenError, Listener};
@@ -147,7 +148,7 @@ impl Base {
     ) -> Result<Workspaces, StoreError> {
         let workspaces = Workspaces::new(workspace::Parts {
             place: place(config),
-            pull_ahead: config.spawner.docker.pull_ahead,
+            prepull: config.spawner.docker.prepull,
             profiles: config.profile.clone(),
             spawner: Arc::clone(spawner),
             forwarder: forwarder.clone(),
@@ -254,9 +255,9 @@ async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
     let certificates = certificates(&config.certificate, &clock, &metrics)?;
     let (store, sealer) = open(&config).await?;
     let providers = providers(&config, &clock)?;
-    let (origins, body_timeout) = (hosts(&config), config.listen.body_timeout.0);
-    let spawner = spawner::open_as_heir(&config.spawner, heir(&config), metrics.clone())?;
-    let forwarder = Forwarder::new(&config.forward, body_timeout, workers, tasks.clone(), metrics.clone());
+    let (origins, strangers) = (hosts(&config), strangers(&config.listen));
+    let spawner = spawner::open(&config.spawner, Some(heir(&config)), metrics.clone());
+    let forwarder = Forwarder::new(&config.forward, strangers, workers, tasks.clone(), metrics.clone());
     let explainer = Explainer::new(&config);
     let kept = Kept { store: &store, sealer: &sealer, clock: &clock, metrics: &metrics };
     let (people, api_tokens, groups, shares) = kept.restored(&config, explainer.mapping()).await?;
@@ -411,6 +412,11 @@ fn hosts(config: &Config) -> Hosts {
     let own = config.provider.iter().filter(|provider| provider.host.is_some());
     let own = own.map(|provider| Origin::new(&config.origin_of(provider), [provider.name().into()]));
     Hosts::new(main, own.collect(), config.public.user_domain.clone())
+}
+
+/// How long whoever is not known may keep a connection to what is beside the hub, where nothing moves.
+fn strangers(listen: &config::Listen) -> Deadlines {
+    Deadlines { response: Duration::from_mins(5), body: listen.body_timeout.0 }
 }
 
 /// What workspaces are told of their surroundings.

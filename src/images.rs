@@ -67,7 +67,7 @@ pub fn run(config: &Config, name: &str) -> Result<Answer, ImageError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (image, exposure) = runtime.block_on(async {
-        let spawner = spawner::open(&config.spawner, Metrics::new())?;
+        let spawner = spawner::open(&config.spawner, None, Metrics::new());
         Ok::<_, SpawnError>((spawner.find_image(name).await?, spawner.exposure().await?))
     })?;
     let guess = || silent(name).map_or(Preset::Jupyter, |profile| preset::expected(&profile)).name();

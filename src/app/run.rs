@@ -184,7 +184,7 @@ fn start_timers(app: &App, reconcile: Duration) {
     let workspaces = app.workspaces.clone();
     app.tasks.spawn(async move { workspaces.watch(reconcile).await });
     let (workspaces, stopping) = (app.workspaces.clone(), app.tasks.stopping());
-    app.tasks.spawn(async move { stopping.run_until_cancelled(workspaces.pull_ahead()).await });
+    app.tasks.spawn(async move { stopping.run_until_cancelled(workspaces.prepull()).await });
     let (sessions, api_tokens, gateway) = (app.sessions.clone(), app.api_tokens.clone(), app.gateway.clone());
     let (shares, workspaces, stopping) = (app.shares.clone(), app.workspaces.clone(), app.tasks.stopping());
     app.tasks.spawn(async move {

@@ -375,7 +375,7 @@ pub struct Docker {
     pub reconcile_interval: Span,
     /// Fetches images of profiles that the engine has not, one after the other, as soon as hubgate runs. Without it, an
     /// image is fetched when somebody starts it.
-    pub pull_ahead: bool,
+    pub prepull: bool,
     /// How long a pull may go without any progress. As long as it moves, it may take its time.
     pub pull_idle_timeout: Span,
 }
@@ -389,7 +389,7 @@ impl Default for Docker {
             hosts: Vec::new(),
             adopt_jupyterhub: false,
             reconcile_interval: Span::seconds(30),
-            pull_ahead: true,
+            prepull: true,
             pull_idle_timeout: Span::seconds(600),
         }
     }

@@ -97,6 +97,13 @@ impl<T> Limit<T> {
     }
 }
 
+impl Limit<Span> {
+    /// The time, or longer than any process lives, and short enough to be added to any other.
+    pub fn or_longest(self) -> Duration {
+        self.value().map_or(LONGEST, |span| span.0)
+    }
+}
+
 /// `"1.5 GiB"` → `"1.5"`, `"GiB"`: a plain decimal number of at most 18 digits a side, and what follows it.
 fn split_number(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;

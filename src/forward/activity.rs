@@ -11,7 +11,7 @@ pub struct Activity {
     clock: Clock,
     last: AtomicU64,
     /// When an open page looked around by itself; never: 0.
-    glanced: AtomicU64,
+    polled: AtomicU64,
 }
 
 impl Activity {
@@ -23,7 +23,7 @@ impl Activity {
 
     /// Something that was last used then.
     pub fn since(clock: Clock, last: Timestamp) -> Arc<Self> {
-        Arc::new(Self { clock, last: AtomicU64::new(last), glanced: AtomicU64::new(0) })
+        Arc::new(Self { clock, last: AtomicU64::new(last), polled: AtomicU64::new(0) })
     }
 
     /// It is used now.
@@ -32,21 +32,21 @@ impl Activity {
     }
 
     /// A page that is open somewhere looks around: no use, unless nobody can say more.
-    pub fn note_glance(&self) {
+    pub fn note_poll(&self) {
         let now = self.clock.now();
-        if self.glanced.load(Ordering::Relaxed) < now {
-            self.glanced.store(now, Ordering::Relaxed);
+        if self.polled.load(Ordering::Relaxed) < now {
+            self.polled.store(now, Ordering::Relaxed);
         }
     }
 
     /// Whether that was when an open page looked around, by a clock that is off by no more than a second.
-    pub fn was_glance(&self, when: Timestamp) -> bool {
-        self.glanced.load(Ordering::Relaxed).abs_diff(when) <= 1
+    pub fn was_poll(&self, when: Timestamp) -> bool {
+        self.polled.load(Ordering::Relaxed).abs_diff(when) <= 1
     }
 
     /// Nobody can say more: whoever looked around used it.
-    pub fn count_glances(&self) {
-        self.note_at(self.glanced.load(Ordering::Relaxed));
+    pub fn count_polls(&self) {
+        self.note_at(self.polled.load(Ordering::Relaxed));
     }
 
     /// It was used then.

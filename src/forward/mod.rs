@@ -30,7 +30,7 @@ use self::body::{Progress, RequestBody};
 use self::pool::Lease;
 use self::tunnel::Tunnel;
 use self::websocket::Handshake;
-use crate::config::{self, Limit, Span};
+use crate::config;
 use crate::metrics::{Kind, Metrics};
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
@@ -47,13 +47,21 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Clone)]
 pub struct Forwarder(Arc<Settings>);
 
+/// How long a request may stand still.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Until the head of the answer has come, once nothing of the request moves any more.
+    pub response: Duration,
+    /// Between two parts of the request's body.
+    pub body: Duration,
+}
+
 /// What all pools share.
 #[derive(Debug)]
 struct Settings {
     connect_timeout: Duration,
-    response_timeout: Duration,
-    body_timeout: Duration,
-    strangers_body_timeout: Duration,
+    users: Deadlines,
+    strangers: Deadlines,
     idle_timeout: Duration,
     idle_connections: usize,
     tunnel_timeout: Option<Duration>,
@@ -148,19 +156,21 @@ impl ForwardError {
 }
 
 impl Forwarder {
-    /// With these deadlines. `strangers_body_timeout`: how long the body of a request may pause where nobody is known.
+    /// With these deadlines; `strangers`: where nobody is known.
     pub fn new(
         config: &config::Forward,
-        strangers_body_timeout: Duration,
+        strangers: Deadlines,
         workers: usize,
         tasks: Tasks,
         metrics: Metrics,
     ) -> Self {
         Self(Arc::new(Settings {
             connect_timeout: config.connect_timeout.0,
-            response_timeout: or_for_ever(config.response_timeout),
-            body_timeout: or_for_ever(config.body_timeout),
-            strangers_body_timeout,
+            users: Deadlines {
+                response: config.response_timeout.or_longest(),
+                body: config.body_timeout.or_longest(),
+            },
+            strangers,
             idle_timeout: config.idle_timeout.0,
             idle_connections: config.idle_connections,
             tunnel_timeout: config.tunnel_timeout.value().map(|timeout| timeout.0),
@@ -237,15 +247,16 @@ impl Forwarder {
     ) -> Result<Response<ForwardedBody>, ForwardError> {
         let mut request = self.prepare(request, &about)?;
         let progress = request.body().progress();
+        let limit = self.deadlines(&about).response;
         if let Some(lease) = pool.checkout(about.worker) {
             let spare = is_repeatable(&request).then(|| copy(&request));
-            match self.attempt(lease, request, progress.as_deref()).await {
+            match Self::attempt(lease, request, progress.as_deref(), limit).await {
                 Ok(response) => return finish(response, pool, &about),
                 Err(failure) => request = failure.repeat(spare).map_err(|failure| failure.of(pool))?,
             }
         }
         let lease = pool.connect(about.worker).await?;
-        let response = self.attempt(lease, request, progress.as_deref()).await;
+        let response = Self::attempt(lease, request, progress.as_deref(), limit).await;
         finish(response.map_err(|failure| failure.of(pool))?, pool, &about)
     }
 
@@ -261,7 +272,8 @@ impl Forwarder {
         let mut request = self.prepare(request, &about)?;
         headers::ask_for_websocket(request.headers_mut());
         let mut sender = pool.connect_once().await?;
-        let response = self.answer(&mut sender, request, None).await;
+        let limit = self.deadlines(&about).response;
+        let response = Self::answer(&mut sender, request, None, limit).await;
         let mut response = response.map_err(|failure| failure.of(pool))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // A page that asks in vain, again and again, is no use.
@@ -299,7 +311,7 @@ impl Forwarder {
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Client { source: "CONNECT is not for workspaces".into() });
         }
-        let pause = if about.user.is_some() { self.0.body_timeout } else { self.0.strangers_body_timeout };
+        let pause = self.deadlines(about).body;
         let mut request = request.map(|body| RequestBody::new(body, pause, about.lifeline, about.activity));
         let target = std::mem::take(request.uri_mut());
         headers::for_workspace(request.headers_mut(), target.authority(), about);
@@ -311,14 +323,18 @@ impl Forwarder {
         Ok(request)
     }
 
+    fn deadlines(&self, about: &About<'_>) -> Deadlines {
+        if about.user.is_some() { self.0.users } else { self.0.strangers }
+    }
+
     async fn attempt(
-        &self,
         mut lease: Lease,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
+        limit: Duration,
     ) -> Result<(Response<Incoming>, Option<Lease>), Box<Failure>> {
         lease.connection.listen();
-        match self.answer(&mut lease.connection.sender, request, progress).await {
+        match Self::answer(&mut lease.connection.sender, request, progress, limit).await {
             Ok(response) => Ok((response, Some(lease))),
             Err(mut failure) => {
                 failure.heard = lease.connection.heard();
@@ -327,14 +343,13 @@ impl Forwarder {
         }
     }
 
-    /// Sends the request and waits for the response's head.
+    /// Sends the request and waits so long for the response's head.
     async fn answer(
-        &self,
         sender: &mut SendRequest<RequestBody>,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
+        limit: Duration,
     ) -> Result<Response<Incoming>, Box<Failure>> {
-        let limit = self.0.response_timeout;
         let mut response = pin!(sender.try_send_request(request));
         let mut deadline = Instant::now() + limit;
         loop {
@@ -451,13 +466,6 @@ fn beyond(target: &Uri, prefix: &HeaderValue) -> Option<PathAndQuery> {
     let rest = whole.strip_prefix(prefix.to_str().ok()?).filter(|rest| rest.starts_with('/'))?;
     PathAndQuery::try_from(rest).ok()
 }
-
-fn or_for_ever(limit: Limit<Span>) -> Duration {
-    limit.value().map_or(FOR_EVER, |span| span.0)
-}
-
-/// Longer than any process lives, and short enough to be added to any time.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of a hundred kernels and more.

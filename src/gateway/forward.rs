@@ -5,9 +5,9 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::caller::Caller;
-use super::glance::is_glance;
 use super::head::{Connection, Head};
 use super::hosts::Origin;
+use super::poll::is_poll;
 use super::port::PortPath;
 use super::refusal::Refusal;
 use super::visit::{Visit, name_value};
@@ -27,7 +27,7 @@ pub(super) struct Place<'h> {
     /// It lacks the slash at its end that relative links depend on.
     pub(super) bare: bool,
     /// A page may ask it by itself.
-    glance: bool,
+    poll: bool,
 }
 
 impl Gateway {
@@ -46,8 +46,8 @@ impl Gateway {
         let below = if server.is_empty() { below } else { below.get(server.len() + 1..).unwrap_or_default() };
         let (path, query) =
             head.target.split_once('?').map_or((head.target, None), |(path, query)| (path, Some(query)));
-        let glance = is_glance(head.method, below, query);
-        Place { at: head.at, id, port: PortPath::find(path, below), bare, glance }
+        let poll = is_poll(head.method, below, query);
+        Place { at: head.at, id, port: PortPath::find(path, below), bare, poll }
     }
 
     pub(super) async fn forward(
@@ -84,7 +84,7 @@ impl Gateway {
         // Whoever only looks keeps nobody's server from being stopped as idle; a page of theirs asks without end.
         let uses = visit.is_none_or(|visit| !visit.looks_only());
         // Where a server can be asked what it does, no page that is only open keeps it.
-        let glance = uses && place.glance && ready.may_be_asked();
+        let poll = uses && place.poll && ready.may_be_asked();
         let about = About {
             client: &connection.client_value,
             host: &place.at.host_value,
@@ -93,7 +93,7 @@ impl Gateway {
             session_id: session_id.as_deref(),
             prefix: ready.prefix.as_ref(),
             lifeline: visitor.map_or(&rights.lifeline, |(_, lifeline)| lifeline),
-            activity: (uses && !glance).then_some(&ready.activity),
+            activity: (uses && !poll).then_some(&ready.activity),
             worker: connection.worker,
         };
         if let Some((path, pool)) =
@@ -124,8 +124,8 @@ impl Gateway {
         }
         match self.0.forwarder.send(request, &ready.pool, about).await {
             Ok(response) => {
-                if glance && response.status().is_success() {
-                    ready.activity.note_glance();
+                if poll && response.status().is_success() {
+                    ready.activity.note_poll();
                 }
                 Ok(response.map(Body::Forwarded))
             }

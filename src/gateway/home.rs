@@ -364,8 +364,7 @@ impl Gateway {
                 let user = caller.user();
                 let Some(profile) = self.only_profile(&user) else {
                     let here = with_query(request.uri().path(), request);
-                    let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
-                    return Ok(see_other(&format!("{}?next={next}", spawn_path(id))));
+                    return Ok(see_other(&spawn_path_back_to(id, &here)));
                 };
                 let chosen = self.0.workspaces.choose(profile, |_option| None)?;
                 self.0.workspaces.start(id, &user, profile, chosen);
@@ -430,8 +429,14 @@ pub(super) fn signed_in(permit: &Permit) -> Result<&Arc<Session>, Refusal> {
     permit.session().ok_or(Refusal::LoginRequired { next: None })
 }
 
+/// Where a server is started, to come back to an address of it.
+pub(super) fn spawn_path_back_to(id: &WorkspaceId, here: &str) -> String {
+    let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
+    format!("{}?next={next}", spawn_path(id))
+}
+
 /// Where a server is started.
-pub(super) fn spawn_path(id: &WorkspaceId) -> String {
+fn spawn_path(id: &WorkspaceId) -> String {
     if id.server.is_default() {
         "/hub/spawn".to_owned()
     } else {

@@ -17,7 +17,6 @@ mod form;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod glance;
 mod head;
 mod home;
 mod hosts;
@@ -27,6 +26,7 @@ mod login;
 mod logout;
 mod one_time;
 mod page;
+mod poll;
 mod port;
 mod program;
 mod redirect;

@@ -3,7 +3,7 @@
 use http::Request;
 
 use super::caller::Caller;
-use super::home::spawn_path;
+use super::home::spawn_path_back_to;
 use super::page::Action;
 use super::{Gateway, Origin, with_query};
 use crate::spawner::WorkspaceId;
@@ -33,8 +33,7 @@ impl Gateway {
         match caller.session() {
             Some(session) if at.label.is_none() => self.choices(session, id, &here),
             Some(_) | None => {
-                let next = url::form_urlencoded::byte_serialize(here.as_bytes()).collect::<String>();
-                vec![Action::link("Start", &format!("{}?next={next}", spawn_path(id)))]
+                vec![Action::link("Start", &spawn_path_back_to(id, &here))]
             }
         }
     }

@@ -446,21 +446,9 @@ fn tagged(image: &str) -> Cow<'_, str> {
     if name.contains([':', '@']) { image.into() } else { format!("{image}:latest").into() }
 }
 
-/// The spawner that the configuration names. Asks nobody yet.
-pub fn open(config: &config::Spawner, metrics: Metrics) -> Result<Arc<dyn Spawner>, SpawnError> {
-    Ok(open_as(config, None, metrics))
-}
-
-/// The same, and it takes over what another hub started, where the configuration says so.
-pub fn open_as_heir(
-    config: &config::Spawner,
-    heir: Heir,
-    metrics: Metrics,
-) -> Result<Arc<dyn Spawner>, SpawnError> {
-    Ok(open_as(config, Some(heir), metrics))
-}
-
-fn open_as(config: &config::Spawner, heir: Option<Heir>, metrics: Metrics) -> Arc<dyn Spawner> {
+/// The spawner that the configuration names; as an heir it takes over what another hub started, where the configuration says
+/// so. Asks nobody yet.
+pub fn open(config: &config::Spawner, heir: Option<Heir>, metrics: Metrics) -> Arc<dyn Spawner> {
     match config.kind {
         config::SpawnerKind::Docker => Arc::new(docker::Docker::new(config, heir, metrics)),
         config::SpawnerKind::InsecureProcess => Arc::new(process::Process::new(metrics)),

@@ -44,7 +44,7 @@ impl Workspaces {
             ready.activity.note_at(when);
         } else {
             debug!(workspace = %ready.id, "a server does not say when it was used");
-            ready.activity.count_glances();
+            ready.activity.count_polls();
         }
     }
 

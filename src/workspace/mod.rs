@@ -1,7 +1,6 @@
 //! Users' workspaces: who has one, how it is, one start at a time. Memory is a cache; the runtime is the record.
 
 mod access_token;
-mod ahead;
 mod ask;
 mod doors;
 mod ending;
@@ -9,6 +8,7 @@ mod kinds;
 mod named;
 mod options;
 mod plan;
+mod prepull;
 mod reconcile;
 mod start;
 mod state;
@@ -61,7 +61,7 @@ struct Shared {
     profiles: Vec<Arc<config::Profile>>,
     kinds: Kinds,
     place: Place,
-    pull_ahead: bool,
+    prepull: bool,
     spawner: Arc<dyn Spawner>,
     forwarder: Forwarder,
     sealer: Arc<Sealer>,
@@ -86,7 +86,7 @@ pub struct Parts {
     /// What containers are told of their surroundings.
     pub place: Place,
     /// Their images are fetched before anybody starts one.
-    pub pull_ahead: bool,
+    pub prepull: bool,
     /// What runs them.
     pub spawner: Arc<dyn Spawner>,
     /// What reaches them.
@@ -117,7 +117,7 @@ impl Workspaces {
             profiles: parts.profiles.into_iter().map(Arc::new).collect(),
             kinds: Kinds::default(),
             place: parts.place,
-            pull_ahead: parts.pull_ahead,
+            prepull: parts.prepull,
             spawner: parts.spawner,
             forwarder: parts.forwarder,
             sealer: parts.sealer,
@@ -239,7 +239,7 @@ impl Workspaces {
         match former {
             State::Ready(ready) => {
                 let (workspaces, id) = (self.clone(), id.clone());
-                let stopped = async move { workspaces.put_down(&id, &ready.profile, ready.preset).await };
+                let stopped = async move { workspaces.finish_stop(&id, &ready.profile, ready.preset).await };
                 self.0.tasks.spawn(stopped);
             }
             State::Starting(starting) => starting.cancelled.cancel(),
@@ -248,7 +248,7 @@ impl Workspaces {
     }
 
     /// The rest of a stop.
-    async fn put_down(&self, id: &WorkspaceId, profile: &str, preset: Preset) {
+    async fn finish_stop(&self, id: &WorkspaceId, profile: &str, preset: Preset) {
         match self.end(id, profile, Some(preset)).await {
             Ok(()) => info!(event = "workspace_stopped", workspace = %id, "workspace stopped"),
             Err(error) => {
@@ -269,7 +269,7 @@ impl Workspaces {
     }
 
     /// A start has come to its end, and the workspace is ready: unless it was cancelled just before.
-    fn open(&self, ready: Ready) -> bool {
+    fn become_ready(&self, ready: Ready) -> bool {
         let id = ready.id.clone();
         match self.0.states.get_mut(&id).as_deref_mut() {
             Some(state @ State::Starting(_)) => {
@@ -323,7 +323,7 @@ impl Workspaces {
     /// A container says that it was used at that time. It counts what an open page asks by itself, which is no use.
     pub fn note_report(&self, id: &WorkspaceId, when: Timestamp) {
         if let Some(State::Ready(ready)) = self.state(id)
-            && !(ready.may_be_asked() && ready.activity.was_glance(when))
+            && !(ready.may_be_asked() && ready.activity.was_poll(when))
         {
             ready.activity.note_at(when);
         }

@@ -152,13 +152,13 @@ impl Workspaces {
                 workspaces.ask_if_idle(&ready).await;
             }
             let is_starting = |_: &WorkspaceId, state: &State| matches!(state, State::Starting(_));
-            if matches!(answered, Ok(Ok(()))) && workspaces.open(ready) {
+            if matches!(answered, Ok(Ok(()))) && workspaces.become_ready(ready) {
                 info!(event = "workspace_adopted", workspace = %id, profile = %profile, "workspace adopted");
             } else if workspaces.0.states.remove_if(&id, is_starting).is_some() {
                 warn!(workspace = %id, "a running workspace does not answer");
             } else {
                 // Somebody stopped it meanwhile: that is no start that they cancelled.
-                workspaces.put_down(&id, &profile, preset).await;
+                workspaces.finish_stop(&id, &profile, preset).await;
             }
             drop(progress);
             workspaces.forget_instance(&id);

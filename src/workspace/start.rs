@@ -35,7 +35,7 @@ impl Workspaces {
         match outcome {
             Ok(ready) => {
                 let (runs, mode, preset) = (Arc::clone(&ready.profile), ready.mode, ready.preset);
-                if self.open(ready) {
+                if self.become_ready(ready) {
                     info!(event = "workspace_ready", workspace = %id, profile = %runs, ?mode, elapsed = ?began.elapsed(), "workspace ready");
                 } else {
                     self.give_up(&id, &profile, StartError::Cancelled, Some(preset)).await;

@@ -41,12 +41,16 @@ impl Uses {
         self.complete.store(true, Ordering::Relaxed);
     }
 
-    /// Writes down what is new in `used`, and forgets what is not `known`.
-    async fn write(&self, mut used: Vec<UseRow>, known: &HashSet<WorkspaceId>) -> Result<(), StoreError> {
+    /// Writes down what is new in `used`, and forgets what is not `known`, where that is all there is.
+    async fn write(
+        &self,
+        mut used: Vec<UseRow>,
+        known: Option<&HashSet<WorkspaceId>>,
+    ) -> Result<(), StoreError> {
         let over: Vec<WorkspaceId> = {
             let kept = self.lock();
             used.retain(|row| kept.get(&id_of(row)) != Some(row));
-            let is_over = |id: &&WorkspaceId| self.complete.load(Ordering::Relaxed) && !known.contains(*id);
+            let is_over = |id: &&WorkspaceId| known.is_some_and(|known| !known.contains(*id));
             kept.keys().filter(is_over).cloned().collect()
         };
         let named: Vec<_> = over.iter().map(|id| (id.user.clone(), id.server.clone())).collect();
@@ -65,6 +69,8 @@ impl Uses {
 impl Workspaces {
     /// Writes down when they were last used.
     pub async fn sweep(&self) -> Result<(), StoreError> {
+        // Before they are looked through: what is found meanwhile is not over.
+        let complete = self.0.uses.complete.load(Ordering::Relaxed);
         let (mut used, mut known) = (Vec::new(), HashSet::new());
         for (id, state) in self.all() {
             if let State::Ready(ready) = state {
@@ -77,7 +83,7 @@ impl Workspaces {
             }
             known.insert(id);
         }
-        self.0.uses.write(used, &known).await
+        self.0.uses.write(used, complete.then_some(&known)).await
     }
 }
 

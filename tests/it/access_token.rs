@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hubgate::clock::Clock;
 use hubgate::config::{self, Escape};
-use hubgate::forward::Forwarder;
+use hubgate::forward::{Deadlines, Forwarder};
 use hubgate::metrics::Metrics;
 use hubgate::seal::Sealer;
 use hubgate::secret::Secret;
@@ -103,6 +103,7 @@ pub(crate) async fn workspaces(
     let docker = config::Docker { socket: engine.socket().to_owned(), ..config::Docker::default() };
     let spawner = config::Spawner { docker, ..config::Spawner::default() };
     let (tasks, forward) = (Tasks::default(), config::Forward::default());
+    let strangers = Deadlines { response: Duration::from_mins(1), body: Duration::from_mins(1) };
     Workspaces::new(Parts {
         profiles: vec![profile.clone()],
         place: Place {
@@ -113,9 +114,9 @@ pub(crate) async fn workspaces(
             escape: Escape::Current,
             images: true,
         },
-        pull_ahead: false,
-        spawner: spawner::open(&spawner, metrics.clone()).unwrap(),
-        forwarder: Forwarder::new(&forward, Duration::from_mins(1), 1, tasks.clone(), metrics.clone()),
+        prepull: false,
+        spawner: spawner::open(&spawner, None, metrics.clone()),
+        forwarder: Forwarder::new(&forward, strangers, 1, tasks.clone(), metrics.clone()),
         sealer: Arc::new(Sealer::new(&[7; 32])),
         public: "https://hub.example".parse().unwrap(),
         named: NamedServers::new(Store::in_memory().await.unwrap(), 0),

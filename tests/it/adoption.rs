@@ -83,8 +83,7 @@ fn spawner(engine: &Engine, adopts: bool) -> Arc<dyn Spawner> {
         user_origins: None,
         images: vec![("other:1".to_owned(), "other".into()), ("hub:1".to_owned(), "hub".into())],
     };
-    spawner::open_as_heir(&config::Spawner { docker, ..config::Spawner::default() }, heir, Metrics::new())
-        .unwrap()
+    spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, Some(heir), Metrics::new())
 }
 
 #[tokio::test]

@@ -162,10 +162,10 @@ async fn whatever_a_server_says_of_its_use_is_bounded() {
 async fn an_open_page_keeps_a_server_only_where_nobody_can_say_more() {
     let lab = Lab::start().await;
     lab.clock.advance(HOUR);
-    lab.ready.activity.note_glance();
+    lab.ready.activity.note_poll();
     assert_eq!(lab.idle_after_an_hour().await, 2 * HOUR.as_secs());
     lab.says(("404 Not Found", ""), ("404 Not Found", ""));
-    lab.ready.activity.note_glance();
+    lab.ready.activity.note_poll();
     assert_eq!(lab.idle_after_an_hour().await, HOUR.as_secs(), "it was looked at an hour ago");
 }
 
@@ -179,7 +179,7 @@ async fn an_image_that_expects_a_hub_is_asked_by_its_own_token_and_reports_no_op
 
     let idle = || lab.clock.now() - lab.ready.activity.last();
     lab.clock.advance(HOUR);
-    lab.ready.activity.note_glance();
+    lab.ready.activity.note_poll();
     lab.workspaces.note_report(&lab.ready.id, lab.clock.now() - 1);
     assert_eq!(idle(), HOUR.as_secs(), "what it was asked by an open page");
     lab.workspaces.note_report(&lab.ready.id, lab.clock.now() - 60);

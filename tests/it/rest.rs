@@ -16,9 +16,25 @@ use serde_json::{Value, json};
 use support::client::{Answer, Client};
 use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::BINARY;
 use crate::callers::call;
+
+/// An answer that has begun.
+struct Begun(TlsStream<TcpStream>);
+
+impl Begun {
+    /// Its head, and the chunks that it comes in, to its end.
+    async fn rest(mut self) -> String {
+        let mut rest = Vec::new();
+        // How the connection ends does not matter.
+        drop(self.0.read_to_end(&mut rest).await);
+        String::from_utf8(rest).unwrap()
+    }
+}
 
 /// Ada is an administrator.
 const ADA: &str = "[[rule]]\nusers = [\"ada\"]\nadmin = true\n";
@@ -61,6 +77,21 @@ impl<'h> Program<'h> {
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         call(self.hub, method, &format!("/hub/api{path}"), &self.authorization, body).await
+    }
+
+    /// Asks for what is told bit by bit, and waits until it begins.
+    async fn begin(&self, path: &str) -> Begun {
+        let client = self.hub.client();
+        let mut stream = client.connect(&["http/1.1"]).await;
+        let (host, authorization) = (client.host(), &self.authorization);
+        let head = format!(
+            "GET /hub/api{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        Begun(stream)
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -341,8 +372,8 @@ async fn a_page_that_is_only_open_does_not_use_its_server() {
         let path = format!("/user/alice/{path}");
         assert_eq!(call(&hub, "GET", &path, &own.authorization, "").await.status, 200, "{path}");
     };
-    for glance in ["api/kernels?1", "api/sessions", "api/terminals", "api/contents/a?content=1"] {
-        ask(glance).await;
+    for poll in ["api/kernels?1", "api/sessions", "api/terminals", "api/contents/a?content=1"] {
+        ask(poll).await;
     }
     assert_eq!(last().await, before);
     ask("api/contents/a.ipynb?type=notebook").await;

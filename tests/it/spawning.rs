@@ -45,7 +45,7 @@ impl Fake {
 fn open(socket: &Path, prefix: &str, metrics: Metrics) -> Arc<dyn Spawner> {
     let docker =
         config::Docker { socket: socket.to_owned(), prefix: prefix.to_owned(), ..config::Docker::default() };
-    spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, metrics).unwrap()
+    spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, None, metrics)
 }
 
 #[async_trait]
@@ -142,7 +142,7 @@ async fn a_network_on_which_workspaces_reach_each_other_is_told_of_with_its_reme
             network: network.to_owned(),
             ..config::Docker::default()
         };
-        spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, Metrics::new()).unwrap()
+        spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, None, Metrics::new())
     };
     let icc = |said: &str| json!({ "com.docker.network.bridge.enable_icc": said });
     fake.engine.add_network("open", "bridge", &icc("true"));
@@ -302,7 +302,7 @@ async fn a_user_whose_container_would_have_anothers_name_does_not_get_it() {
     let fake = Fake::new();
     let docker = config::Docker { socket: fake.engine.socket().to_owned(), ..config::Docker::default() };
     let config = config::Spawner { docker, escape: Escape::Legacy, ..config::Spawner::default() };
-    let spawner = spawner::open(&config, Metrics::new()).unwrap();
+    let spawner = spawner::open(&config, None, Metrics::new());
     let (anna, other) = (id("anna", "gpu"), id("anna--gpu", ""));
     start(&*spawner, &spec(&fake, &anna, "i1")).await.unwrap();
     let refused = start(&*spawner, &spec(&fake, &other, "i2")).await;
@@ -442,7 +442,7 @@ async fn an_engine_that_says_nothing_does_not_hold_a_caller_for_ever() {
 
 fn processes() -> Arc<dyn Spawner> {
     let config = config::Spawner { kind: SpawnerKind::InsecureProcess, ..config::Spawner::default() };
-    spawner::open(&config, Metrics::new()).unwrap()
+    spawner::open(&config, None, Metrics::new())
 }
 
 fn process(home: &Path, script: &str) -> Spec {

@@ -114,7 +114,7 @@ impl Runtime for Real {
             network: self.prefix.to_owned(),
             ..config::Docker::default()
         };
-        spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, Metrics::new()).unwrap()
+        spawner::open(&config::Spawner { docker, ..config::Spawner::default() }, None, Metrics::new())
     }
     fn prefix(&self) -> &'static str {
         self.prefix

@@ -72,6 +72,7 @@ impl Pulls {
     }
 
     fn join(&self, engine: &Connected, image: &str) -> watch::Receiver<Step> {
+        let image = &*tagged(image);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was broken off has nobody who tells of it any more.
         if let Some(steps) = under_way.get(image).filter(|steps| steps.has_changed().is_ok()) {
@@ -104,7 +105,7 @@ impl Pulling {
     async fn run(&self, idle_timeout: Duration) -> Result<(), PullError> {
         info!(event = "image_pull_began", image = self.image, "an image is being fetched");
         let began = Instant::now();
-        let options = CreateImageOptionsBuilder::new().from_image(&tagged(&self.image)).build();
+        let options = CreateImageOptionsBuilder::new().from_image(&self.image).build();
         let mut steps = self.engine.client().create_image(Some(options), None, None).boxed();
         let mut layers = Layers::default();
         let mut moved = tokio::time::Instant::now();

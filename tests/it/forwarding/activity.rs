@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hubgate::clock::Timestamp;
+use hubgate::upstream::Upstream as Address;
 use support::upstream::{Exchange, Upstream, soon};
-use tokio::net::TcpStream;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::rig::{Gate, telling};
@@ -47,11 +48,11 @@ async fn only_what_is_answered_well_is_use() {
 
 #[tokio::test]
 async fn what_nothing_answers_is_no_use() {
-    let upstream = Upstream::start().await;
-    let gate = Gate::before(&upstream).await;
-    let address = upstream.address();
-    drop(upstream);
-    soon(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let unused = Upstream::start().await;
+    let gate = Gate::before(&unused).await.beside(Address { address, instance: "1".into() }).await;
     let before = a_minute_passes(&gate);
     let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hubgate::config::{Forward, Limit};
+use hubgate::forward::Deadlines;
 use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -247,12 +248,14 @@ async fn a_client_that_breaks_off_its_body_breaks_off_the_request() {
     assert!(!upstream.request().complete);
 }
 
+/// A stranger's body may pause for a moment only.
+const SHORT: Deadlines = Deadlines { response: Duration::from_mins(5), body: Duration::from_millis(50) };
+
 #[tokio::test]
 async fn a_client_that_pauses_for_too_long_is_at_fault() {
     let forward = Forward { body_timeout: limit(Duration::from_millis(50)), ..Forward::default() };
     let user = Options { forward, ..Options::default() };
-    let strangers_body_timeout = Duration::from_millis(50);
-    let stranger = Options { strangers_body_timeout, user: None, ..Options::default() };
+    let stranger = Options { strangers: SHORT, user: None, ..Options::default() };
     for options in [user, stranger] {
         let upstream = Upstream::start().await;
         let gate = Gate::with(&upstream, options).await;
@@ -283,8 +286,7 @@ async fn what_is_unlimited_for_users_waits_for_both_sides() {
     let forward =
         Forward { response_timeout: Limit::Unlimited, body_timeout: Limit::Unlimited, ..Forward::default() };
     // What strangers have is not for users.
-    let strangers_body_timeout = Duration::from_millis(50);
-    let options = Options { forward, strangers_body_timeout, ..Options::default() };
+    let options = Options { forward, strangers: SHORT, ..Options::default() };
     let gate = Gate::with(&upstream, options).await;
     let mut client = gate.client().await;
     client.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
@@ -292,7 +294,7 @@ async fn what_is_unlimited_for_users_waits_for_both_sides() {
     // A stranger who begins later has had too long when they are refused; so would the user have.
     let elsewhere = Upstream::start().await;
     let gate_of_stranger =
-        Gate::with(&elsewhere, Options { strangers_body_timeout, user: None, ..Options::default() }).await;
+        Gate::with(&elsewhere, Options { strangers: SHORT, user: None, ..Options::default() }).await;
     let mut stranger = gate_of_stranger.client().await;
     stranger.write("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 10\r\n\r\nhalf").await;
     assert_eq!(stranger.read_head().await.status, 502);

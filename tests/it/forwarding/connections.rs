@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use hubgate::config::Forward;
+use hubgate::config::{Forward, Limit};
+use hubgate::forward::Deadlines;
 use hubgate::upstream::Upstream as Address;
 use support::upstream::{Exchange, Upstream, soon};
 use tokio::io::AsyncWriteExt as _;
@@ -358,13 +359,20 @@ async fn a_workspace_that_does_not_answer_in_time_is_a_timeout_and_tried_once() 
         Ok(exchange)
     })
     .await;
-    let forward = Forward { response_timeout: limit(Duration::from_millis(200)), ..Forward::default() };
-    let gate = Gate::with(&upstream, with_forward(forward)).await;
-    gate.get("").await;
-    let answer = gate.ask("GET /slow HTTP/1.1\r\nHost: hub.example\r\n\r\n").await;
-    assert_eq!((answer.status, answer.header("x-error")), (502, Some("timeout")));
-    upstream.wait_open(0).await;
-    assert_eq!(upstream.requests().len(), 2);
+    let short = Duration::from_millis(200);
+    let forward = Forward { response_timeout: limit(short), ..Forward::default() };
+    // However long users may wait, a stranger may not.
+    let forever = Forward { response_timeout: Limit::Unlimited, ..Forward::default() };
+    let strangers = Deadlines { response: short, body: Duration::from_mins(1) };
+    let stranger = Options { user: None, strangers, ..with_forward(forever) };
+    for (options, before) in [(with_forward(forward), 0), (stranger, 2)] {
+        let gate = Gate::with(&upstream, options).await;
+        gate.get("").await;
+        let answer = gate.ask("GET /slow HTTP/1.1\r\nHost: hub.example\r\n\r\n").await;
+        assert_eq!((answer.status, answer.header("x-error")), (502, Some("timeout")));
+        upstream.wait_open(0).await;
+        assert_eq!(upstream.requests().len(), before + 2);
+    }
 }
 
 #[tokio::test]

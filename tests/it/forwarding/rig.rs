@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Limit, Span};
-use hubgate::forward::{About, Activity, Authorization, ForwardedBody, Forwarder, Lifeline, Pool};
+use hubgate::forward::{About, Activity, Authorization, Deadlines, ForwardedBody, Forwarder, Lifeline, Pool};
 use hubgate::metrics::{Kind, Metrics};
 use hubgate::tasks::Tasks;
 use hubgate::upstream::Upstream as Address;
@@ -39,8 +39,8 @@ pub(super) struct Gate {
 /// What differs between tests.
 pub(super) struct Options {
     pub(super) forward: config::Forward,
-    /// How long a body of nobody known may pause.
-    pub(super) strangers_body_timeout: Duration,
+    /// Of nobody known.
+    pub(super) strangers: Deadlines,
     pub(super) user: Option<&'static str>,
     pub(super) authorization: Option<&'static str>,
     pub(super) http2: bool,
@@ -51,7 +51,7 @@ impl Default for Options {
         let forward = config::Forward::default();
         Self {
             forward,
-            strangers_body_timeout: Duration::from_secs(30),
+            strangers: Deadlines { response: Duration::from_mins(5), body: Duration::from_secs(30) },
             user: Some("alice"),
             authorization: None,
             http2: false,
@@ -88,8 +88,8 @@ impl Gate {
 
     pub(super) async fn with(upstream: &Upstream, options: Options) -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::default());
-        let pause = options.strangers_body_timeout;
-        let forwarder = Forwarder::new(&options.forward, pause, 1, tasks.clone(), metrics.clone());
+        let strangers = options.strangers;
+        let forwarder = Forwarder::new(&options.forward, strangers, 1, tasks.clone(), metrics.clone());
         Self::around(forwarder, instance(upstream, "1"), tasks, metrics, &options).await
     }
 

@@ -11,7 +11,7 @@ use super::Program;
 use crate::BINARY;
 
 const SERVER: &str = "/users/alice/server";
-const NOT_AHEAD: &str = "# docker: pull_ahead = false\n";
+const NOT_AHEAD: &str = "# docker: prepull = false\n";
 const CREATE: &str = "/images/create";
 
 fn profile(name: &str) -> String {
@@ -95,17 +95,9 @@ async fn all_who_wait_for_one_image_share_one_pull_and_see_how_far_it_is() {
     }
     let mut alice = people[0].clone();
     let program = Program::new(&hub, &mut alice, &["servers"]).await;
-    let told = async { program.ask("GET", &format!("{SERVER}/progress"), "").await.text() };
-    let answered = || {
-        let log = hub.process().log();
-        log.lines().filter(|line| line.contains("method=\"GET\" route=\"api\"")).count()
-    };
-    let before = answered();
-    let released = async {
-        eventually("somebody follows it", || async { answered() > before }).await;
-        hub.engine().release(CREATE);
-    };
-    let (told, ()) = tokio::join!(told, released);
+    let following = program.begin(&format!("{SERVER}/progress")).await;
+    hub.engine().release(CREATE);
+    let told = following.rest().await;
     assert!(told.contains("fetching the image, 400 of 1000 MB") && told.contains("\"ready\":true"), "{told}");
     for (user, mut person) in users.into_iter().zip(people) {
         hub.until_open(&mut person, &format!("/user/{user}/")).await;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use support::eventually::eventually;
 use support::hub::Hub;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ADMIN, CULLER, Program, hub, json_of};
 
@@ -169,22 +168,10 @@ async fn a_start_that_fails_is_told_and_who_watches_without_the_right_hears_no_m
     assert_eq!(program.ask("POST", "/users/alice/server", "").await.status, 202);
     let id = watcher.get("/user").await["token_id"].as_str().unwrap().to_owned();
     eventually("it is held", || async { hub.engine().count("POST", "/start") > 0 }).await;
-    let mut stream = hub.client().connect(&["http/1.1"]).await;
-    let host = hub.client().host().to_owned();
-    let head = format!(
-        "GET /hub/api{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
-        watcher.authorization
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).await.unwrap();
-    assert_eq!(&status, b"HTTP/1.1 200");
+    let following = watcher.begin(path).await;
     let revoked = program.ask("DELETE", &format!("/users/alice/tokens/{id}"), "").await;
     assert_eq!(revoked.status, 204);
-    let mut told = Vec::new();
-    // How the connection ends does not matter here.
-    drop(stream.read_to_end(&mut told).await);
-    let told = String::from_utf8(told).unwrap();
+    let told = following.rest().await;
     assert!(!told.contains("\"ready\""), "it ended before the start did: {told}");
     hub.engine().release("/start");
     hub.until_running(1).await;

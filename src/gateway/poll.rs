@@ -4,7 +4,7 @@
 use http::Method;
 
 /// Whether a request for `below`, the part of a path behind a workspace's own, is such a look around.
-pub(super) fn is_glance(method: &Method, below: &str, query: Option<&str>) -> bool {
+pub(super) fn is_poll(method: &Method, below: &str, query: Option<&str>) -> bool {
     let Some(api) = below.strip_prefix("api/").filter(|_| *method == Method::GET) else { return false };
     match api {
         "kernels" | "kernelspecs" | "me" | "metrics/v1" | "sessions" | "status" | "terminals" => true,
@@ -25,12 +25,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_is_only_open_glances_and_whoever_does_something_does_not() {
+    fn a_page_that_is_only_open_polls_and_whoever_does_something_does_not() {
         let get = |target: &str| {
             let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
-            is_glance(&Method::GET, path, query)
+            is_poll(&Method::GET, path, query)
         };
-        for glance in [
+        for poll in [
             "api/kernels",
             "api/kernels?1732600000000",
             "api/kernelspecs?1",
@@ -43,7 +43,7 @@ mod tests {
             "api/contents/a%20folder?content=1",
             "api/contents/a?type=directory&_=1",
         ] {
-            assert!(get(glance), "{glance}");
+            assert!(get(poll), "{poll}");
         }
         for used in [
             "",
@@ -60,7 +60,7 @@ mod tests {
             assert!(!get(used), "{used}");
         }
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            assert!(!is_glance(&method, "api/kernels", None), "{method}");
+            assert!(!is_poll(&method, "api/kernels", None), "{method}");
         }
     }
 }

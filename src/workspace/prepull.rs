@@ -13,8 +13,8 @@ use crate::spawner::{Progress, SpawnError};
 impl Workspaces {
     /// Fetches them one after the other, and those that cannot be fetched again later, until all are there. Whoever
     /// starts one meanwhile waits for the same pull. Nothing is done where that is not configured.
-    pub async fn pull_ahead(&self) {
-        if !self.0.pull_ahead || !self.0.place.images {
+    pub async fn prepull(&self) {
+        if !self.0.prepull || !self.0.place.images {
             return;
         }
         let mut missing = images(&self.0.profiles);
@@ -37,11 +37,8 @@ impl Workspaces {
     }
 
     async fn have(&self, image: &str) -> Result<(), SpawnError> {
-        if self.0.spawner.find_image(image).await?.is_none() {
-            let (progress, _nobody_watches) = Progress::new();
-            self.0.spawner.image(image, &progress).await?;
-        }
-        Ok(())
+        let (progress, _nobody_watches) = Progress::new();
+        self.0.spawner.image(image, &progress).await.map(drop)
     }
 }
 
