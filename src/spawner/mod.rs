@@ -145,6 +145,17 @@ pub struct PutFile {
     pub owner: Option<(u32, u32)>,
     /// One line, without its end.
     pub content: Secret,
+    /// For whom.
+    pub purpose: Purpose,
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A user's access token, where the profile wants it.
+    AccessToken,
+    /// What the preset tells a server that takes no arguments.
+    Settings,
 }
 
 impl PartialEq for PutFile {
@@ -379,6 +390,8 @@ pub enum SpawnError {
         path: String,
         /// In which workspace.
         id: WorkspaceId,
+        /// What it is for.
+        purpose: Purpose,
         /// Why.
         source: BoxError,
     },
@@ -409,7 +422,10 @@ impl SpawnError {
             Self::Create { .. } => {
                 "read the cause; compare profile and spawner settings with what the runtime offers"
             }
-            Self::File { .. } => {
+            Self::File { purpose: Purpose::Settings, .. } => {
+                "the file is the preset's own: correct profile.preset, or use an image that keeps no volume around its folder"
+            }
+            Self::File { purpose: Purpose::AccessToken, .. } => {
                 "give profile.access_token_file a folder of its own, and name its owner in profile.access_token_owner; the image needs /bin/sh, mkdir, mv and rm"
             }
             Self::Cancelled => "start it again",
@@ -459,6 +475,19 @@ pub fn open(config: &config::Spawner, heir: Option<Heir>, metrics: Metrics) -> A
 mod tests {
     use super::*;
     use std::io;
+
+    #[test]
+    fn a_file_that_cannot_be_written_has_the_remedy_of_what_it_is_for() {
+        let remedy = |purpose| {
+            let user = UserName::parse("alice").unwrap();
+            let id = WorkspaceId { user, server: ServerName::default() };
+            SpawnError::File { path: "/etc/x".to_owned(), id, purpose, source: "it is in a volume".into() }
+                .remedy()
+        };
+        assert!(remedy(Purpose::AccessToken).contains("profile.access_token_file"));
+        let settings = remedy(Purpose::Settings);
+        assert!(settings.contains("profile.preset") && !settings.contains("access_token"), "{settings}");
+    }
 
     /// As clients wrap it.
     #[derive(Debug, Error)]

@@ -153,7 +153,12 @@ impl Process {
     async fn replace(&self, id: &WorkspaceId, instance: &str, file: &PutFile) -> Result<(), SpawnError> {
         let is_meant = |entry: &Entry| &*entry.running.instance == instance && entry.ended.borrow().is_none();
         let Some(entry) = self.children.find(id).filter(is_meant) else { return Ok(()) };
-        let failed = |source| SpawnError::File { path: file.path.clone(), id: id.clone(), source };
+        let failed = |source| SpawnError::File {
+            path: file.path.clone(),
+            id: id.clone(),
+            purpose: file.purpose,
+            source,
+        };
         let folder = entry.folder.ok_or_else(|| failed("it was started without files".into()))?;
         folder.write(file).await.map_err(|error| failed(error.into()))
     }
@@ -283,6 +288,7 @@ async fn make_files(spec: &Spec) -> Result<Option<Arc<Folder>>, SpawnError> {
     let failed = |file: &PutFile, error: io::Error| SpawnError::File {
         path: file.path.clone(),
         id: spec.id.clone(),
+        purpose: file.purpose,
         source: error.into(),
     };
     let folder = Folder::make().await.map_err(|error| failed(first, error))?;

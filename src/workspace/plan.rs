@@ -7,7 +7,7 @@ use super::StartError;
 use crate::config::{self, Escape, Limit, Mode, Piece, Preset};
 use crate::preset::{self, Settled};
 use crate::secret::Secret;
-use crate::spawner::{Image, Mount, PutFile, Spec, WorkspaceId, escape, escape_server};
+use crate::spawner::{Image, Mount, Purpose, PutFile, Spec, WorkspaceId, escape, escape_server};
 use crate::user::{Limits, User, UserName};
 
 /// What a workspace is told of its surroundings.
@@ -103,7 +103,8 @@ pub(super) fn access_token_file(
 ) -> Option<PutFile> {
     let content = token.cloned().unwrap_or_else(|| Secret::new(""));
     let owner = profile.access_token_owner.as_deref().and_then(owner);
-    Some(PutFile { path: access_token_path(profile, place)?, owner, content })
+    let path = access_token_path(profile, place)?;
+    Some(PutFile { path, owner, content, purpose: Purpose::AccessToken })
 }
 
 fn access_token_path(profile: &config::Profile, place: &Place) -> Option<String> {
@@ -135,7 +136,8 @@ fn settings_file(
         "trust_xheaders": true,
         "quit_button": false,
     } });
-    Some(PutFile { path: path.to_owned(), owner: Some(owner), content: Secret::new(settings.to_string()) })
+    let content = Secret::new(settings.to_string());
+    Some(PutFile { path: path.to_owned(), owner: Some(owner), content, purpose: Purpose::Settings })
 }
 
 fn command(

@@ -10,7 +10,8 @@ use hubgate::config::{Escape, Mode, Preset};
 use hubgate::secret::Secret;
 use hubgate::server_name::ServerName;
 use hubgate::spawner::{
-    Ended, Progress, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId, container_name,
+    Ended, Progress, Purpose, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
+    container_name,
 };
 use hubgate::user::{Limits, UserName};
 use tokio::time::{Instant, sleep, timeout};
@@ -250,7 +251,12 @@ pub(crate) const FILE: &str = "/run/hubgate/access_token";
 
 /// The file, for whoever the container runs as.
 pub(crate) fn file(content: &str) -> PutFile {
-    PutFile { path: FILE.to_owned(), owner: None, content: Secret::new(content) }
+    PutFile {
+        path: FILE.to_owned(),
+        owner: None,
+        content: Secret::new(content),
+        purpose: Purpose::AccessToken,
+    }
 }
 
 /// A small workspace.

@@ -220,7 +220,7 @@ fn fingerprint(spec: &Spec) -> String {
 mod tests {
     use super::*;
     use crate::secret::Secret;
-    use crate::spawner::PutFile;
+    use crate::spawner::{Purpose, PutFile};
     use crate::user::Limits;
 
     fn spec() -> Spec {
@@ -305,7 +305,12 @@ mod tests {
         later.environment.insert("JUPYTER_TOKEN".to_owned(), "t2".to_owned());
         assert_eq!(fingerprint(&later), before);
         let path = "/run/hubgate/access_token".to_owned();
-        later.files.push(PutFile { path, owner: None, content: Secret::new("t2") });
+        later.files.push(PutFile {
+            path,
+            owner: None,
+            content: Secret::new("t2"),
+            purpose: Purpose::AccessToken,
+        });
         assert_eq!(fingerprint(&later), before);
         let made = format!("{:?}", body(&later, &image("1000", &[]), ("hubgate", &[]), false));
         assert_eq!(made.matches("t2").count(), 1, "a file came into the container's description: {made}");

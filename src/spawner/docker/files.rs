@@ -235,7 +235,7 @@ fn doing(id: &WorkspaceId, file: &PutFile) -> String {
 }
 
 fn refused(id: &WorkspaceId, file: &PutFile, why: String) -> SpawnError {
-    SpawnError::File { path: file.path.clone(), id: id.clone(), source: why.into() }
+    SpawnError::File { path: file.path.clone(), id: id.clone(), purpose: file.purpose, source: why.into() }
 }
 
 #[cfg(test)]
