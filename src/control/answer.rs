@@ -129,6 +129,13 @@ impl Control {
             expires: utc(token.expires),
         };
         told.tokens = self.0.api_tokens.of(name).iter().map(token).collect();
+        // Whoever may not enter comes to nobody's server, and nobody to theirs.
+        if told.grants.is_some()
+            && self.0.shares.enabled()
+            && let Ok(user) = self.0.explainer.mapping().user(&known.provider, &known.identity, name.clone())
+        {
+            (told.shares, told.shared) = self.explained_shares(&user);
+        }
         Ok(shown(told))
     }
 

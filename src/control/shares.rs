@@ -8,8 +8,9 @@ use super::unanswered::Unanswered;
 use super::wire::{Ended, Share};
 use super::{Control, Peer};
 use crate::clock::utc;
+use crate::explain::SharedSays;
 use crate::share::{self, Code, CodeId, ShareId};
-use crate::user::UserName;
+use crate::user::{User, UserName};
 
 impl Control {
     /// Of one owner, or of all.
@@ -18,6 +19,15 @@ impl Control {
         let codes = self.0.shares.codes(|code| owner.is_none_or(|owner| code.of.user == *owner));
         let told = shares.iter().map(|share| told(share)).chain(codes.iter().map(|code| told_code(code)));
         shown(told.collect::<Vec<_>>())
+    }
+
+    /// What somebody shares with others, and others with them and their groups.
+    pub(super) fn explained_shares(&self, user: &User) -> (Vec<SharedSays>, Vec<SharedSays>) {
+        let shares = self.0.shares.of(&user.name);
+        let codes = self.0.shares.codes_of(&user.name);
+        let gives = shares.iter().map(|share| told(share)).chain(codes.iter().map(|code| told_code(code)));
+        let has = self.0.shares.with(user);
+        (gives.map(says).collect(), has.iter().map(|share| says(told(share))).collect())
     }
 
     pub(super) async fn end_share(&self, id: ShareId, peer: Peer) -> Result<Value, Unanswered> {
@@ -55,6 +65,11 @@ fn told(share: &share::Share) -> Share {
         access: terms.access.name().to_owned(),
         expires: terms.expires.map(utc),
     }
+}
+
+fn says(share: Share) -> SharedSays {
+    let Share { id, owner, server, kind, with, access, expires } = share;
+    SharedSays { owner, server, kind, with: with.unwrap_or(id), access, expires }
 }
 
 fn told_code(code: &Code) -> Share {

@@ -16,7 +16,7 @@ use crate::token::Scopes;
 use crate::user::{User, UserName};
 use crate::workspace::mounts;
 
-pub use person::{Claims, Explanation, Granted, Grants, Refused, RuleSays, TokenSays, Volume};
+pub use person::{Claims, Explanation, Granted, Grants, Refused, RuleSays, SharedSays, TokenSays, Volume};
 
 /// What is looked at: rules, profiles, and how things are called on this machine.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Explainer {
         &self.mapping
     }
 
-    /// Everything about one person but their tokens.
+    /// Everything about one person but their tokens and shares.
     pub fn person(&self, who: Described<'_>) -> Explanation {
         let named = match who.name {
             Some(name) => Ok(name.clone()),
@@ -83,6 +83,8 @@ impl Explainer {
             refused: None,
             grants: None,
             tokens: Vec::new(),
+            shares: Vec::new(),
+            shared: Vec::new(),
         };
         let outcome = named.and_then(|name| {
             let judgement = self.mapping.judge(who.provider, who.identity, name);

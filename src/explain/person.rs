@@ -27,6 +27,12 @@ pub struct Explanation {
     pub grants: Option<Grants>,
     /// Their API tokens, where those are known.
     pub tokens: Vec<TokenSays>,
+    /// What they share with others, by links too, where that is known.
+    #[serde(default)]
+    pub shares: Vec<SharedSays>,
+    /// What others share with them and with their groups.
+    #[serde(default)]
+    pub shared: Vec<SharedSays>,
 }
 
 /// What the provider says, as far as rules look at it.
@@ -125,4 +131,21 @@ pub struct TokenSays {
     pub scopes: Vec<String>,
     /// When it ends, in UTC.
     pub expires: String,
+}
+
+/// A server that its owner shares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedSays {
+    /// Whose it is.
+    pub owner: String,
+    /// Its name; the default one has none.
+    pub server: String,
+    /// `user`, `group`: all of it, or `link`: whoever has it.
+    pub kind: String,
+    /// Which user or group, or the ID of the link.
+    pub with: String,
+    /// `read`, or `full`.
+    pub access: String,
+    /// When it ends, in UTC; `null`: when it is revoked.
+    pub expires: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::person::{Claims, Explanation, Granted, Grants, RuleSays};
+use super::person::{Claims, Explanation, Granted, Grants, RuleSays, SharedSays};
 
 impl Explanation {
     /// For a terminal: whatever a provider says is quoted.
@@ -33,6 +33,8 @@ impl Explanation {
                 format_args!("  API token {} {:?}: {scopes}; until {}", token.id, token.note, token.expires),
             );
         }
+        self.shares.iter().for_each(|share| add(&mut text, format_args!("  {}", shares_words(share))));
+        self.shared.iter().for_each(|share| add(&mut text, format_args!("  {}", shared_words(share))));
         text
     }
 
@@ -54,6 +56,28 @@ impl Explanation {
             add(text, format_args!("  client roles  {} of {client:?}", list(roles)));
         }
     }
+}
+
+fn shares_words(share: &SharedSays) -> String {
+    let with = match share.kind.as_str() {
+        "group" => format!("all of {:?}", share.with),
+        "link" => format!("whoever has the link {}", share.with),
+        _ => share.with.clone(),
+    };
+    format!("shares {} with {with}, {}; {}", server(share), share.access, until(share))
+}
+
+fn shared_words(share: &SharedSays) -> String {
+    let group = if share.kind == "group" { format!(", as all of {:?}", share.with) } else { String::new() };
+    format!("is let into {} of {}{group}, {}; {}", server(share), share.owner, share.access, until(share))
+}
+
+fn server(share: &SharedSays) -> String {
+    if share.server.is_empty() { "the server".to_owned() } else { format!("the server {}", share.server) }
+}
+
+fn until(share: &SharedSays) -> String {
+    share.expires.as_ref().map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {end}"))
 }
 
 fn rule_words(rule: &RuleSays) -> String {

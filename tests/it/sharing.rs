@@ -535,6 +535,46 @@ async fn shares_and_links_are_listed_and_revoked_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_person_is_explained_with_what_they_share_and_what_is_shared_with_them() {
+    let hub = hub().await;
+    hub.signed_in_with("bob", json!({ "groups": ["/lab"] })).await;
+    let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/lab"] })).await;
+    let token = alice.make_token(&["shares", "servers"]).await;
+    let alice = Program { hub: &hub, authorization: format!("token {token}") };
+    alice
+        .good("POST", "/shares/alice/", json!({ "user": "bob", "access": "read", "expires_in": 3600 }))
+        .await;
+    alice.good("POST", "/shares/alice/", json!({ "group": "/lab" })).await;
+    let link = alice.good("POST", "/share-codes/alice/", json!({ "access": "full" })).await;
+    let link = link["id"].as_str().unwrap();
+    let rows = |told: &Value, key: &str| {
+        let shares = told[key].as_array().unwrap();
+        let row = |one: &Value| {
+            ["owner", "kind", "with", "access"].map(|key| one[key].as_str().unwrap().to_owned())
+        };
+        shares.iter().map(row).collect::<Vec<_>>()
+    };
+    let (user, group) = (["alice", "user", "bob", "read"], ["alice", "group", "/lab", "full"]);
+    let bob = crate::control::json(&hub, &["explain", "bob"]).await;
+    assert_eq!(rows(&bob, "shared"), [user, group]);
+    assert_eq!(bob["shares"], json!([]));
+    assert!(bob["shared"][0]["expires"].as_str().unwrap().ends_with('Z'));
+    let own = crate::control::json(&hub, &["explain", "alice"]).await;
+    assert_eq!(rows(&own, "shares"), [user, group, ["alice", "link", link, "full"]]);
+    assert_eq!(own["shared"], json!([]), "what she shares with her own group is hers");
+    let words = operate(&hub, &["explain", "bob"]).await.out;
+    assert!(words.contains("  is let into the server of alice, read; until 20"), "{words}");
+    assert!(words.contains("  is let into the server of alice, as all of \"/lab\", full; until "), "{words}");
+    let words = operate(&hub, &["explain", "alice"]).await.out;
+    assert!(words.contains("  shares the server with bob, read; until 20"), "{words}");
+    assert!(words.contains("  shares the server with all of \"/lab\", full; until "), "{words}");
+    assert!(
+        words.contains(&format!("  shares the server with whoever has the link {link}, full; until ")),
+        "{words}"
+    );
+}
+
+#[tokio::test]
 async fn shares_and_links_outlive_a_crash_and_what_was_revoked_does_not() {
     let mut hub = hub().await;
     let mut bob = hub.signed_in("bob").await;
