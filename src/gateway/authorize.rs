@@ -197,7 +197,6 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         Endpoint::Root
         | Endpoint::Home
         | Endpoint::Spawn(_)
-        | Endpoint::HubUser(_)
         | Endpoint::UserRedirect(_)
         | Endpoint::Tokens
         | Endpoint::Share
@@ -207,7 +206,7 @@ fn needs(endpoint: Endpoint<'_>) -> Needs {
         | Endpoint::Enter
         | Endpoint::ApiAuthorize => Needs::Person,
         Endpoint::Api(path) if path.resource.is_open() => Needs::Nobody,
-        Endpoint::Api(_) => Needs::Anybody,
+        Endpoint::Api(_) | Endpoint::HubUser(_) => Needs::Anybody,
         Endpoint::Login
         | Endpoint::Entered
         | Endpoint::Callback(_)

@@ -334,7 +334,7 @@ impl Gateway {
             Endpoint::Root => self.root(permit),
             Endpoint::Home => self.home(request, permit).await,
             Endpoint::Spawn(which) => self.spawn(request, permit, which).await,
-            Endpoint::HubUser(rest) => Ok(see_other(&with_query(&format!("/user/{rest}"), &request))),
+            Endpoint::HubUser(rest) => self.at_hub(at, &request, permit, rest),
             Endpoint::UserRedirect(rest) => Self::user_redirect(&request, permit, rest),
             Endpoint::Tokens => self.tokens(request, permit, at).await,
             Endpoint::Share => self.share(request, permit, at).await,

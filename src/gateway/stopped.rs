@@ -1,11 +1,14 @@
 //! What is told of a workspace that does not run to whoever did not come to start it, as JupyterHub tells it.
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::authorize::Permit;
 use super::caller::Caller;
-use super::{Gateway, Origin};
+use super::refusal::Refusal;
+use super::{Body, Gateway, Origin, see_other, with_query};
 use crate::config::StoppedStatus;
+use crate::routes::Route;
 use crate::spawner::WorkspaceId;
 
 /// An answer to what was asked of a workspace that does not run.
@@ -43,12 +46,40 @@ impl Gateway {
         caller: &Caller,
         id: &WorkspaceId,
     ) -> Stopped {
-        let path = id.path();
-        let server = path.strip_prefix("/user/").unwrap_or_default().trim_end_matches('/');
+        Stopped { api: is_api(request), ..self.stopped_at(at, request.uri().path(), caller, id) }
+    }
+
+    /// `/hub/user/<name>/…`, where a JupyterHub takes what no server took. A page goes on to the server; all else is answered
+    /// as of one that is stopped, and goes nowhere: whoever follows a redirect asks for something else there.
+    pub(super) fn at_hub<B>(
+        &self,
+        at: &Origin,
+        request: &Request<B>,
+        permit: &Permit,
+        rest: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = format!("/user/{rest}");
+        if [Method::GET, Method::HEAD].contains(request.method()) {
+            return Ok(see_other(&with_query(&path, request)));
+        }
+        let caller = permit.caller().ok_or(Refusal::LoginRequired { next: None })?;
+        let Ok(Route::Workspace { owner, below, .. }) = Route::find(&path) else {
+            return Err(Refusal::BadPath);
+        };
+        if caller.name().as_str() != owner {
+            return Err(Refusal::NotYours);
+        }
+        let id = self.0.workspaces.at(caller.name(), below);
+        Err(Refusal::Stopped(self.stopped_at(at, &path, caller, &id)))
+    }
+
+    fn stopped_at(&self, at: &Origin, path: &str, caller: &Caller, id: &WorkspaceId) -> Stopped {
+        let own = id.path();
+        let server = own.strip_prefix("/user/").unwrap_or_default().trim_end_matches('/');
         Stopped {
             status: self.stopped_status(caller),
-            api: is_api(request),
-            path: request.uri().path().to_owned(),
+            api: true,
+            path: path.to_owned(),
             spawn: format!("{}/hub/spawn/{server}", at.origin),
         }
     }

@@ -10,6 +10,7 @@ use support::hub::{EVERYONE, Hub, PROFILE};
 use url::Url;
 
 use super::BINARY;
+use crate::callers::call;
 use crate::day::plain;
 
 const CALLBACK: &str = "/user/alice/oauth_callback";
@@ -437,6 +438,37 @@ async fn a_stopped_server_tells_programs_so_in_jupyterhubs_words_and_people_by_a
     let page = alice.open("/user/alice/lab").await;
     assert_eq!(page.status, 503);
     assert!(page.text().contains("Your server is starting"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn whatever_is_sent_to_the_hub_for_a_server_goes_nowhere_and_is_told_that_it_does_not_run() {
+    let hub = hub_with("").await;
+    let mut alice = stopped(&hub).await;
+    let token = format!("token {}", alice.make_token(&["access:servers"]).await);
+    let before = (hub.engine().count("POST", "/containers/create"), hub.traffic());
+    let message = format!(
+        "JupyterHub server no longer running at /user/alice/api/contents. Restart the server at {}/hub/spawn/alice",
+        hub.origin()
+    );
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        let by_page = alice.fetch(method, "/hub/user/alice/api/contents", b"{}").await;
+        let by_token = call(&hub, method, "/hub/user/alice/api/contents", &token, "{}").await;
+        for answer in [by_page, by_token] {
+            assert_eq!((answer.status, answer.header("location")), (424, None), "{method} {}", answer.text());
+            let told: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((&told["status"], &told["message"]), (&json!(424), &json!(message)));
+        }
+    }
+    let to_bob = alice.fetch("POST", "/hub/user/bob/api/contents", b"{}").await;
+    assert_eq!(to_bob.status, 403, "{}", to_bob.text());
+    let stranger = hub.client().fetch("POST", "/hub/user/alice/api/contents", b"{}").await;
+    assert_eq!(stranger.status, 401, "{}", stranger.text());
+    let odd = alice.fetch("POST", "/hub/user/", b"{}").await.status;
+    assert!((400..500).contains(&odd), "{odd}");
+    let page = alice.open("/hub/user/alice/lab?a=b").await;
+    assert_eq!((page.status, page.header("location")), (303, Some("/user/alice/lab?a=b")));
+    let after = (hub.engine().count("POST", "/containers/create"), hub.traffic());
+    assert_eq!(after, before, "none of them starts it or comes to it");
 }
 
 #[tokio::test]
