@@ -157,7 +157,8 @@ impl<'a> Endpoint<'a> {
             "api/" => Self::ApiRoot,
             "token" => Self::Tokens,
             "share" => Self::Share,
-            "accept-share" => Self::AcceptShare,
+            // JupyterHub's documentation writes it both ways.
+            "accept-share" | "accept-share/" => Self::AcceptShare,
             "admin" => Self::Admin,
             "device" => Self::Device,
             "health" => Self::Health,

@@ -121,8 +121,8 @@ fn beside(
         if !neighbour.is_open_to(caller) {
             return Err(Refusal::RouteNotGranted);
         }
-        if !caller.may_enter_beside() {
-            return Err(ProgramRefusal::Scope(Scope::AccessServers).into());
+        if !caller.may_enter_beside(neighbour.name()) {
+            return Err(ProgramRefusal::Scope(Scope::AccessServices).into());
         }
     }
     if let Some(caller) = &caller {

@@ -84,6 +84,11 @@ impl Neighbour {
         })
     }
 
+    /// What it is called in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it is open to a caller.
     pub(super) fn is_open_to(&self, caller: &Caller) -> bool {
         caller.user().routes.contains(&self.name)

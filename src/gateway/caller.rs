@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::seal::sha256;
 use crate::session::Session;
 use crate::spawner::WorkspaceId;
-use crate::token::{ApiToken, Reach, Right, Scope, Scopes, Target};
+use crate::token::{ApiToken, Reach, Right, Scope, Scoped, Scopes, Target};
 use crate::user::{User, UserName};
 
 /// Whoever makes a request, and is known.
@@ -89,11 +89,13 @@ impl Caller {
         token.reach(&[Scope::AccessServers], &target) == Reach::Reaches
     }
 
-    /// Whether it may come to what is beside the hub, which is nobody's server: a scope for some servers opens it to no
-    /// one.
-    pub(super) fn may_enter_beside(&self) -> bool {
+    /// Whether it may come to what is beside the hub under this name, which is nobody's server: a scope for some servers
+    /// opens it to no one.
+    pub(super) fn may_enter_beside(&self, name: &str) -> bool {
         let Self::Token(token) = self else { return true };
-        token.made_for().iter().any(|entry| entry.scope == Scope::AccessServers && entry.filter.is_none())
+        let all = |entry: &Scoped| entry.scope == Scope::AccessServers && entry.filter.is_none();
+        token.made_for().iter().any(all)
+            || token.reach(&[Scope::AccessServices], &Target::Service(name)) == Reach::Reaches
     }
 
     /// Whether whom it reaches depends on who is in which group.

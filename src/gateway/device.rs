@@ -43,8 +43,9 @@ impl Gateway {
                 "client_id says what the program is called, in plain letters",
             ));
         };
-        let Ok(scopes) = Scopes::parse_words(form.one("scope").unwrap_or_default(), None) else {
-            return Ok(refused("invalid_scope", "there is no such scope"));
+        let scopes = match Scopes::parse_words(form.one("scope").unwrap_or_default(), None) {
+            Ok(scopes) => scopes,
+            Err(error) => return Ok(refused("invalid_scope", &error.to_string())),
         };
         let scopes = if scopes.is_empty() { Scopes::ordinary() } else { scopes };
         let asked = Asked { client, scopes, address: connection.client.ip() };

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::seal::hex;
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::token::{ApiToken, NewToken, Note, Right, Scoped, Scopes, TokenError, TokenId};
+use crate::token::{ApiToken, NewToken, Note, Right, Scope, Scoped, Scopes, TokenError, TokenId};
 
 /// How long tokens may live that are made on the page.
 const LIFETIMES: [(u64, &str); 5] = [
@@ -128,8 +128,14 @@ impl Gateway {
             value: String::new(),
             length: Note::MAX_CHARACTERS,
         }];
-        let useful = |scoped: &Scoped| self.0.shares.enabled() || !scoped.scope.is_about_shares();
-        let admin = session.standing().user.admin && self.is_proven(session);
+        let standing = session.standing();
+        let useful = |scoped: &Scoped| {
+            if scoped.scope == Scope::AccessServices {
+                return !standing.user.routes.is_empty();
+            }
+            self.0.shares.enabled() || !scoped.scope.is_about_shares()
+        };
+        let admin = standing.user.admin && self.is_proven(session);
         inputs.extend(Scopes::choices(admin).into_iter().filter(useful).map(choice));
         inputs.push(Input::Select { name: "lifetime".into(), label: "It lives for".into(), options });
         Action::form_of(page_token, "Make a token", "/hub/token", &[("action", "make")]).asking(inputs)

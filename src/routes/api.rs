@@ -85,6 +85,8 @@ pub enum Resource {
     GroupSharedServer,
     /// There are none.
     Services,
+    /// Nor is there one of any name.
+    Service,
     /// Where requests go.
     Proxy,
     /// The end.
@@ -126,7 +128,8 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/groups/{name}/shared", Resource::GroupShared, &[Method::GET]),
     ("/groups/{name}/shared/{owner}/{server_name}", Resource::GroupSharedServer, SHARED),
     ("/services", Resource::Services, &[Method::GET]),
-    ("/proxy", Resource::Proxy, &[Method::GET, Method::POST]),
+    ("/services/{name}", Resource::Service, SERVER),
+    ("/proxy", Resource::Proxy, &[Method::GET, Method::POST, Method::PATCH]),
     ("/shutdown", Resource::Shutdown, &[Method::POST]),
 ];
 

@@ -19,11 +19,17 @@ pub enum Filter {
     Group(GroupName),
     /// `!server=NAME/SERVER`: to one server of one user; the default one has no name.
     Server(UserName, ServerName),
+    /// `!service=NAME`: to what is beside the hub under this name.
+    Service(ServiceName),
 }
 
 /// What a group is called, as the provider of the token's owner writes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupName(Arc<str>);
+
+/// What something beside the hub is called in its configuration, which need not have it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceName(Arc<str>);
 
 /// To what something is done.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +45,8 @@ pub enum Target<'t> {
     },
     /// A group.
     Group(&'t Group),
+    /// What is beside the hub under this name.
+    Service(&'t str),
     /// The hub as a whole.
     Hub,
 }
@@ -52,6 +60,7 @@ impl Filter {
         match kind {
             "user" => Some(Self::User(UserName::parse(value).ok()?).of_owner(owner)),
             "group" => GroupName::parse(value).map(Self::Group),
+            "service" => ServiceName::parse(value).map(Self::Service),
             "server" => {
                 let (user, server) = value.split_once('/')?;
                 Some(Self::Server(UserName::parse(user).ok()?, ServerName::parse(server).ok()?))
@@ -78,7 +87,11 @@ impl Filter {
                 *name == user && *server == Some(wanted)
             }
             (Target::Group(group), Self::Group(named)) => is(group, named),
-            (Target::Group(_), Self::Own | Self::User(_) | Self::Server(..)) | (Target::Hub, _) => false,
+            (Target::Service(name), Self::Service(service)) => *name == &*service.0,
+            (Target::User { .. }, Self::Service(_))
+            | (Target::Group(_), Self::Own | Self::User(_) | Self::Server(..) | Self::Service(_))
+            | (Target::Service(_), Self::Own | Self::User(_) | Self::Group(_) | Self::Server(..))
+            | (Target::Hub, _) => false,
         }
     }
 
@@ -97,6 +110,7 @@ impl Filter {
             Self::Own => "but only what is yours".to_owned(),
             Self::User(user) => format!("but only of {user}"),
             Self::Group(group) => format!("but only of the group {group}"),
+            Self::Service(service) => format!("but only {}", service.0),
             Self::Server(user, server) if server.is_default() => {
                 format!("but only the server of {user} that has no name")
             }
@@ -112,18 +126,15 @@ impl fmt::Display for Filter {
             Self::User(user) => write!(f, "user={user}"),
             Self::Group(group) => write!(f, "group={group}"),
             Self::Server(user, server) => write!(f, "server={user}/{server}"),
+            Self::Service(service) => write!(f, "service={}", service.0),
         }
     }
 }
 
 impl GroupName {
-    /// The longest, in bytes.
-    pub const MAX_BYTES: usize = 255;
-
     /// Refuses what is empty, too long, or would not stay in its line.
     pub fn parse(text: &str) -> Option<Self> {
-        let good = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains(is_odd);
-        good.then(|| Self(text.into()))
+        is_name(text).then(|| Self(text.into()))
     }
 
     /// The name.
@@ -137,3 +148,16 @@ impl fmt::Display for GroupName {
         f.write_str(&self.0)
     }
 }
+
+impl ServiceName {
+    fn parse(text: &str) -> Option<Self> {
+        is_name(text).then(|| Self(text.into()))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST && !text.contains(is_odd)
+}
+
+/// In bytes.
+const LONGEST: usize = 255;

@@ -4,6 +4,7 @@
 //! SHA-256. It is never worth more than its owner is now: while they may not enter it rests, and what only
 //! administrators may is dead in it while they are none.
 
+mod absent;
 mod api_token;
 pub mod device;
 mod filter;

@@ -37,6 +37,8 @@ pub enum Scope {
     UsersShares,
     /// See it.
     ReadUsersShares,
+    /// Come to what is beside the hub.
+    AccessServices,
     /// See everybody. Of administrators only, as all that follow.
     ListUsers,
     /// Read all that is known of users, and say when they were active.
@@ -61,6 +63,10 @@ pub enum Scope {
     ListGroups,
     /// See what they are called.
     ReadGroupsName,
+    /// See which roles anybody has: nobody has any here.
+    ReadRoles,
+    /// See those of users.
+    ReadRolesUsers,
     /// Read what the hub is made of.
     ReadHub,
     /// See which services there are.
@@ -83,13 +89,15 @@ enum About {
     Users,
     Servers,
     Groups,
+    /// What is beside the hub.
+    Services,
     /// The hub as a whole.
     Hub,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::AccessServers,
         Self::Servers,
         Self::ReadUsers,
@@ -106,6 +114,7 @@ impl Scope {
         Self::ReadShares,
         Self::UsersShares,
         Self::ReadUsersShares,
+        Self::AccessServices,
         Self::ListUsers,
         Self::Users,
         Self::AdminUsers,
@@ -118,6 +127,8 @@ impl Scope {
         Self::ReadGroups,
         Self::ListGroups,
         Self::ReadGroupsName,
+        Self::ReadRoles,
+        Self::ReadRolesUsers,
         Self::ReadHub,
         Self::ListServices,
         Self::ReadServices,
@@ -146,6 +157,7 @@ impl Scope {
             Self::ReadShares => "read:shares",
             Self::UsersShares => "users:shares",
             Self::ReadUsersShares => "read:users:shares",
+            Self::AccessServices => "access:services",
             Self::ListUsers => "list:users",
             Self::Users => "users",
             Self::AdminUsers => "admin:users",
@@ -158,6 +170,8 @@ impl Scope {
             Self::ReadGroups => "read:groups",
             Self::ListGroups => "list:groups",
             Self::ReadGroupsName => "read:groups:name",
+            Self::ReadRoles => "read:roles",
+            Self::ReadRolesUsers => "read:roles:users",
             Self::ReadHub => "read:hub",
             Self::ListServices => "list:services",
             Self::ReadServices => "read:services",
@@ -192,6 +206,7 @@ impl Scope {
             Self::ReadShares => "see with whom anybody shares servers",
             Self::UsersShares => "see what is shared with anybody, and give it back",
             Self::ReadUsersShares => "see what is shared with anybody",
+            Self::AccessServices => "reach what is beside this hub",
             Self::ListUsers => "see all users",
             Self::Users => "read all that is known of other users, and say when they were active",
             Self::AdminUsers => {
@@ -205,6 +220,7 @@ impl Scope {
             Self::DeleteGroups => "end groups of this hub's own",
             Self::ReadGroups => "see who is in which group",
             Self::ListGroups | Self::ReadGroupsName => "see which groups there are",
+            Self::ReadRoles | Self::ReadRolesUsers => "see which roles there are: none here",
             Self::ReadHub => "read what this hub is made of",
             Self::ListServices | Self::ReadServices => "see which services there are",
             Self::GroupsShares => "see what is shared with groups, and take it back",
@@ -233,7 +249,8 @@ impl Scope {
             Self::ReadShares => Some("see with whom you share your server"),
             Self::UsersShares => Some("see what others share with you, and give it back"),
             Self::ReadUsersShares => Some("see what others share with you"),
-            Self::ListUsers
+            Self::AccessServices
+            | Self::ListUsers
             | Self::Users
             | Self::AdminUsers
             | Self::AdminSessions
@@ -245,6 +262,8 @@ impl Scope {
             | Self::ReadGroups
             | Self::ListGroups
             | Self::ReadGroupsName
+            | Self::ReadRoles
+            | Self::ReadRolesUsers
             | Self::ReadHub
             | Self::ListServices
             | Self::ReadServices
@@ -257,7 +276,7 @@ impl Scope {
 
     /// Whether nobody but an administrator has it, not even for what is their own.
     pub fn is_admin(self) -> bool {
-        self > Self::ReadUsersShares
+        self > Self::AccessServices
     }
 
     /// Whether another scope holds it: people choose the whole.
@@ -301,13 +320,16 @@ impl Scope {
             Self::Shares => &[Self::ReadShares, Self::UsersShares],
             Self::UsersShares => &[Self::ReadUsersShares],
             Self::Users => &[Self::ReadUsers, Self::ListUsers, Self::Activity],
-            Self::AdminUsers => &[Self::Users, Self::DeleteUsers],
+            Self::AdminUsers => &[Self::Users, Self::DeleteUsers, Self::ReadRolesUsers],
             Self::AdminGroups => &[Self::Groups, Self::DeleteGroups],
             Self::Groups => &[Self::ReadGroups, Self::ListGroups],
             Self::AdminServers => &[Self::Servers],
             Self::ReadGroups | Self::ListGroups => &[Self::ReadGroupsName],
             Self::GroupsShares => &[Self::ReadGroupsShares],
+            Self::ReadRoles => &[Self::ReadRolesUsers],
             Self::AccessServers
+            | Self::AccessServices
+            | Self::ReadRolesUsers
             | Self::ReadTokens
             | Self::StartServers
             | Self::DeleteServers
@@ -344,6 +366,7 @@ impl Scope {
             | Self::AdminServers
             | Self::Shares
             | Self::ReadShares => About::Servers,
+            Self::AccessServices => About::Services,
             Self::ReadUsers
             | Self::Tokens
             | Self::ReadTokens
@@ -357,7 +380,9 @@ impl Scope {
             | Self::Users
             | Self::AdminUsers
             | Self::AdminSessions
-            | Self::DeleteUsers => About::Users,
+            | Self::DeleteUsers
+            | Self::ReadRoles
+            | Self::ReadRolesUsers => About::Users,
             Self::AdminGroups
             | Self::Groups
             | Self::DeleteGroups
@@ -380,11 +405,14 @@ impl Scope {
     /// what a scope is about could be taken for a bound that it is not.
     pub(super) fn takes(self, filter: &Filter) -> bool {
         match (self.about(), filter) {
-            (About::Servers, _)
+            (About::Servers, Filter::Own | Filter::User(_) | Filter::Group(_) | Filter::Server(..))
             | (About::Users, Filter::Own | Filter::User(_) | Filter::Group(_))
-            | (About::Groups, Filter::Group(_)) => true,
-            (About::Users, Filter::Server(..))
-            | (About::Groups, Filter::Own | Filter::User(_) | Filter::Server(..))
+            | (About::Groups, Filter::Group(_))
+            | (About::Services, Filter::Service(_)) => true,
+            (About::Servers, Filter::Service(_))
+            | (About::Users, Filter::Server(..) | Filter::Service(_))
+            | (About::Groups, Filter::Own | Filter::User(_) | Filter::Server(..) | Filter::Service(_))
+            | (About::Services, Filter::Own | Filter::User(_) | Filter::Group(_) | Filter::Server(..))
             | (About::Hub, _) => false,
         }
     }

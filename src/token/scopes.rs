@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use thiserror::Error;
 
 use super::filter::{Filter, Target};
-use super::{Right, Scope};
+use super::{Right, Scope, absent};
 use crate::server_name::ServerName;
 use crate::user::{User, UserName};
 
@@ -35,9 +35,17 @@ pub enum ScopeError {
     /// A name that means nothing.
     #[error("there is no such scope")]
     Unknown,
+    /// JupyterHub's name of something that nobody may do here.
+    #[error("no token has the scope {name}: {why}")]
+    Absent {
+        /// Its name.
+        name: &'static str,
+        /// The reason.
+        why: &'static str,
+    },
     /// A filter that is none, or narrows nothing there.
     #[error(
-        "there is no such filter for this scope: it is !user, !user=NAME, !group=NAME or !server=NAME/SERVER, where the scope is about users, groups or servers"
+        "there is no such filter for this scope: it is !user, !user=NAME, !group=NAME, !server=NAME/SERVER or !service=NAME, where the scope is about users, groups, servers or what is beside the hub"
     )]
     Filter,
     /// More than [`Scopes::MOST`].
@@ -60,7 +68,7 @@ impl Scoped {
     /// Reads one scope of `owner`.
     pub fn parse(text: &str, owner: Option<&UserName>) -> Result<Self, ScopeError> {
         let (name, filter) = text.split_once('!').map_or((text, None), |(name, filter)| (name, Some(filter)));
-        let scope = Scope::named(name).ok_or(ScopeError::Unknown)?;
+        let scope = Scope::named(name).ok_or_else(|| unknown(name))?;
         let filter =
             filter.map(|filter| Filter::parse(filter, owner).ok_or(ScopeError::Filter)).transpose()?;
         let narrows = filter.as_ref().is_none_or(|filter| scope.takes(filter));
@@ -122,10 +130,15 @@ impl Scopes {
         [visits, own(Scope::Servers), own(Scope::ReadUsers)].into_iter().collect()
     }
 
-    /// All that everybody could give away, about what is their own.
+    /// All that everybody could give away, about what is their own, and what is beside the hub.
     pub fn own() -> Self {
-        let own = Scope::ALL.into_iter().filter(|scope| !scope.is_admin());
-        own.map(|scope| Scoped { scope, filter: Some(Filter::Own) }).collect()
+        Scope::ALL.into_iter().filter(|scope| !scope.is_admin()).map(own).collect()
+    }
+
+    /// JupyterHub's `self`: what is one's own, but not to share it.
+    fn oneself() -> Self {
+        let own = OWN.into_iter().map(|scope| Scoped { scope, filter: Some(Filter::Own) });
+        own.collect()
     }
 
     /// All that `user` could give away now, but for what others share with them.
@@ -142,10 +155,11 @@ impl Scopes {
     /// What a person chooses from: wholes of what is their own; of administrators, also what reaches others.
     pub fn choices(admin: bool) -> Vec<Scoped> {
         let whole = |scope: &Scope| !scope.is_admin() && !scope.is_part();
-        let own = Scope::ALL
-            .into_iter()
-            .filter(whole)
-            .map(|scope| Scoped { scope, filter: (scope != Scope::AccessServers).then_some(Filter::Own) });
+        let visits = |scoped: Scoped| Scoped {
+            filter: scoped.filter.filter(|_| scoped.scope != Scope::AccessServers),
+            ..scoped
+        };
+        let own = Scope::ALL.into_iter().filter(whole).map(|scope| visits(own(scope)));
         let others = Scope::ALL.into_iter().filter(|scope| scope.is_admin() || scope.reaches_others_alone());
         let others = others.filter(|_| admin).map(|scope| Scoped { scope, filter: None });
         own.chain(others).collect()
@@ -160,13 +174,17 @@ impl Scopes {
         self.iter().cloned().chain(servers.into_iter().map(visit)).collect()
     }
 
-    /// Reads the scopes of `owner`; one that is not known is refused, not left out.
+    /// Reads the scopes of `owner`; one that is not known is refused, not left out. JupyterHub's `self` is many.
     pub fn parse<'t>(
         texts: impl IntoIterator<Item = &'t str>,
         owner: Option<&UserName>,
     ) -> Result<Self, ScopeError> {
-        let scopes: Self =
-            texts.into_iter().map(|text| Scoped::parse(text, owner)).collect::<Result<_, _>>()?;
+        let parse = |text: &str| match text {
+            "self" => Ok(Self::oneself()),
+            text => Scoped::parse(text, owner).map(|scoped| Self([scoped].into())),
+        };
+        let parsed: Vec<_> = texts.into_iter().map(parse).collect::<Result<_, _>>()?;
+        let scopes: Self = parsed.iter().flat_map(Self::iter).cloned().collect();
         if scopes.0.len() > Self::MOST { Err(ScopeError::TooMany) } else { Ok(scopes) }
     }
 
@@ -204,12 +222,12 @@ impl Scopes {
     /// Whether a token of this owner may do anything to what is not theirs, but come to it.
     pub fn reaches_others(&self, owner: &User) -> bool {
         let beyond = |filter: &Filter| match filter {
-            Filter::Own => false,
+            Filter::Own | Filter::Service(_) => false,
             Filter::User(name) | Filter::Server(name, _) => *name != owner.name,
             Filter::Group(_) => true,
         };
-        let others =
-            |entry: &Scoped| entry.scope != Scope::AccessServers && entry.filter.as_ref().is_none_or(beyond);
+        let comes = |scope: Scope| matches!(scope, Scope::AccessServers | Scope::AccessServices);
+        let others = |entry: &Scoped| !comes(entry.scope) && entry.filter.as_ref().is_none_or(beyond);
         owner.admin && self.iter().any(others)
     }
 
@@ -218,7 +236,7 @@ impl Scopes {
         let access = self.iter().filter(|entry| entry.scope == Scope::AccessServers);
         let server = |entry: &Scoped| match &entry.filter {
             Some(Filter::Server(user, server)) => Some((user.clone(), server.clone())),
-            Some(Filter::Own | Filter::User(_) | Filter::Group(_)) | None => None,
+            Some(Filter::Own | Filter::User(_) | Filter::Group(_) | Filter::Service(_)) | None => None,
         };
         access.filter_map(server).collect()
     }
@@ -300,8 +318,20 @@ pub(super) fn may(scope: Scope, target: &Target<'_>, user: &User) -> bool {
         Target::User { name, .. } if **name == user.name => user.admin || !scope.is_admin(),
         // Who may come to another's server is for shares to say.
         Target::User { .. } => user.admin || scope == Scope::AccessServers,
+        Target::Service(name) => {
+            scope == Scope::AccessServices && user.routes.iter().any(|granted| **granted == **name)
+        }
         Target::Group(_) | Target::Hub => user.admin,
     }
+}
+
+/// A scope as everybody has it.
+fn own(scope: Scope) -> Scoped {
+    Scoped { scope, filter: scope.takes(&Filter::Own).then_some(Filter::Own) }
+}
+
+fn unknown(name: &str) -> ScopeError {
+    absent::why(name).map_or(ScopeError::Unknown, |(name, why)| ScopeError::Absent { name, why })
 }
 
 impl FromIterator<Scoped> for Scopes {
@@ -329,6 +359,17 @@ impl fmt::Display for Scopes {
         Ok(())
     }
 }
+
+/// What `self` brings of its own, parts and all.
+const OWN: [Scope; 7] = [
+    Scope::ReadUsers,
+    Scope::UsersShares,
+    Scope::ReadShares,
+    Scope::Activity,
+    Scope::Servers,
+    Scope::Tokens,
+    Scope::AccessServers,
+];
 
 /// What cannot be in one word of a list of scopes (RFC 6749 section 3.3); names of groups can hold it.
 const NO_WORD: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\').add(b'%');

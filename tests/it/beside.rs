@@ -6,6 +6,7 @@ use support::upstream::Upstream;
 use tempfile::TempDir;
 
 use crate::BINARY;
+use crate::callers::call;
 
 /// Two rules: the lab's people get the dashboard, everybody the rest.
 const RULES: &str = "[[rule]]\ngroups = [\"/lab\"]\n[[rule]]\neveryone = true\nroutes = [\"docs\"]\n";
@@ -124,6 +125,40 @@ async fn a_route_is_for_whoever_a_rule_grants_it_and_asks_strangers_to_sign_in()
     assert_eq!(request.header("x-forwarded-prefix"), Some("/grafana/docs"));
     let other_site = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
     assert_eq!(anna.send("POST", "/grafana/api", &other_site, b"x").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_token_reaches_what_is_beside_the_hub_by_its_name_and_never_past_its_owners_rules() {
+    let (program, folder) = (program().await, folder());
+    let hub = hub(&program, &folder, "").await;
+    let mut anna = hub.signed_in_with("anna", json!({"groups": ["/lab"]})).await;
+    let mut bob = hub.signed_in("bob").await;
+    for (scope, grafana, docs) in [
+        ("access:servers", 200, 200),
+        ("access:services", 200, 200),
+        ("access:services!service=grafana", 200, 403),
+        ("access:services!service=docs", 403, 200),
+        ("access:servers!user", 403, 403),
+        ("servers", 403, 403),
+        ("self", 403, 403),
+    ] {
+        let token = format!("token {}", anna.make_token(&[scope]).await);
+        for (path, status) in [("/grafana/d/1", grafana), ("/grafana/docs/x", docs)] {
+            let answer = call(&hub, "GET", path, &token, "").await;
+            assert_eq!(answer.status, status, "{scope} {path}: {}", answer.text());
+        }
+        assert_eq!(
+            call(&hub, "GET", "/user/anna/x", &token, "").await.status == 403,
+            scope.starts_with("access:services") || scope == "servers",
+            "{scope}"
+        );
+    }
+    let before = program.requests().len();
+    for scope in ["access:services", "access:services!service=grafana"] {
+        let token = format!("token {}", bob.make_token(&[scope]).await);
+        assert_eq!(call(&hub, "GET", "/grafana/d/1", &token, "").await.status, 403, "{scope}");
+    }
+    assert_eq!(program.requests().len(), before, "no rule grants it to him");
 }
 
 #[tokio::test]

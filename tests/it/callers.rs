@@ -529,7 +529,15 @@ async fn tokens_are_made_with_tokens_and_never_do_more_than_those() {
         (&made["user"], &made["note"], &made["scopes"]),
         (&json!("alice"), &json!("n"), &json!(["read:users!user"]))
     );
+    let all = call(&hub, "POST", tokens, &token, "{\"scopes\": [\"inherit\"], \"expires_in\": 60}").await;
+    let all = json_of(&all);
+    assert_eq!(all["scopes"], json!(["read:users!user", "tokens!user"]), "as much as the one that makes it");
+    let id = all["id"].as_str().unwrap();
+    assert_eq!(call(&hub, "DELETE", &format!("{tokens}/{id}"), &token, "").await.status, 204);
     for wrong in [
+        json!({"scopes": ["self"]}),
+        json!({"scopes": ["admin:services"]}),
+        json!({"scopes": ["inherit"], "expires_in": 90_000}),
         json!({"scopes": ["servers"]}),
         json!({"scopes": ["read:users", "admin:users"]}),
         json!({"scopes": ["nonsense"]}),

@@ -1,6 +1,7 @@
 //! The REST API: users, servers, groups, and what administrators see of the hub.
 
 mod cancel;
+mod documented;
 mod filters;
 mod groups;
 mod people;

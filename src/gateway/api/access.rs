@@ -33,6 +33,7 @@ pub(super) const LOOK: Act = Act {
         Scope::ReadUsersName,
         Scope::ReadUsersGroups,
         Scope::ReadActivity,
+        Scope::ReadRolesUsers,
     ],
     others: &[
         Scope::ReadUsers,
@@ -40,6 +41,7 @@ pub(super) const LOOK: Act = Act {
         Scope::ReadUsersName,
         Scope::ReadUsersGroups,
         Scope::ReadActivity,
+        Scope::ReadRolesUsers,
         Scope::ReadGroups,
     ],
 };

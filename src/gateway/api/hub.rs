@@ -59,8 +59,22 @@ impl Gateway {
         request: &Request<B>,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow_hub(caller, &[Scope::ReadHub, Scope::ListServices, Scope::ReadServices], request)?;
+        self.allow_hub(caller, SERVICES, request)?;
         Ok(json(StatusCode::OK, &json!({})))
+    }
+
+    /// `/services/<name>`: none is there, and none is made.
+    pub(super) fn api_service<B>(
+        &self,
+        request: &Request<B>,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        self.allow_hub(caller, SERVICES, request)?;
+        if *request.method() == Method::POST {
+            let message = "No service is made by REST: what is beside the hub is in its configuration";
+            return Ok(problem(StatusCode::BAD_REQUEST, message));
+        }
+        Err(Refusal::NoSuch("service"))
     }
 
     /// `/proxy`: where requests go, as configurable-http-proxy would say it; asking to check it looks at what runs.
@@ -71,6 +85,9 @@ impl Gateway {
         at: &Origin,
     ) -> Result<Response<Body>, Refusal> {
         self.allow_hub(caller, &[Scope::Proxy], request)?;
+        if *request.method() == Method::PATCH {
+            return Ok(problem(StatusCode::BAD_REQUEST, "The hub is its own proxy, and takes no other"));
+        }
         if *request.method() == Method::POST {
             return match self.0.workspaces.reconcile().await {
                 Ok(()) => Ok(empty(StatusCode::OK)),
@@ -122,5 +139,8 @@ impl Gateway {
         Ok(json(StatusCode::ACCEPTED, &json!({ "message": "Shutting down Hub" })))
     }
 }
+
+/// To look for services.
+const SERVICES: &[Scope] = &[Scope::ReadHub, Scope::ListServices, Scope::ReadServices];
 
 const OPENAPI: &str = include_str!("openapi.json");

@@ -79,6 +79,7 @@ impl Gateway {
             Resource::GroupUsers => self.api_group_users(request, caller, path.name).await,
             Resource::GroupProperties => self.api_group_properties(request, caller, path.name).await,
             Resource::Services => self.api_services(&request, caller),
+            Resource::Service => self.api_service(&request, caller),
             Resource::Info => self.api_info(&request, caller),
             Resource::Proxy => self.api_proxy(&request, caller, at).await,
             Resource::Shutdown => self.api_shutdown(request, caller).await,

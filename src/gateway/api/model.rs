@@ -115,7 +115,8 @@ impl Gateway {
         };
         let profiles = person.user.as_ref().map(|user| Arc::clone(&user.profiles)).unwrap_or_default();
         let created = person.created.map(utc);
-        add(shown(&[Scope::ReadUsers]), json!({ "roles": [], "created": created, "profiles": profiles }));
+        add(shown(&[Scope::ReadUsers]), json!({ "created": created, "profiles": profiles }));
+        add(shown(&[Scope::ReadUsers, Scope::ReadRolesUsers]), json!({ "roles": [] }));
         let groups = manner.identity || shown(&[Scope::ReadUsersGroups, Scope::ReadGroups]);
         add(groups, json!({ "groups": person.groups }));
         add(shown(&[Scope::ReadActivity]), json!({ "last_activity": last.map(utc) }));

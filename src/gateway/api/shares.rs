@@ -161,11 +161,15 @@ impl Gateway {
                 return Ok(problem(StatusCode::BAD_REQUEST, "Say one of user and group"));
             }
         };
-        let nothing_named = asked.access.is_none() && asked.scopes.as_ref().is_none_or(Vec::is_empty);
-        let taken = if nothing_named {
-            Ok(Access::Read)
+        let named_scopes = asked.scopes.as_deref().unwrap_or_default();
+        let shared: Vec<_> =
+            named_scopes.iter().filter(|scope| !is_never_shared(scope, id)).cloned().collect();
+        let taken = if asked.access.is_none() && named_scopes.is_empty() {
+            Ok(Some(Access::Read))
+        } else if asked.access.is_none() && shared.is_empty() {
+            Ok(None)
         } else {
-            asked_access(asked.access.as_deref(), asked.scopes.as_deref(), id)
+            asked_access(asked.access.as_deref(), Some(&shared), id).map(Some)
         };
         let taken = match taken {
             Ok(taken) => taken,
@@ -177,12 +181,14 @@ impl Gateway {
         let Some(share) = self.0.shares.of(&id.user).iter().find(matches).cloned() else {
             return Ok(json(StatusCode::OK, &json!({})));
         };
-        tell_order(caller, id);
-        if taken == Access::Read {
-            self.0.shares.end(&share).await?;
-            return Ok(json(StatusCode::OK, &json!({})));
+        if let Some(taken) = taken {
+            tell_order(caller, id);
+            if taken == Access::Read {
+                self.0.shares.end(&share).await?;
+                return Ok(json(StatusCode::OK, &json!({})));
+            }
+            self.0.shares.narrow(&share).await?;
         }
-        self.0.shares.narrow(&share).await?;
         Ok(json(StatusCode::OK, &self.share_model(&share, at)))
     }
 
@@ -362,6 +368,13 @@ pub(super) fn asked_access(
     }
 }
 
+/// Whether a scope is one that a JupyterHub shares of this server and nobody does here: taken back, it is as it was.
+fn is_never_shared(scope: &str, id: &WorkspaceId) -> bool {
+    let (name, filter) = scope.split_once('!').unwrap_or((scope, ""));
+    let this = format!("server={}/{}", id.user, id.server);
+    NEVER_SHARED.contains(&name) && (filter.is_empty() || filter == this)
+}
+
 /// What a share gives, as JupyterHub writes it.
 pub(super) fn scopes(access: Access, id: &WorkspaceId) -> Vec<String> {
     let given = SCOPES.iter().filter(|(_, one)| *one <= access);
@@ -397,6 +410,9 @@ fn shortened(text: &str) -> String {
 }
 
 const SCOPES: [(&str, Access); 2] = [("read:servers", Access::Read), ("access:servers", Access::Full)];
+
+const NEVER_SHARED: [&str; 6] =
+    ["servers", "start:servers", "delete:servers", "shares", "read:shares", "read:users:activity"];
 
 /// Seconds; JupyterHub's bound.
 const SHORTEST: u64 = 60;

@@ -114,9 +114,11 @@ impl Gateway {
         }
         let scopes = match &asked.scopes {
             None => Scopes::ordinary().and(&caller.scopes(), caller.name()),
+            // JupyterHub's word for all that the one has that makes it.
+            Some(list) if list.iter().any(|scope| scope == "inherit") => caller.scopes(),
             Some(list) => {
                 let asked = Scopes::parse(list.iter().map(String::as_str), Some(caller.name()))
-                    .map_err(|unknown| unknown.to_string())?;
+                    .map_err(|refused| refused.to_string())?;
                 let given = asked.given_by(&caller.scopes(), caller.name());
                 let given = given.and_then(|given| given.given_by(&self.held(&caller.user()), caller.name()));
                 given.ok_or("A token cannot give away scopes that it or its owner lacks")?

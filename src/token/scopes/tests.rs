@@ -40,7 +40,7 @@ fn a_scope_that_is_not_known_is_refused() {
     for (text, error) in [
         ("", ScopeError::Unknown),
         ("admin", ScopeError::Unknown),
-        ("inherit", ScopeError::Unknown),
+        ("self", ScopeError::Unknown),
         ("SERVERS", ScopeError::Unknown),
         ("servers ", ScopeError::Unknown),
         ("read:users,servers", ScopeError::Unknown),
@@ -56,6 +56,10 @@ fn a_scope_that_is_not_known_is_refused() {
         ("access:servers!server=alice/a/b", ScopeError::Filter),
         ("access:servers!server=../x", ScopeError::Filter),
         ("access:servers!service=x", ScopeError::Filter),
+        ("access:services!user", ScopeError::Filter),
+        ("access:services!service", ScopeError::Filter),
+        ("access:services!service=", ScopeError::Filter),
+        ("list:services!service=x", ScopeError::Filter),
         ("servers!group", ScopeError::Filter),
         ("servers!group=", ScopeError::Filter),
         ("servers!group=a\nb", ScopeError::Filter),
@@ -221,6 +225,60 @@ fn nobody_gives_away_what_is_not_theirs() {
     assert!(Scopes::ordinary().given_by(&own, &alice) == Some(Scopes::ordinary()));
     assert!(!Scopes::ordinary().reaches_others(&right("alice", true).user));
     assert!(scopes(&["servers!group=/lab"]).reaches_others(&right("alice", true).user));
+}
+
+#[test]
+fn what_is_beside_the_hub_is_reached_by_its_name_and_by_whom_the_rules_let() {
+    let mut right = right("alice", false);
+    right.user.routes = ["registry".into(), "grafana".into()].into();
+    let reach = |texts: &[&str], name: &str| {
+        scopes(texts).reach(&[Scope::AccessServices], &Target::Service(name), &right) == Reach::Reaches
+    };
+    assert!(reach(&["access:services"], "registry") && reach(&["access:services"], "grafana"));
+    assert!(!reach(&["access:services"], "secret"), "no rule grants it");
+    assert!(reach(&["access:services!service=registry"], "registry"));
+    assert!(!reach(&["access:services!service=registry"], "grafana"));
+    assert!(!reach(&["access:servers", "servers"], "registry"));
+    let own = Scopes::of(&right.user);
+    let one = scopes(&["access:services!service=registry"]);
+    assert_eq!(one.given_by(&own, &right.user.name), Some(one.clone()));
+    assert_eq!(scopes(&["access:services"]).given_by(&one, &right.user.name), Some(one));
+}
+
+#[test]
+fn self_is_what_jupyterhub_means_by_it_and_what_is_not_here_says_why() {
+    let own = scopes(&["self"]);
+    assert!(own.iter().all(|entry| entry.filter == Some(Filter::Own)));
+    let expanded = own.expanded(&name("alice"));
+    for scope in [
+        "read:users",
+        "read:users:name",
+        "read:users:groups",
+        "users:shares",
+        "read:users:shares",
+        "read:shares",
+        "users:activity",
+        "read:users:activity",
+        "servers",
+        "delete:servers",
+        "read:servers",
+        "tokens",
+        "read:tokens",
+        "access:servers",
+    ] {
+        assert!(expanded.contains(&format!("{scope}!user=alice")), "{scope}: {expanded:?}");
+    }
+    assert!(!own.iter().any(|entry| entry.scope.includes(Scope::Shares)), "nor does it share there");
+    let held = Scopes::of(&right("alice", false).user);
+    assert_eq!(own.given_by(&held, &name("alice")), Some(own.clone()));
+    for (absent, says) in [
+        ("inherit", "no token has the scope inherit: only a token that makes another"),
+        ("admin-ui", "for people"),
+        ("read:roles:services!service=x", "no services here"),
+    ] {
+        let error = Scopes::parse([absent], None).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

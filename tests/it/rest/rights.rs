@@ -8,7 +8,7 @@ use super::{Program, hub, json_of};
 use crate::BINARY;
 
 /// Every scope that there is; an administrator has them for everybody.
-const SCOPES: [&str; 29] = [
+const SCOPES: [&str; 32] = [
     "access:servers",
     "servers",
     "read:users",
@@ -33,6 +33,9 @@ const SCOPES: [&str; 29] = [
     "read:groups",
     "list:groups",
     "read:groups:name",
+    "access:services",
+    "read:roles",
+    "read:roles:users",
     "read:hub",
     "list:services",
     "read:services",
@@ -53,6 +56,8 @@ const LOOK: &[&str] = &[
     "read:servers",
     "servers",
     "admin:servers",
+    "read:roles",
+    "read:roles:users",
 ];
 
 const WATCH: &[&str] = &["read:servers", "servers", "admin:servers"];
@@ -61,6 +66,8 @@ const WATCH_OWN: &[&str] =
 const START: &[&str] = &["start:servers", "servers", "admin:servers"];
 const STOP: &[&str] = &["delete:servers", "servers", "admin:servers"];
 const REPORT: &[&str] = &["users:activity", "users", "admin:users"];
+
+const SERVICES: &[&str] = &["read:hub", "list:services", "read:services"];
 
 const SEE_GROUPS: &[&str] = &["read:groups", "list:groups", "admin:users", "groups", "admin:groups"];
 
@@ -99,10 +106,14 @@ const OTHERS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/groups/x/users", "{}", &["groups", "admin:groups"]),
     ("DELETE", "/groups/x/users", "{}", &["groups", "admin:groups"]),
     ("PUT", "/groups/x/properties", "{}", &["groups", "admin:groups"]),
-    ("GET", "/services", "", &["read:hub", "list:services", "read:services"]),
+    ("GET", "/services", "", SERVICES),
+    ("GET", "/services/x", "", SERVICES),
+    ("POST", "/services/x", "{}", SERVICES),
+    ("DELETE", "/services/x", "", SERVICES),
     ("GET", "/info", "", &["read:hub"]),
     ("GET", "/proxy", "", &["proxy"]),
     ("POST", "/proxy", "", &["proxy"]),
+    ("PATCH", "/proxy", "{}", &["proxy"]),
     ("POST", "/shutdown", "{\"servers\": true}", &["shutdown"]),
 ];
 
