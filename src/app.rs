@@ -366,12 +366,12 @@ async fn restore_groups(groups: &Groups, people: &People, mapping: &Mapping) -> 
     if groups.restore().await? == 0 {
         return Ok(());
     }
-    let mut told = HashSet::new();
+    let (since, mut told) = (groups.told(), HashSet::new());
     for (_, known) in people.everybody().await? {
         let theirs = mapping.groups(&known.provider, &known.identity);
         told.extend(theirs.iter().map(|group| Arc::clone(&group.path)));
     }
-    groups.hide_only(|name| told.contains(name));
+    groups.hide_only(since, |name| told.contains(name));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
-use crate::user::UserName;
+use crate::user::{GroupName, UserName};
 
 /// All groups of the hub's own; a clone is another handle.
 #[derive(Clone)]
@@ -25,22 +25,23 @@ pub struct Groups(Arc<Inner>);
 
 struct Inner {
     all: RwLock<BTreeMap<GroupName, Arc<OwnGroup>>>,
-    /// Names of own groups that the provider has a group of, too.
-    hidden: RwLock<BTreeSet<GroupName>>,
+    hidden: RwLock<Hidden>,
     /// One writer at a time: what is older must not come after what is newer.
     turn: Semaphore,
     store: Store,
     sealer: Arc<Sealer>,
 }
 
-/// What a group is called: not empty, without control characters, and not too long.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupName(Arc<str>);
+/// Names of own groups that the provider has a group of, too.
+#[derive(Default)]
+struct Hidden {
+    names: BTreeSet<GroupName>,
+    told: Told,
+}
 
-/// A text that cannot name a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a group's name has 1 to {} bytes, and no control characters", GroupName::MAX_BYTES)]
-pub struct GroupNameError;
+/// How often a provider has told of a group of ours: whoever looks up what is told of says as of when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told(u64);
 
 /// A group of the hub's own.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,25 +84,14 @@ pub enum GroupError {
     Store(#[from] StoreError),
 }
 
-impl GroupName {
-    /// The longest.
-    pub const MAX_BYTES: usize = 255;
-
-    /// Reads a name as it stands.
-    pub fn parse(text: &str) -> Result<Self, GroupNameError> {
-        let good = (1..=Self::MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
-        if good { Ok(Self(text.into())) } else { Err(GroupNameError) }
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Hidden {
+    /// Answers whether it was not before.
+    fn add(&mut self, name: &GroupName) -> bool {
+        let new = self.names.insert(name.clone());
+        if new {
+            warn!(event = "group_hidden", group = %name, "the provider has a group of this name, and it counts in place of the hub's");
+        }
+        new
     }
 }
 
@@ -149,52 +139,61 @@ impl Groups {
 
     /// Those that no group of the provider's hides, by name.
     pub fn all(&self) -> Vec<Arc<OwnGroup>> {
-        let hidden = self.0.hidden.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().filter(|group| !hidden.contains(&group.name)).cloned().collect()
+        self.shown(|_group| true, Arc::clone)
     }
 
     /// Which of them somebody is in.
     pub fn of(&self, user: &UserName) -> Vec<GroupName> {
-        self.all().iter().filter(|group| group.users.contains(user)).map(|group| group.name.clone()).collect()
+        self.shown(|group| group.users.contains(user), |group| group.name.clone())
+    }
+
+    fn shown<T>(&self, wanted: impl Fn(&OwnGroup) -> bool, take: impl Fn(&Arc<OwnGroup>) -> T) -> Vec<T> {
+        // In this order, wherever both are held.
+        let hidden = self.0.hidden.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = all.values().filter(|group| wanted(group) && !hidden.names.contains(&group.name));
+        shown.map(take).collect()
     }
 
     /// Whether somebody is in this one, and no group of the provider's hides it.
     pub fn has(&self, name: &str, user: &UserName) -> bool {
-        let Ok(name) = GroupName::parse(name) else { return false };
-        let hidden = self.0.hidden.read().unwrap_or_else(PoisonError::into_inner).contains(&name);
-        !hidden && self.find(&name).is_some_and(|group| group.users.contains(user))
+        let hidden = self.0.hidden.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
+        !hidden.names.contains(name) && all.get(name).is_some_and(|group| group.users.contains(user))
+    }
+
+    /// To be asked before it is looked up of which groups the provider tells: see [`Groups::hide_only`].
+    pub fn told(&self) -> Told {
+        self.0.hidden.read().unwrap_or_else(PoisonError::into_inner).told
     }
 
     /// The provider tells of a group of this name. Answers whether it hides one from now on.
     pub fn hide(&self, name: &str) -> bool {
-        let known = GroupName::parse(name).ok().filter(|name| self.find(name).is_some());
-        let Some(name) = known else { return false };
-        let new = self.0.hidden.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        if new {
-            warn!(event = "group_hidden", group = %name, "the provider has a group of this name, and it counts in place of the hub's");
-        }
-        new
+        let mut hidden = self.0.hidden.write().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((name, _)) = all.get_key_value(name) else { return false };
+        hidden.told.0 += 1;
+        hidden.add(name)
     }
 
-    /// Those that are hidden are these, of all names that the provider has. Answers which were not before.
-    pub fn hide_only(&self, told: impl Fn(&str) -> bool) -> Vec<GroupName> {
-        let all: Vec<_> = self.0.all.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        let (to_hide, shown): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| told(name.as_str()));
-        {
-            let mut hidden = self.0.hidden.write().unwrap_or_else(PoisonError::into_inner);
-            for name in &shown {
-                hidden.remove(name);
-            }
+    /// Those that are hidden are these, of all names that the provider has. Answers which were not before. If it has told
+    /// of one of ours `since` that was looked up, somebody is in it of whom that look knows nothing: then none is shown
+    /// again.
+    pub fn hide_only(&self, since: Told, told: impl Fn(&str) -> bool) -> Vec<GroupName> {
+        let mut hidden = self.0.hidden.write().unwrap_or_else(PoisonError::into_inner);
+        if hidden.told == since {
+            hidden.names.retain(|name| told(name.as_str()));
         }
-        to_hide.into_iter().filter(|name| self.hide(name.as_str())).collect()
+        let all = self.0.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.keys().filter(|name| told(name.as_str()) && hidden.add(name)).cloned().collect()
     }
 
-    /// Makes groups, each with these users. They are in the store before this returns; all of them, or none.
+    /// Makes groups, each with these users, because `by` says so. They are in the store before this returns; all of them, or none.
     pub async fn make(
         &self,
         names: &[GroupName],
         users: &BTreeSet<UserName>,
+        by: &str,
     ) -> Result<Vec<Arc<OwnGroup>>, GroupError> {
         let _turn = self.0.turn.acquire().await;
         if users.len() > Self::MOST_USERS {
@@ -216,7 +215,7 @@ impl Groups {
         let rows: Vec<_> = made.iter().map(|group| kept::row(group, &self.0.sealer)).collect();
         self.0.store.write_own_groups(&rows).await?;
         for group in &made {
-            info!(event = "group_made", group = %group.name, users = group.users.len(), "a group is made");
+            info!(event = "group_made", group = %group.name, users = group.users.len(), by, "a group is made");
             self.put(group);
         }
         Ok(made)
@@ -227,9 +226,10 @@ impl Groups {
         &self,
         name: &GroupName,
         users: BTreeSet<UserName>,
+        by: &str,
     ) -> Result<Arc<OwnGroup>, GroupError> {
         let changed = self.change(name, |group| group.users.extend(users)).await?;
-        info!(event = "group_filled", group = %name, users = changed.users.len(), "users are added to a group");
+        info!(event = "group_filled", group = %name, users = changed.users.len(), by, "users are added to a group");
         Ok(changed)
     }
 
@@ -238,9 +238,10 @@ impl Groups {
         &self,
         name: &GroupName,
         users: &BTreeSet<UserName>,
+        by: &str,
     ) -> Result<Arc<OwnGroup>, GroupError> {
         let changed = self.change(name, |group| group.users.retain(|user| !users.contains(user))).await?;
-        info!(event = "group_emptied", group = %name, users = changed.users.len(), "users are taken out of a group");
+        info!(event = "group_emptied", group = %name, users = changed.users.len(), by, "users are taken out of a group");
         Ok(changed)
     }
 
@@ -249,8 +250,11 @@ impl Groups {
         &self,
         name: &GroupName,
         properties: Map<String, Value>,
+        by: &str,
     ) -> Result<Arc<OwnGroup>, GroupError> {
-        self.change(name, |group| group.properties = properties).await
+        let changed = self.change(name, |group| group.properties = properties).await?;
+        info!(event = "group_noted", group = %name, by, "properties of a group are noted");
+        Ok(changed)
     }
 
     async fn change(
@@ -281,24 +285,25 @@ impl Groups {
     }
 
     /// Ends a group, here at once and then in the store. Answers whether there was one.
-    pub async fn end(&self, name: &GroupName) -> Result<bool, StoreError> {
+    pub async fn end(&self, name: &GroupName, by: &str) -> Result<bool, StoreError> {
         let _turn = self.0.turn.acquire().await;
         let was = self.0.all.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some();
-        self.0.hidden.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.0.store.delete_own_group(name.as_str()).await?;
+        self.0.hidden.write().unwrap_or_else(PoisonError::into_inner).names.remove(name);
+        // It may be there still where an earlier end could not be written down.
+        let was = self.0.store.delete_own_group(name.as_str()).await? || was;
         if was {
-            info!(event = "group_ended", group = %name, "a group is no more");
+            info!(event = "group_ended", group = %name, by, "a group is no more");
         }
         Ok(was)
     }
 
     /// Takes somebody out of all groups: another of the same name is in none.
-    pub async fn forget(&self, user: &UserName) -> Result<(), GroupError> {
+    pub async fn forget(&self, user: &UserName, by: &str) -> Result<(), GroupError> {
         let all: Vec<_> =
             self.0.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let theirs = all.iter().filter(|group| group.users.contains(user));
         for group in theirs {
-            match self.remove(&group.name, &BTreeSet::from([user.clone()])).await {
+            match self.remove(&group.name, &BTreeSet::from([user.clone()]), by).await {
                 Ok(_) | Err(GroupError::Unknown { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -335,23 +340,13 @@ mod tests {
         (Groups::new(store.clone(), Arc::new(Sealer::new(&[7; 32]))), store)
     }
 
-    #[test]
-    fn a_group_has_a_name_that_can_be_written() {
-        for good in ["x", "nbgrader-physics", "/lab/x y", "ü"] {
-            assert_eq!(name(good).as_str(), good);
-        }
-        for wrong in ["", "a\nb", "a\0", "\u{7f}", &"x".repeat(256)] {
-            assert_eq!(GroupName::parse(wrong), Err(GroupNameError), "{wrong:?}");
-        }
-    }
-
     #[tokio::test]
     async fn groups_are_found_again_and_whoever_writes_to_the_store_puts_nobody_into_them() {
         let (groups, store) = groups().await;
-        groups.make(&[name("a"), name("b")], &users(&["alice"])).await.unwrap();
-        groups.add(&name("a"), users(&["bob"])).await.unwrap();
+        groups.make(&[name("a"), name("b")], &users(&["alice"]), "ada").await.unwrap();
+        groups.add(&name("a"), users(&["bob"]), "ada").await.unwrap();
         let noted = Map::from_iter([("x".to_owned(), Value::from(1))]);
-        groups.note(&name("b"), noted).await.unwrap();
+        groups.note(&name("b"), noted, "ada").await.unwrap();
         let again = Groups::new(store.clone(), Arc::clone(&groups.0.sealer));
         assert_eq!(again.restore().await.unwrap(), 2);
         assert_eq!(again.all(), groups.all());
@@ -369,14 +364,16 @@ mod tests {
     #[tokio::test]
     async fn a_group_is_made_once_and_ends_for_good() {
         let (groups, _) = groups().await;
-        groups.make(&[name("a")], &users(&["alice"])).await.unwrap();
-        let exists = groups.make(&[name("new"), name("a")], &users(&[])).await;
+        groups.make(&[name("a")], &users(&["alice"]), "ada").await.unwrap();
+        let exists = groups.make(&[name("new"), name("a")], &users(&[]), "ada").await;
         assert!(matches!(exists, Err(GroupError::Exists { name }) if name.as_str() == "a"));
         assert_eq!(groups.find(&name("new")), None, "all or none");
-        assert!(groups.end(&name("a")).await.unwrap() && !groups.end(&name("a")).await.unwrap());
-        let gone = groups.add(&name("a"), users(&["bob"])).await;
+        assert!(
+            groups.end(&name("a"), "ada").await.unwrap() && !groups.end(&name("a"), "ada").await.unwrap()
+        );
+        let gone = groups.add(&name("a"), users(&["bob"]), "ada").await;
         assert!(matches!(gone, Err(GroupError::Unknown { .. })));
-        groups.make(&[name("a")], &users(&[])).await.unwrap();
+        groups.make(&[name("a")], &users(&[]), "ada").await.unwrap();
         assert!(groups.of(&UserName::parse("alice").unwrap()).is_empty());
     }
 
@@ -384,8 +381,8 @@ mod tests {
     async fn somebody_who_is_forgotten_is_in_no_group() {
         let (groups, _) = groups().await;
         let alice = UserName::parse("alice").unwrap();
-        groups.make(&[name("a"), name("b")], &users(&["alice", "bob"])).await.unwrap();
-        groups.forget(&alice).await.unwrap();
+        groups.make(&[name("a"), name("b")], &users(&["alice", "bob"]), "ada").await.unwrap();
+        groups.forget(&alice, "ada").await.unwrap();
         assert!(groups.of(&alice).is_empty());
         assert_eq!(groups.of(&UserName::parse("bob").unwrap()), [name("a"), name("b")]);
     }
@@ -394,30 +391,44 @@ mod tests {
     async fn a_group_of_the_providers_hides_ours_as_long_as_there_is_one() {
         let (groups, _) = groups().await;
         let alice = UserName::parse("alice").unwrap();
-        groups.make(&[name("a"), name("b")], &users(&["alice"])).await.unwrap();
+        groups.make(&[name("a"), name("b")], &users(&["alice"]), "ada").await.unwrap();
         assert!(groups.hide("a") && !groups.hide("a") && !groups.hide("of the provider alone"));
         assert!(!groups.has("a", &alice) && groups.has("b", &alice));
         assert_eq!(groups.of(&alice), [name("b")]);
-        assert_eq!(groups.hide_only(|told| told == "b"), [name("b")]);
+        assert_eq!(groups.hide_only(groups.told(), |told| told == "b"), [name("b")]);
         assert_eq!(groups.of(&alice), [name("a")]);
-        groups.end(&name("b")).await.unwrap();
-        groups.make(&[name("b")], &users(&["alice"])).await.unwrap();
+        groups.end(&name("b"), "ada").await.unwrap();
+        groups.make(&[name("b")], &users(&["alice"]), "ada").await.unwrap();
         assert!(groups.has("b", &alice), "another one is not hidden by what was");
+    }
+
+    #[tokio::test]
+    async fn a_login_hides_a_group_for_longer_than_an_older_look_at_what_is_told_shows_it() {
+        let (groups, _) = groups().await;
+        groups.make(&[name("a")], &users(&["alice"]), "ada").await.unwrap();
+        for hidden_before in [false, true] {
+            let before = groups.told();
+            assert_eq!(groups.hide("a"), !hidden_before);
+            assert!(groups.hide_only(before, |_told| false).is_empty());
+            assert!(groups.all().is_empty(), "of whoever came since, that look knows nothing");
+        }
+        assert!(groups.hide_only(groups.told(), |_told| false).is_empty());
+        assert!(groups.has("a", &UserName::parse("alice").unwrap()));
     }
 
     #[tokio::test]
     async fn groups_have_bounds() {
         let (groups, _) = groups().await;
         let many = (0..=Groups::MOST_USERS).map(|at| UserName::parse(&format!("u{at}")).unwrap()).collect();
-        let full = groups.make(&[name("a")], &many).await;
+        let full = groups.make(&[name("a")], &many, "ada").await;
         assert!(matches!(full, Err(GroupError::TooManyUsers)));
-        groups.make(&[name("a")], &users(&["alice"])).await.unwrap();
-        assert!(matches!(groups.add(&name("a"), many).await, Err(GroupError::TooManyUsers)));
+        groups.make(&[name("a")], &users(&["alice"]), "ada").await.unwrap();
+        assert!(matches!(groups.add(&name("a"), many, "ada").await, Err(GroupError::TooManyUsers)));
         assert_eq!(groups.find(&name("a")).unwrap().users, users(&["alice"]), "as it was");
         let long = Map::from_iter([("x".to_owned(), Value::from("y".repeat(Groups::MOST_NOTED)))]);
-        assert!(matches!(groups.note(&name("a"), long).await, Err(GroupError::TooLong)));
+        assert!(matches!(groups.note(&name("a"), long, "ada").await, Err(GroupError::TooLong)));
         let names: Vec<_> = (0..Groups::MOST).map(|at| name(&format!("g{at}"))).collect();
-        assert!(matches!(groups.make(&names, &users(&[])).await, Err(GroupError::TooMany)));
+        assert!(matches!(groups.make(&names, &users(&[]), "ada").await, Err(GroupError::TooMany)));
     }
 
     use crate::store::GroupRow;

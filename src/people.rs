@@ -114,12 +114,12 @@ impl People {
     /// Expects people of these names: they are known before they come, and may enter no more than before. Answers who
     /// of them was not known.
     pub async fn expect(&self, names: &[UserName]) -> Result<Vec<UserName>, StoreError> {
-        self.store.await_users(names, self.clock.now()).await
+        self.store.expect_users(names, self.clock.now()).await
     }
 
     /// Who is expected, and since when.
     pub async fn expected(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
-        self.store.awaited_users().await
+        self.store.expected_users().await
     }
 
     /// Forgets somebody. What they have elsewhere, in memory, must have ended.

@@ -1,6 +1,7 @@
 //! Who works here: a [`UserName`] that is safe wherever it is written, and what a [`User`] may do.
 
 mod claims;
+mod group;
 mod label;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
 pub use self::claims::Claims;
+pub use self::group::{Group, GroupName, GroupNameError, is_odd};
 pub use self::label::is_label_of;
 
 /// A user's name: lower case, one Unicode spelling (NFKC), and harmless in a path, a header, a label and a log.
@@ -179,34 +181,6 @@ impl User {
             || !before.profiles.iter().all(kept)
             || !before.routes.iter().all(open)
             || !before.groups.iter().all(member)
-    }
-}
-
-/// A group, as one provider knows it: its path there says nothing of the groups of another provider, nor of the hub's
-/// own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group {
-    /// The provider's name in the configuration.
-    pub provider: Arc<str>,
-    /// The path, as the provider writes it.
-    pub path: Arc<str>,
-}
-
-impl Group {
-    /// A group of the hub's own, which no provider vouches for: a provider's name is never empty.
-    pub fn own(name: &str) -> Self {
-        Self { provider: Arc::from(""), path: name.into() }
-    }
-
-    /// Whether it is one.
-    pub fn is_own(&self) -> bool {
-        self.provider.is_empty()
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)
     }
 }
 

@@ -103,6 +103,11 @@ impl Caller {
         matches!(self, Self::Token(token) if token.made_for().name_groups())
     }
 
+    /// Whether it depends on who is in a group of this name.
+    pub(super) fn names_group(&self, name: &str) -> bool {
+        matches!(self, Self::Token(token) if token.made_for().name_group(name))
+    }
+
     /// Whether it may do anything to others.
     pub(super) fn reaches_others(&self) -> bool {
         match self {

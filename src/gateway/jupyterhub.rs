@@ -1,4 +1,4 @@
-//! The five endpoints that `jupyterhub-singleuser` images call, and nothing else of JupyterHub's.
+//! What `jupyterhub-singleuser` images ask of a JupyterHub, and nothing else of it.
 //!
 //! A container asks whether a hub is there, sends its visitor's browser here to learn who it is, redeems the code it
 //! gets, asks who holds a token, and reports activity. Codes and tokens are sealed values: nothing of them is kept

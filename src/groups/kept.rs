@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{GroupName, OwnGroup};
+use super::OwnGroup;
 use crate::seal::Sealer;
 use crate::store::GroupRow;
-use crate::user::UserName;
+use crate::user::{GroupName, UserName};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

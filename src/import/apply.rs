@@ -13,11 +13,11 @@ use super::ImportError;
 use super::judge::Judged;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::groups::{GroupName, Groups};
+use crate::groups::Groups;
 use crate::people::People;
 use crate::seal::Sealer;
 use crate::store::Store;
-use crate::user::UserName;
+use crate::user::{GroupName, UserName};
 
 /// What is new in the store.
 #[derive(Debug, Default, Serialize)]
@@ -52,9 +52,9 @@ pub(super) async fn apply(config: &Config, judged: &Judged) -> Result<Written, I
         };
         let members = members(judged, &group.name);
         if groups.find(&name).is_some() {
-            groups.add(&name, members).await?;
+            groups.add(&name, members, BY).await?;
         } else {
-            groups.make(&[name], &members).await?;
+            groups.make(&[name], &members, BY).await?;
         }
         written.groups += 1;
     }
@@ -74,3 +74,6 @@ fn is_ours(folder: &Path) -> Result<(), ImportError> {
     let us = rustix::process::geteuid().as_raw();
     if owner == us { Ok(()) } else { Err(ImportError::Stranger { path: folder.to_owned(), owner }) }
 }
+
+/// Who says so, in the log.
+const BY: &str = "import";

@@ -5,9 +5,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::config::{Limit, Span};
 use crate::forward::Lifeline;
-use crate::groups::GroupName;
 use crate::server_name::ServerName;
-use crate::user::Claims;
+use crate::user::{Claims, GroupName};
 
 const START: Timestamp = 1_000_000;
 const DAY: u64 = 86_400;
@@ -483,29 +482,29 @@ async fn what_is_shared_with_a_group_of_the_hubs_own_is_open_to_whoever_is_in_it
     let hub = Hub::new().await;
     let (physics, bob, carol) = (Group::own("physics"), user("bob", &[]), user("carol", &["physics"]));
     let of = GroupName::parse("physics").unwrap();
-    hub.groups.make(std::slice::from_ref(&of), &[name("bob")].into()).await.unwrap();
+    hub.groups.make(std::slice::from_ref(&of), &[name("bob")].into(), "ada").await.unwrap();
     hub.share(With::Group(physics.clone()), Access::Full, None).await;
     assert_eq!(hub.found(&bob), Some(Access::Full));
     assert_eq!(hub.found(&carol), None, "the provider's group of this name is another one");
     assert_eq!(hub.shares.with(&bob).len(), 1);
 
     let line = hub.lifeline(&bob);
-    hub.groups.remove(&of, &[name("bob")].into()).await.unwrap();
+    hub.groups.remove(&of, &[name("bob")].into(), "ada").await.unwrap();
     hub.shares.close(&With::Group(physics.clone()));
     assert!(line.ended().is_cancelled() && hub.found(&bob).is_none());
 
     // As soon as the provider has a group of the same name, ours counts for nothing.
-    hub.groups.add(&of, [name("bob")].into()).await.unwrap();
+    hub.groups.add(&of, [name("bob")].into(), "ada").await.unwrap();
     let line = hub.lifeline(&bob);
     hub.shares.told(&[group("main", "physics")]);
     assert!(line.ended().is_cancelled() && hub.found(&bob).is_none());
-    assert!(hub.groups.hide_only(|_told| false).is_empty());
+    assert!(hub.groups.hide_only(hub.groups.told(), |_told| false).is_empty());
 
     // A later group of the same name has nothing of what this one had.
     assert_eq!(hub.found(&bob), Some(Access::Full));
-    hub.groups.end(&of).await.unwrap();
+    hub.groups.end(&of, "ada").await.unwrap();
     hub.shares.end_with(&With::Group(physics)).await.unwrap();
-    hub.groups.make(&[of], &[name("bob")].into()).await.unwrap();
+    hub.groups.make(&[of], &[name("bob")].into(), "ada").await.unwrap();
     assert_eq!(hub.found(&bob), None);
     let again = Hub::over(hub.store.clone(), hub.clock.clone(), Limit::Unlimited, true);
     again.groups.restore().await.unwrap();

@@ -41,10 +41,10 @@ impl Store {
         transaction.commit().await.map_err(failed)
     }
 
-    /// Forgets a group.
-    pub async fn delete_own_group(&self, name: &str) -> Result<(), StoreError> {
+    /// Forgets a group. Answers whether there was one.
+    pub async fn delete_own_group(&self, name: &str) -> Result<bool, StoreError> {
         let delete = sqlx::query("DELETE FROM own_groups WHERE name = ?").bind(name);
-        delete.execute(&self.pool).await.map_err(failed("forgetting a group"))?;
-        Ok(())
+        let deleted = delete.execute(&self.pool).await.map_err(failed("forgetting a group"))?;
+        Ok(deleted.rows_affected() > 0)
     }
 }

@@ -70,7 +70,11 @@ impl Store {
     }
 
     /// Keeps the names of people who are expected. Answers which of them nobody has yet, and nobody is expected by.
-    pub async fn await_users(&self, names: &[UserName], now: Timestamp) -> Result<Vec<UserName>, StoreError> {
+    pub async fn expect_users(
+        &self,
+        names: &[UserName],
+        now: Timestamp,
+    ) -> Result<Vec<UserName>, StoreError> {
         let failed = failed("expecting users");
         let mut transaction = self.pool.begin().await.map_err(failed)?;
         let mut new = Vec::new();
@@ -89,7 +93,7 @@ impl Store {
     }
 
     /// Everybody who is expected, and since when, by name.
-    pub async fn awaited_users(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
+    pub async fn expected_users(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
         let failed = failed("listing users");
         let query = sqlx::query("SELECT name, created FROM awaited_users ORDER BY name");
         let rows = query.fetch_all(&self.pool).await.map_err(failed)?;

@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Right;
-use super::note::is_odd;
 use crate::server_name::ServerName;
-use crate::user::{Group, UserName};
+use crate::user::{Group, GroupName, UserName, is_odd};
 
 /// What narrows a scope.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,10 +21,6 @@ pub enum Filter {
     /// `!service=NAME`: to what is beside the hub under this name.
     Service(ServiceName),
 }
-
-/// What a group is called, as the provider of the token's owner writes it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GroupName(Arc<str>);
 
 /// What something beside the hub is called in its configuration, which need not have it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +54,7 @@ impl Filter {
         };
         match kind {
             "user" => Some(Self::User(UserName::parse(value).ok()?).of_owner(owner)),
-            "group" => GroupName::parse(value).map(Self::Group),
+            "group" => Some(Self::Group(GroupName::parse(value).ok()?)),
             "service" => ServiceName::parse(value).map(Self::Service),
             "server" => {
                 let (user, server) = value.split_once('/')?;
@@ -78,7 +73,7 @@ impl Filter {
     /// groups; those of the hub's own are everybody's, and a provider's group of the same name hides them.
     pub(super) fn reaches(&self, target: &Target<'_>, holder: &Right) -> bool {
         let theirs = |group: &Group| group.is_own() || *group.provider == *holder.provider;
-        let is = |group: &Group, named: &GroupName| *group.path == *named.0 && theirs(group);
+        let is = |group: &Group, named: &GroupName| *group.path == *named.as_str() && theirs(group);
         match (target, self) {
             (Target::User { name, .. }, Self::Own) => **name == holder.user.name,
             (Target::User { name, .. }, Self::User(user)) => *name == user,
@@ -131,32 +126,11 @@ impl fmt::Display for Filter {
     }
 }
 
-impl GroupName {
-    /// Refuses what is empty, too long, or would not stay in its line.
-    pub fn parse(text: &str) -> Option<Self> {
-        is_name(text).then(|| Self(text.into()))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl ServiceName {
     fn parse(text: &str) -> Option<Self> {
-        is_name(text).then(|| Self(text.into()))
+        let good = (1..=LONGEST).contains(&text.len()) && !text.contains(is_odd);
+        good.then(|| Self(text.into()))
     }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= LONGEST && !text.contains(is_odd)
 }
 
 /// In bytes.

@@ -35,7 +35,7 @@ use crate::user::UserName;
 use api_token::Fresh;
 
 pub use api_token::{ApiToken, NewToken, Owner, Right, TokenHash, TokenId};
-pub use filter::{Filter, GroupName, Target};
+pub use filter::{Filter, Target};
 pub use note::{BadNote, Note};
 pub use scope::Scope;
 pub use scopes::{Reach, ScopeError, Scoped, Scopes};

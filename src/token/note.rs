@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::user::is_odd;
+
 /// One short line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note(String);
@@ -31,12 +33,6 @@ impl Note {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Whether a character would not be read as it is written.
-pub(super) fn is_odd(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl fmt::Display for Note {

@@ -246,6 +246,12 @@ impl Scopes {
         self.iter().any(|entry| matches!(entry.filter, Some(Filter::Group(_))))
     }
 
+    /// Whether one of them does of a group of this name.
+    pub fn name_group(&self, name: &str) -> bool {
+        let names = |filter: &Filter| matches!(filter, Filter::Group(named) if named.as_str() == name);
+        self.iter().any(|entry| entry.filter.as_ref().is_some_and(names))
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use hubgate::groups::{GroupName, Groups};
+use hubgate::groups::Groups;
 use hubgate::seal::Sealer;
 use hubgate::store::Store;
-use hubgate::user::UserName;
+use hubgate::user::{GroupName, UserName};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -138,7 +138,7 @@ async fn what_an_import_writes_is_there_when_the_hub_starts() {
         assert_eq!(answer["written"], json!({ "users": users, "groups": 1, "left_out": ["em\npty"] }));
         let folder = here.path().join("state");
         let store = Store::open(&folder).await.unwrap();
-        let expected = store.awaited_users().await.unwrap();
+        let expected = store.expected_users().await.unwrap();
         let names: Vec<_> = expected.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["ada", "alice", "anna@epfl.ch"]);
         let groups = Groups::new(store.clone(), Arc::new(Sealer::new(&Store::sealing_key(&folder).unwrap())));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::access::REPORT;
-use super::problem;
+use super::{problem, shortened};
 use crate::clock::{Timestamp, read};
 use crate::gateway::caller::Caller;
 use crate::gateway::refusal::Refusal;
@@ -104,8 +104,7 @@ impl Gateway {
         let mut moved = Vec::new();
         for (server, when) in report.servers {
             let Some(id) = theirs.iter().find(|id| id.server.as_str() == server && speaks_of(id)) else {
-                let server: String = server.chars().take(40).collect();
-                let message = format!("No such server '{server}' for user {name}");
+                let message = format!("No such server '{}' for user {name}", shortened(&server));
                 return problem(StatusCode::BAD_REQUEST, &message);
             };
             moved.push((id, when));

@@ -1,26 +1,29 @@
 //! Groups: those that the provider tells of, as it last said who is in them, and the hub's own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use super::group_path;
 use super::page::Page;
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway};
-use crate::share::With;
-use crate::token::Scope;
+use crate::groups::OwnGroup;
+use crate::token::{Reach, Scope, Target};
 use crate::user::{Group, UserName};
 
-/// A group as it is described.
-#[derive(Debug, Default)]
-struct Described {
+/// A group that a caller reaches.
+#[derive(Default)]
+struct Reached {
     users: BTreeSet<UserName>,
-    properties: Map<String, Value>,
+    own: Option<Arc<OwnGroup>>,
+    /// Whether they may see who is in it.
+    read: bool,
 }
 
 impl Gateway {
@@ -34,9 +37,8 @@ impl Gateway {
         self.allow_hub(caller, MAY_LIST, request)?;
         let page = Page::of(request)?;
         let all: Vec<_> = self.groups(caller, MAY_LIST).await?.into_iter().collect();
-        let members = self.groups(caller, MAY_READ).await?;
         let total = all.len();
-        let models = page.cut(all).into_iter().map(|(name, _)| described(&name, members.get(&name)));
+        let models = page.cut(all).into_iter().map(|(name, group)| described(&name, &group));
         Ok(page.answer(models.collect(), total, request.uri(), at))
     }
 
@@ -48,12 +50,10 @@ impl Gateway {
         segment: &str,
     ) -> Result<Response<Body>, Refusal> {
         self.allow_hub(caller, MAY_LOOK, request)?;
-        let name = percent_decode_str(segment).decode_utf8().map_err(|_no_text| Refusal::NoSuch("group"))?;
-        if !self.groups(caller, MAY_LOOK).await?.contains_key(&*name) {
-            return Err(Refusal::NoSuch("group"));
-        }
-        let members = self.groups(caller, MAY_READ).await?;
-        Ok(json(StatusCode::OK, &described(&name, members.get(&*name))))
+        let name = group_path(segment)?;
+        let mut groups = self.groups(caller, MAY_LOOK).await?;
+        let group = groups.remove(&*name).ok_or(Refusal::NoSuch("group"))?;
+        Ok(json(StatusCode::OK, &described(&name, &group)))
     }
 
     /// The groups that a caller reaches by these scopes, and who is in them.
@@ -61,24 +61,28 @@ impl Gateway {
         &self,
         caller: &Caller,
         scopes: &[Scope],
-    ) -> Result<BTreeMap<String, Described>, Refusal> {
-        let range = self.range(caller).await?;
-        let (mut told, mut reached) = (BTreeSet::new(), BTreeMap::<String, Described>::new());
-        for (name, known) in self.0.people.everybody().await? {
-            for group in self.told_groups(&known) {
-                if range.has_group(scopes, &group) {
-                    reached.entry(group.path.to_string()).or_default().users.insert(name.clone());
-                }
-                told.insert(group.path);
+    ) -> Result<BTreeMap<Arc<str>, Reached>, Refusal> {
+        let mut told = BTreeMap::<Group, Vec<UserName>>::new();
+        for (name, groups) in self.told_of_everybody().await? {
+            for group in groups.iter() {
+                told.entry(group.clone()).or_default().push(name.clone());
             }
         }
-        for hidden in self.0.groups.hide_only(|name| told.contains(name)) {
-            self.0.shares.close(&With::Group(Group::own(hidden.as_str())));
+        let has =
+            |scopes: &[Scope], group: &Group| caller.reach(scopes, &Target::Group(group)) == Reach::Reaches;
+        let mut reached = BTreeMap::<Arc<str>, Reached>::new();
+        for (group, users) in told.into_iter().filter(|(group, _)| has(scopes, group)) {
+            let read = has(MAY_READ, &group);
+            let one = reached.entry(group.path).or_default();
+            one.read |= read;
+            // Of one path, whoever vouches for the caller has their own.
+            one.users.extend(users.into_iter().filter(|_user| read));
         }
-        for group in self.0.groups.all() {
-            if range.has_group(scopes, &Group::own(group.name.as_str())) {
-                let (users, properties) = (group.users.clone(), group.properties.clone());
-                reached.insert(group.name.to_string(), Described { users, properties });
+        for own in self.0.groups.all() {
+            let group = Group::own(own.name.as_str());
+            if has(scopes, &group) {
+                let read = has(MAY_READ, &group);
+                reached.insert(group.path, Reached { users: BTreeSet::new(), own: Some(own), read });
             }
         }
         Ok(reached)
@@ -86,9 +90,12 @@ impl Gateway {
 }
 
 /// A group, and who is in it, for whoever may see that.
-fn described(name: &str, group: Option<&Described>) -> Value {
-    let bare = || json!({ "kind": "group", "name": name });
-    group.map_or_else(bare, |group| model(name, &group.users, &group.properties))
+fn described(name: &str, group: &Reached) -> Value {
+    match &group.own {
+        _ if !group.read => json!({ "kind": "group", "name": name }),
+        Some(own) => model(name, &own.users, &own.properties),
+        None => model(name, &group.users, &Map::new()),
+    }
 }
 
 /// A group as JupyterHub describes it.

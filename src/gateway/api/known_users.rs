@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::access::Act;
 use super::model::Manner;
-use super::{body, problem};
+use super::{body, problem, shortened, wrong};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
@@ -175,7 +175,7 @@ impl Gateway {
         self.0.api_tokens.revoke_all(name).await?;
         self.0.shares.end_all_of(name).await?;
         self.0.shares.end_with(&With::User(name.clone())).await?;
-        if let Err(error) = self.0.groups.forget(name).await {
+        if let Err(error) = self.0.groups.forget(name, caller.name().as_str()).await {
             return super::own_groups::refused(error);
         }
         for id in &servers {
@@ -188,14 +188,6 @@ impl Gateway {
         self.0.people.forget(name).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
-}
-
-fn wrong(message: &str) -> Response<Body> {
-    problem(StatusCode::BAD_REQUEST, message)
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 const NAME: &str = "Names are the login service's: change it there";

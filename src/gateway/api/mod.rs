@@ -20,6 +20,7 @@ mod users;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -106,6 +107,12 @@ fn owner(path: ApiPath<'_>) -> Result<UserName, Refusal> {
     UserName::from_path_segment(path.name).map_err(|_no_name| Refusal::NoSuch("user"))
 }
 
+/// The name of the group that an address names.
+fn group_path(segment: &str) -> Result<String, Refusal> {
+    let path = percent_decode_str(segment).decode_utf8().map_err(|_no_text| Refusal::NoSuch("group"))?;
+    Ok(path.into_owned())
+}
+
 /// The server that an address names, whether it is there or not.
 fn named(path: ApiPath<'_>) -> Result<WorkspaceId, Refusal> {
     let user = owner(path)?;
@@ -127,6 +134,16 @@ async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Resu
 /// An error as JupyterHub writes it.
 pub(in crate::gateway) fn problem(status: StatusCode, message: &str) -> Response<Body> {
     json(status, &json!({ "status": status.as_u16(), "message": message }))
+}
+
+/// The same of a request that cannot be done as it was written.
+fn wrong(message: &str) -> Response<Body> {
+    problem(StatusCode::BAD_REQUEST, message)
+}
+
+/// As much of what somebody sent as an answer repeats.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 /// Puts the members of one JSON object into another.

@@ -13,7 +13,7 @@ use crate::gateway::refusal::Refusal;
 use crate::people::Known;
 use crate::spawner::WorkspaceId;
 use crate::token::Scope;
-use crate::user::{User, UserName};
+use crate::user::{Group, User, UserName};
 use crate::workspace::State;
 
 /// Somebody, as they are described.
@@ -60,20 +60,7 @@ impl Gateway {
 
     /// Which groups somebody is in, as they are described: the provider's and the hub's own.
     pub(super) fn group_names(&self, name: &UserName, known: Option<&Known>) -> Vec<String> {
-        let groups = self.memberships(name, known);
-        let mut names: Vec<_> = groups.iter().map(|group| group.path.to_string()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    pub(super) fn groups_of(&self, known: &Known) -> Vec<String> {
-        let claim = self.0.mapping.claims_of(&known.provider).map(|(_, groups)| groups);
-        let groups = claim.map(|claim| known.identity.strings(&[claim])).unwrap_or_default();
-        let mut groups: Vec<_> = groups.into_iter().map(ToOwned::to_owned).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
+        paths(&self.memberships(name, known))
     }
 
     /// When each user was last active: everybody, or one.
@@ -168,6 +155,14 @@ impl Gateway {
             "progress_url": progress,
         })
     }
+}
+
+/// The paths of groups, as they are described: in order, and none of them twice.
+pub(in crate::gateway) fn paths(groups: &[Group]) -> Vec<String> {
+    let mut paths: Vec<_> = groups.iter().map(|group| group.path.to_string()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
 }
 
 /// Where the progress of a start is told.

@@ -1,25 +1,25 @@
 //! Groups of the hub's own: made, filled, emptied and ended, as JupyterHub does it. Those that the provider tells of are
 //! changed there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tracing::info;
 
 use super::groups::model;
-use super::{body, problem};
+use super::{body, group_path, problem, shortened, wrong};
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty, form};
-use crate::groups::{GroupError, GroupName, Groups, OwnGroup};
+use crate::groups::{GroupError, Groups, OwnGroup};
 use crate::share::With;
+use crate::store::StoreError;
 use crate::token::{Reach, Scope, Target};
-use crate::user::{Group, UserName};
+use crate::user::{Group, GroupName, UserName};
 
 /// What is said of a group that is to be made.
 #[derive(Debug, Default, Deserialize)]
@@ -87,21 +87,24 @@ impl Gateway {
         users: Vec<String>,
         answer: impl FnOnce(Vec<Value>) -> Value,
     ) -> Result<Response<Body>, Refusal> {
-        for name in names {
-            // There is one already, and its name is the provider's.
-            if self.is_told(name).await? {
-                return Ok(wrong(MANAGED));
-            }
+        if names.len() > Groups::MOST {
+            return refused(GroupError::TooMany);
+        }
+        let told = self.told_paths().await?;
+        // There is one already, and its name is the provider's.
+        if names.iter().any(|name| told.contains(name.as_str())) {
+            return Ok(wrong(MANAGED));
         }
         let users = match self.named_users(&users).await? {
             Ok(users) => users,
             Err(wrong) => return Ok(wrong),
         };
-        match self.0.groups.make(names, &users).await {
+        // Nothing is left of an earlier one, whatever kept its end from being written down.
+        for name in names.iter().filter(|name| self.0.groups.find(name).is_none()) {
+            self.0.shares.end_with(&shared_with(name)).await?;
+        }
+        match self.0.groups.make(names, &users, caller.name().as_str()).await {
             Ok(made) => {
-                for group in &made {
-                    told(caller, &group.name, "made");
-                }
                 let made = made.iter().map(|group| own_model(group)).collect();
                 Ok(json(StatusCode::CREATED, &answer(made)))
             }
@@ -110,13 +113,26 @@ impl Gateway {
     }
 
     async fn end_group(&self, caller: &Caller, name: &GroupName) -> Result<Response<Body>, Refusal> {
-        if !self.0.groups.end(name).await? {
-            let managed = self.is_told(name).await?;
+        if !self.end_whole(name, caller.name()).await? {
+            let managed = self.told_paths().await?.contains(name.as_str());
             return if managed { Ok(wrong(MANAGED)) } else { Ok(none(name)) };
         }
-        told(caller, name, "ended");
-        self.0.shares.end_with(&With::Group(Group::own(name.as_str()))).await?;
         Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// Ends a group, and whatever was shared with it: that does not stay behind where whoever asks for it goes away.
+    async fn end_whole(&self, name: &GroupName, by: &UserName) -> Result<bool, StoreError> {
+        let (hub, name, by) = (self.clone(), name.clone(), by.clone());
+        let ending = self.0.tasks.spawn(async move {
+            let was = hub.0.groups.end(&name, by.as_str()).await;
+            // Whether it could be written down or not, and if an earlier end could not be, once more.
+            hub.0.shares.end_with(&shared_with(&name)).await?;
+            was
+        });
+        match ending.await {
+            Ok(was) => was,
+            Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+        }
     }
 
     /// `/groups/<name>/users`: adds users, or takes them out.
@@ -144,18 +160,16 @@ impl Gateway {
             Ok(users) => users,
             Err(wrong) => return Ok(wrong),
         };
+        let by = caller.name().as_str();
         let changed = if adds {
-            self.0.groups.add(&name, users).await
+            self.0.groups.add(&name, users, by).await
         } else {
-            let changed = self.0.groups.remove(&name, &users).await;
-            self.0.shares.close(&With::Group(Group::own(name.as_str())));
+            let changed = self.0.groups.remove(&name, &users, by).await;
+            self.0.shares.close(&shared_with(&name));
             changed
         };
         match changed {
-            Ok(group) => {
-                told(caller, &name, if adds { "filled" } else { "emptied" });
-                Ok(json(StatusCode::OK, &own_model(&group)))
-            }
+            Ok(group) => Ok(json(StatusCode::OK, &own_model(&group))),
             Err(error) => refused(error),
         }
     }
@@ -176,7 +190,7 @@ impl Gateway {
         let Ok(properties) = serde_json::from_slice::<Map<String, Value>>(&bytes) else {
             return Ok(wrong("Must specify properties"));
         };
-        match self.0.groups.note(&name, properties).await {
+        match self.0.groups.note(&name, properties, caller.name().as_str()).await {
             Ok(group) => Ok(json(StatusCode::OK, &own_model(&group))),
             Err(error) => refused(error),
         }
@@ -204,16 +218,17 @@ impl Gateway {
 
     /// Why a group cannot be changed: it is the provider's, or there is none.
     async fn not_ours(&self, name: &GroupName) -> Result<Option<Response<Body>>, Refusal> {
-        if self.is_told(name).await? {
+        if self.told_paths().await?.contains(name.as_str()) {
             return Ok(Some(wrong(MANAGED)));
         }
         Ok(self.0.groups.find(name).is_none().then(|| none(name)))
     }
 
-    /// Whether a provider tells of a group of this name.
-    async fn is_told(&self, name: &GroupName) -> Result<bool, Refusal> {
-        let everybody = self.0.people.everybody().await?;
-        Ok(everybody.iter().any(|(_, known)| self.groups_of(known).iter().any(|path| path == name.as_str())))
+    /// What the groups are called that a provider tells of.
+    async fn told_paths(&self) -> Result<HashSet<Arc<str>>, Refusal> {
+        let told = self.told_of_everybody().await?;
+        let groups = told.iter().flat_map(|(_, groups)| groups.iter());
+        Ok(groups.map(|group| Arc::clone(&group.path)).collect())
     }
 
     /// Users who are known here, or expected.
@@ -226,8 +241,7 @@ impl Gateway {
         for text in names {
             let name = UserName::normalise(text).ok().filter(|name| known.contains_key(name));
             let Some(name) = name else {
-                let text: String = text.chars().take(40).collect();
-                return Ok(Err(wrong(&format!("No such user: {text}"))));
+                return Ok(Err(wrong(&format!("No such user: {}", shortened(text)))));
             };
             users.insert(name);
         }
@@ -237,9 +251,11 @@ impl Gateway {
 
 /// The name of a group that an address names: of what cannot be one, there is none.
 fn group_name(segment: &str) -> Result<GroupName, Refusal> {
-    let none = || Refusal::NoSuch("group");
-    let text = percent_decode_str(segment).decode_utf8().map_err(|_no_text| none())?;
-    GroupName::parse(&text).map_err(|_no_name| none())
+    GroupName::parse(&group_path(segment)?).map_err(|_no_name| Refusal::NoSuch("group"))
+}
+
+fn shared_with(name: &GroupName) -> With {
+    With::Group(Group::own(name.as_str()))
 }
 
 fn own_model(group: &OwnGroup) -> Value {
@@ -258,14 +274,6 @@ pub(super) fn refused(error: GroupError) -> Result<Response<Body>, Refusal> {
 
 fn none(name: &GroupName) -> Response<Body> {
     problem(StatusCode::NOT_FOUND, &format!("No such group: {name}"))
-}
-
-fn wrong(message: &str) -> Response<Body> {
-    problem(StatusCode::BAD_REQUEST, message)
-}
-
-fn told(caller: &Caller, group: &GroupName, what: &'static str) {
-    info!(event = "group_changed", %group, what, by = %caller.name(), "an administrator changes a group");
 }
 
 /// JupyterHub's words where its authenticator manages groups.

@@ -1,6 +1,7 @@
 //! Whom a caller reaches: their scopes, and who is in which group where those name groups.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::access::WATCH;
 use crate::gateway::Gateway;
@@ -8,6 +9,7 @@ use crate::gateway::caller::Caller;
 use crate::gateway::refusal::Refusal;
 use crate::people::Known;
 use crate::server_name::ServerName;
+use crate::share::With;
 use crate::spawner::WorkspaceId;
 use crate::token::{Reach, Scope, Target};
 use crate::user::{Group, UserName};
@@ -37,32 +39,47 @@ impl Gateway {
 
     /// Of everybody.
     pub(super) async fn range<'c>(&self, caller: &'c Caller) -> Result<Range<'c>, Refusal> {
-        let mut groups = HashMap::new();
+        let mut groups = HashMap::<_, Vec<_>>::new();
         if caller.names_groups() {
-            for group in self.0.groups.all() {
-                for user in &group.users {
-                    groups.insert(user.clone(), self.memberships(user, None));
-                }
+            for (name, told) in self.told_of_everybody().await? {
+                let named = told.iter().filter(|group| caller.names_group(&group.path));
+                groups.entry(name).or_default().extend(named.cloned());
             }
-            for (name, known) in self.0.people.everybody().await? {
-                let theirs = self.memberships(&name, Some(&known));
-                groups.insert(name, theirs);
+            for group in self.0.groups.all() {
+                let own = Group::own(group.name.as_str());
+                for user in group.users.iter().filter(|_user| caller.names_group(&own.path)) {
+                    groups.entry(user.clone()).or_default().push(own.clone());
+                }
             }
         }
         Ok(Range { caller, groups })
+    }
+
+    /// Everybody whom their provider lets in, with the groups that it tells of. From now on these hide the hub's own of
+    /// the same names, and no others do.
+    pub(super) async fn told_of_everybody(&self) -> Result<Vec<(UserName, Arc<[Group]>)>, Refusal> {
+        let since = self.0.groups.told();
+        let everybody = self.0.people.everybody().await?.into_iter();
+        let told = everybody.map(|(name, known)| (name, self.told_groups(&known)));
+        let told: Vec<_> = told.collect();
+        let groups = told.iter().flat_map(|(_, groups)| groups.iter());
+        let paths: HashSet<_> = groups.map(|group| &*group.path).collect();
+        for hidden in self.0.groups.hide_only(since, |name| paths.contains(name)) {
+            self.0.shares.close(&With::Group(Group::own(hidden.as_str())));
+        }
+        Ok(told)
     }
 
     /// The groups that somebody is in, as their provider last said, and the hub's own.
     pub(super) fn memberships(&self, name: &UserName, known: Option<&Known>) -> Vec<Group> {
         let told = known.map(|known| self.told_groups(known)).unwrap_or_default();
         let own = self.0.groups.of(name);
-        told.into_iter().chain(own.iter().map(|group| Group::own(group.as_str()))).collect()
+        told.iter().cloned().chain(own.iter().map(|group| Group::own(group.as_str()))).collect()
     }
 
-    /// Those that their provider tells of.
-    pub(super) fn told_groups(&self, known: &Known) -> Vec<Group> {
-        let group = |path: String| Group { provider: known.provider.as_str().into(), path: path.into() };
-        self.groups_of(known).into_iter().map(group).collect()
+    /// Those that their provider tells of. Whom it lets in no more, it vouches for in no group.
+    pub(super) fn told_groups(&self, known: &Known) -> Arc<[Group]> {
+        if known.barred { [].into() } else { self.0.mapping.groups(&known.provider, &known.identity) }
     }
 }
 
@@ -76,11 +93,6 @@ impl Range<'_> {
     /// Whether they may do one of these to a user.
     pub(super) fn has(&self, scopes: &[Scope], name: &UserName) -> bool {
         self.to(scopes, name, None) == Reach::Reaches
-    }
-
-    /// Whether they may do one of these to a group.
-    pub(super) fn has_group(&self, scopes: &[Scope], group: &Group) -> bool {
-        self.caller.reach(scopes, &Target::Group(group)) == Reach::Reaches
     }
 
     /// Whether they see how a server is.

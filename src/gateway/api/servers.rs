@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::info;
 
 use super::access::{START, STOP, WATCH};
-use super::{body, problem};
+use super::{body, problem, shortened};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
@@ -119,7 +119,7 @@ impl Gateway {
         if let Some(unknown) = options.chosen.keys().find(|name| !is_known(name)) {
             let names = known.iter().map(|option| option.name.as_str());
             let names: Vec<_> = ["profile", "image"].into_iter().chain(names).collect();
-            let unknown: String = unknown.chars().take(40).collect();
+            let unknown = shortened(unknown);
             let message = format!("There is no option {unknown:?}, only {}", names.join(", "));
             return Ok(problem(StatusCode::BAD_REQUEST, &message));
         }
@@ -188,14 +188,14 @@ impl StartOptions {
         };
         let wanted = Wanted { profile: text("profile")?, image: text("image")? };
         if let Some(unknown) = asked.keys().next() {
-            let unknown: String = unknown.chars().take(40).collect();
+            let unknown = shortened(unknown);
             return Err(format!("There is nothing called {unknown:?} beside user_options"));
         }
         // Which of the rest the profile has is known when the profile is.
         let chosen = options.into_iter().map(|(name, value)| match value {
             Value::String(value) => Ok((name, value)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                Err(format!("{} must be a string", name.chars().take(40).collect::<String>()))
+                Err(format!("{} must be a string", shortened(&name)))
             }
         });
         Ok(Self { wanted, chosen: chosen.collect::<Result<_, _>>()? })

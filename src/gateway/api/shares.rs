@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::access::{GROUPS_SHARES, LEAVE_SHARES, READ_GROUPS_SHARES, READ_SHARED, READ_SHARES, SHARES};
 use super::page::Page;
-use super::{body, owner, problem};
+use super::{body, group_path, owner, problem, shortened};
 use crate::clock::{Timestamp, utc};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
@@ -142,7 +141,7 @@ impl Gateway {
     pub(in crate::gateway) async fn is_group(&self, group: &Group) -> Result<bool, Refusal> {
         let everybody = self.0.people.everybody().await?;
         let mut theirs = everybody.iter().filter(|(_, known)| *known.provider == *group.provider);
-        Ok(theirs.any(|(_, known)| self.groups_of(known).iter().any(|path| **path == *group.path)))
+        Ok(theirs.any(|(_, known)| self.told_groups(known).contains(group)))
     }
 
     /// What is revoked is what is named; nothing named is everything.
@@ -398,15 +397,6 @@ fn is_with_group(share: &Share, path: &str, caller: &Caller, scopes: &[Scope]) -
 fn reach_of_group(caller: &Caller, scopes: &[Scope], path: &str) -> Reach {
     let group = Group { provider: caller.right().provider, path: path.into() };
     caller.reach(scopes, &Target::Group(&group))
-}
-
-fn group_path(segment: &str) -> Result<String, Refusal> {
-    let path = percent_decode_str(segment).decode_utf8().map_err(|_no_text| Refusal::NoSuch("group"))?;
-    Ok(path.into_owned())
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(100).collect()
 }
 
 const SCOPES: [(&str, Access); 2] = [("read:servers", Access::Read), ("access:servers", Access::Full)];

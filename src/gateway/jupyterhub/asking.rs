@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{display_name, scopes, token};
 use crate::clock::utc;
+use crate::gateway::api::model::paths;
 use crate::gateway::api::problem;
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
@@ -120,10 +121,7 @@ impl Gateway {
             }
             Asking::Visitor(caller, id) if id.user == *caller.name() => {
                 let user = caller.user();
-                let groups = self.groups_of_user(&user).into_iter();
-                let mut groups: Vec<_> = groups.map(|group| group.path.to_string()).collect();
-                groups.sort_unstable();
-                Ok(model(user.admin, groups))
+                Ok(model(user.admin, paths(&self.groups_of_user(&user))))
             }
             // Somebody else's container: who comes is its business, what else they are is not.
             Asking::Visitor(..) => Ok(model(false, Vec::new())),

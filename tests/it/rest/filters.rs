@@ -1,5 +1,12 @@
 //! Scopes with filters: a token reaches what they name, and nothing beside it.
 
+use std::sync::Arc;
+
+use hubgate::clock::Clock;
+use hubgate::people::People;
+use hubgate::seal::Sealer;
+use hubgate::store::Store;
+use hubgate::user::UserName;
 use serde_json::{Value, json};
 use support::hub::{EVERYONE, Hub, PROFILE};
 
@@ -127,6 +134,26 @@ async fn a_filter_by_group_reaches_whoever_is_in_it_when_it_is_asked() {
 }
 
 #[tokio::test]
+async fn whom_the_provider_lets_in_no_more_is_in_none_of_its_groups() {
+    let hub = hub("").await;
+    for user in ["alice", "bob"] {
+        of_class(&hub, user).await;
+    }
+    let folder = hub.folder().join("state");
+    let sealer = Arc::new(Sealer::new(&Store::sealing_key(&folder).unwrap()));
+    let people = People::new(Store::open(&folder).await.unwrap(), sealer, Clock::system());
+    let alice = UserName::parse("alice").unwrap();
+    let known = people.recall(&alice).await.unwrap().unwrap();
+    people.bar(&alice, &known.provider, &known.identity).await.unwrap();
+    let program = Program::of_ada(&hub, CLASS).await;
+    assert_eq!(names(&program.get("/users").await), ["bob"]);
+    assert_eq!(program.ask("GET", "/users/alice", "").await.status, 404, "nor one by one");
+    let all = Program::of_ada(&hub, &["admin:users"]).await;
+    assert_eq!(all.get("/users/alice").await["groups"], json!([]));
+    assert_eq!(all.get("/users/bob").await["groups"], json!(["/class"]));
+}
+
+#[tokio::test]
 async fn a_filter_by_user_reaches_one_user_and_their_servers_only() {
     let hub = hub("").await;
     for user in ["alice", "bob"] {
@@ -182,13 +209,8 @@ async fn nobody_makes_a_token_by_filters_that_reach_beyond_them() {
     let mut alice = hub.signed_in_with("alice", json!({ "groups": ["/class"] })).await;
     let program = Program::new(&hub, &mut alice, &["tokens", "servers", "read:users"]).await;
     let make = async |program: &Program<'_>, scope: &str| {
-        let answer = program
-            .ask(
-                "POST",
-                &format!("/users/{}/tokens", if scope.contains("ada") { "ada" } else { "alice" }),
-                &json!({ "scopes": [scope] }).to_string(),
-            )
-            .await;
+        let body = json!({ "scopes": [scope] }).to_string();
+        let answer = program.ask("POST", "/users/alice/tokens", &body).await;
         (answer.status, json_of(&answer)["scopes"].clone())
     };
     for (asked, made) in [

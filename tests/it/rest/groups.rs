@@ -1,6 +1,8 @@
 //! Groups of the hub's own, beside those that the provider tells of.
 
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 use support::eventually::eventually;
 use support::hub::{Hub, PROFILE};
 use support::process::USER_DOMAINS;
@@ -59,6 +61,9 @@ async fn an_administrators_program_makes_fills_empties_and_ends_groups() {
         ("DELETE", "/groups/a%2Fb%20c", "", 204, Value::Null),
         ("DELETE", "/groups/a%2Fb%20c", "", 404, json!("No such group: a/b c")),
         ("POST", &format!("/groups/{long}"), "", 404, Value::Null),
+        // One that would be read as another.
+        ("POST", "/groups/g1%E2%80%8B", "", 404, Value::Null),
+        ("POST", "/groups", "{\"groups\": [\"g\u{202e}1\"]}", 400, json!("Invalid group name")),
     ];
     for (method, path, body, status, expected) in steps {
         let answer = program.ask(method, path, body).await;
@@ -79,7 +84,12 @@ async fn an_administrators_program_makes_fills_empties_and_ends_groups() {
     let alice = Program::of_ada(&hub, &["admin:users"]).await.get("/users/alice").await;
     assert_eq!(alice["groups"], json!(["g1", "g2"]));
     let written = hub.process().log();
-    assert!(written.contains("group_made") && written.contains("by=ada"), "{written}");
+    for event in ["group_made", "group_filled", "group_emptied", "group_noted", "group_ended"] {
+        let mut lines = written.lines().filter(|line| line.contains(event));
+        assert!(lines.next().is_some_and(|line| line.contains("by=\"ada\"")), "{event}: {written}");
+    }
+    let made = written.lines().filter(|line| line.contains("group") && line.contains("g1"));
+    assert_eq!(made.filter(|line| line.contains("INFO")).count(), 5, "each change once: {written}");
 }
 
 #[tokio::test]
@@ -133,6 +143,58 @@ async fn a_group_that_the_provider_tells_of_is_changed_there_and_hides_ours() {
     hub.signed_in_with("alice", json!({ "groups": [] })).await;
     assert_eq!(program.ask("POST", "/groups/late", &users(&["bob"])).await.status, 201);
     assert_eq!(program.get("/groups/late").await["users"], json!(["bob"]));
+}
+
+#[tokio::test]
+async fn ours_is_hidden_no_longer_than_the_provider_tells_of_its_own() {
+    let hub = hub("").await;
+    hub.signed_in("bob").await;
+    let program = Program::of_ada(&hub, GROUPS).await;
+    let people = Program::of_ada(&hub, &["admin:users"]).await;
+    assert_eq!(program.ask("POST", "/groups/lab", &users(&["bob"])).await.status, 201);
+    hub.signed_in_with("alice", json!({ "groups": ["lab"] })).await;
+    assert_eq!(people.get("/users/bob").await["groups"], json!([]));
+    hub.signed_in_with("alice", json!({ "groups": [] })).await;
+    // Whoever fills it is not told that he is in it while he is not.
+    let filled = program.ask("POST", "/groups/lab/users", &users(&["bob"])).await;
+    assert_eq!((filled.status, json_of(&filled)), (200, group("lab", &["bob"])));
+    assert_eq!(people.get("/users/bob").await["groups"], json!(["lab"]));
+    // Nor does it stay hidden from whoever asks for those that a token for it reaches.
+    hub.signed_in_with("alice", json!({ "groups": ["lab"] })).await;
+    hub.signed_in_with("alice", json!({ "groups": [] })).await;
+    let of_lab = Program::of_ada(&hub, &["list:users!group=lab"]).await;
+    assert_eq!(super::names(&of_lab.get("/users").await), ["bob"]);
+}
+
+#[tokio::test]
+async fn no_more_groups_are_made_at_once_than_there_may_be() {
+    let hub = hub("").await;
+    hub.signed_in_with("alice", json!({ "groups": ["lab"] })).await;
+    let program = Program::of_ada(&hub, GROUPS).await;
+    let mut names: Vec<_> = (0..1000).map(|at| format!("g{at}")).collect();
+    names.push("lab".to_owned());
+    let answer = program.ask("POST", "/groups", &json!({ "groups": names }).to_string()).await;
+    let message = json_of(&answer)["message"].clone();
+    assert_eq!((answer.status, message), (400, json!("there are 1000 groups already")));
+    assert_eq!(super::names(&program.get("/groups").await), ["lab"]);
+}
+
+#[tokio::test]
+async fn who_may_list_groups_sees_who_is_in_those_that_they_may_read() {
+    let hub = hub("").await;
+    hub.signed_in_with("alice", json!({ "groups": ["class", "lab"] })).await;
+    let program = Program::of_ada(&hub, GROUPS).await;
+    for name in ["mine", "other"] {
+        assert_eq!(program.ask("POST", &format!("/groups/{name}"), &users(&["alice"])).await.status, 201);
+    }
+    let scopes = ["list:groups", "read:groups!group=class", "read:groups!group=mine"];
+    let program = Program::of_ada(&hub, &scopes).await;
+    let bare = |name: &str| json!({ "kind": "group", "name": name });
+    let all = [group("class", &["alice"]), bare("lab"), group("mine", &["alice"]), bare("other")];
+    assert_eq!(program.get("/groups").await, json!(all));
+    assert_eq!(program.get("/groups?limit=2&offset=2").await, json!(all[2..]));
+    assert_eq!(program.get("/groups/mine").await, all[2]);
+    assert_eq!(program.get("/groups/other").await, all[3]);
 }
 
 #[tokio::test]
@@ -228,4 +290,25 @@ async fn what_is_shared_with_a_group_of_the_hubs_is_open_to_whoever_is_in_it_now
     assert_eq!(program.ask("DELETE", "/groups/physics", "").await.status, 204);
     assert_eq!(program.ask("POST", "/groups/physics", &users(&["bob"])).await.status, 201);
     assert_eq!(visit().await, 403, "another group of the same name");
+
+    // Also where the end of the former could not be written down.
+    assert_eq!(program.ask("POST", "/groups/physics/users", &users(&["alice"])).await.status, 200);
+    let answer = shares.ask("POST", "/shares/alice/", "{\"group\": \"physics\"}").await;
+    assert_eq!((answer.status, visit().await), (200, 200), "{}", answer.text());
+    let mut store = store_of(&hub).await;
+    let broken = "CREATE TRIGGER broken BEFORE DELETE ON own_groups BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    sqlx::raw_sql(broken).execute(&mut store).await.unwrap();
+    assert_eq!(program.ask("DELETE", "/groups/physics", "").await.status, 500);
+    assert_eq!(visit().await, 403, "it is over at once");
+    assert_eq!(program.ask("POST", "/groups/physics", &users(&["bob"])).await.status, 201);
+    assert_eq!(visit().await, 403, "another group of the same name");
+    assert_eq!(program.ask("DELETE", "/groups/physics", "").await.status, 500);
+    sqlx::raw_sql("DROP TRIGGER broken").execute(&mut store).await.unwrap();
+    assert_eq!(program.ask("DELETE", "/groups/physics", "").await.status, 204, "what was left of it");
+}
+
+/// What the hub keeps, beside the hub.
+async fn store_of(hub: &Hub) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(hub.folder().join("state/hubgate.db"));
+    options.connect().await.unwrap()
 }
