@@ -49,6 +49,11 @@ impl Reported {
         *last = when.max(*last);
     }
 
+    /// Whoever has the name next was never active.
+    pub(super) fn forget(&self, name: &UserName) {
+        self.0.remove(name);
+    }
+
     pub(super) fn each(&self, mut note: impl FnMut(&UserName, Timestamp)) {
         self.0.iter().for_each(|entry| note(entry.key(), *entry.value()));
     }

@@ -27,8 +27,7 @@ use crate::workspace::State;
 struct Asked {
     #[serde(default)]
     usernames: Vec<String>,
-    #[serde(default)]
-    admin: bool,
+    admin: Option<bool>,
     name: Option<String>,
 }
 
@@ -73,12 +72,14 @@ impl Gateway {
         segment: &str,
     ) -> Result<Response<Body>, Refusal> {
         let text = percent_decode_str(segment).decode_utf8().map_err(|_no_text| Refusal::NoSuch("user"))?;
-        let name = UserName::normalise(&text);
+        let posts = *request.method() == Method::POST;
+        // Only who is not there yet is named in any spelling.
+        let name = if posts { UserName::normalise(&text) } else { UserName::from_path_segment(segment) };
         let forgets = request.method() == Method::DELETE;
         let act = if forgets { &FORGET } else { &EXPECT };
         let Ok(name) = name else {
             self.allow_hub(caller, act.others, &request)?;
-            return if *request.method() == Method::POST {
+            return if posts {
                 Ok(wrong(&format!("Invalid username: {}", shortened(&text))))
             } else {
                 Err(Refusal::NoSuch("user"))
@@ -104,7 +105,7 @@ impl Gateway {
         at: &Origin,
         answer: impl FnOnce(Vec<Value>) -> Result<Value, String>,
     ) -> Result<Response<Body>, Refusal> {
-        if asked.admin {
+        if asked.admin == Some(true) {
             return Ok(wrong(ADMIN));
         }
         if names.len().saturating_add(self.0.people.expected().await?.len()) > MOST {
@@ -143,7 +144,7 @@ impl Gateway {
         if asked.name.is_some_and(|new| new != name.as_str()) {
             return Ok(wrong(NAME));
         }
-        if asked.admin && !is_admin {
+        if asked.admin.is_some_and(|admin| admin != is_admin) {
             return Ok(wrong(ADMIN));
         }
         let range = self.range_of(caller, name).await?;
@@ -186,6 +187,10 @@ impl Gateway {
             }
         }
         self.0.people.forget(name).await?;
+        // Whoever signed in meanwhile did so as the one who is forgotten.
+        self.end_all_of(name, caller.name()).await?;
+        self.0.api_tokens.revoke_all(name).await?;
+        self.1.reported.forget(name);
         Ok(empty(StatusCode::NO_CONTENT))
     }
 }

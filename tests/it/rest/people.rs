@@ -52,8 +52,10 @@ async fn an_administrators_program_expects_users_who_then_are_known() {
 
 #[tokio::test]
 async fn a_user_is_changed_by_the_provider_and_by_the_rules() {
-    let hub = hub("").await;
-    hub.signed_in("alice").await;
+    let hub = hub("[[rule]]\nusers = [\"eve\"]\nadmin = true\n").await;
+    for user in ["alice", "eve"] {
+        hub.signed_in(user).await;
+    }
     let program = Program::of_ada(&hub, &["admin:users"]).await;
     for (body, says) in [("{\"name\": \"bob\"}", "login service"), ("{\"admin\": true}", "rules")] {
         let answer = program.ask("PATCH", "/users/alice", body).await;
@@ -65,6 +67,10 @@ async fn a_user_is_changed_by_the_provider_and_by_the_rules() {
         assert_eq!((answer.status, &json_of(&answer)["name"]), (200, &json!("alice")), "{nothing}");
     }
     assert_eq!(program.ask("PATCH", "/users/nobody", "{}").await.status, 404);
+    // Nor is anybody told that they administer no more while they do.
+    let answer = program.ask("PATCH", "/users/eve", "{\"admin\": false}").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(program.ask("PATCH", "/users/eve", "{\"admin\": true}").await.status, 200, "she does");
 }
 
 #[tokio::test]
@@ -78,6 +84,13 @@ async fn who_is_forgotten_has_nothing_here_any_more_but_their_home() {
     let own = keeps.ask("DELETE", "/users/ada", "").await;
     assert_eq!((own.status, message(&own)), (400, json!("Cannot delete yourself!")));
     assert_eq!(keeps.ask("DELETE", "/users/nobody", "").await.status, 404);
+    let path = "/users/alice/activity";
+    let reports = Program::of_ada(&hub, &["users:activity"]).await;
+    assert_eq!(reports.ask("POST", path, "{\"last_activity\": \"2001-01-01T00:00:00Z\"}").await.status, 200);
+    for (method, body) in [("DELETE", ""), ("PATCH", "{}")] {
+        let answer = keeps.ask(method, "/users/ALICE", body).await;
+        assert_eq!(answer.status, 404, "{method}: she is called otherwise");
+    }
     assert_eq!(keeps.ask("DELETE", "/users/alice", "").await.status, 204);
 
     assert_eq!(alice.fetch("GET", "/hub/home", b"").await.status, 401, "her session is over");
@@ -90,6 +103,8 @@ async fn who_is_forgotten_has_nothing_here_any_more_but_their_home() {
     let log = hub.process().log();
     assert!(log.contains("user_forgotten") && log.contains("by=ada"), "{log}");
     // Whoever comes by this name is new.
+    assert_eq!(keeps.ask("POST", "/users/alice", "").await.status, 201);
+    assert_eq!(keeps.get("/users/alice").await["last_activity"], Value::Null);
     let mut again = hub.signed_in("alice").await;
     let user = Program::new(&hub, &mut again, &["read:users"]).await.get("/user").await;
     assert_eq!(user["groups"], json!([]));
