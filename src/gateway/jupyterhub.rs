@@ -93,6 +93,11 @@ impl Gateway {
             {
                 self.api_activity(name, request).await
             }
+            Ok(Route::Own(Endpoint::Api(ApiPath { resource: Resource::Port, .. })))
+                if request.method() == Method::POST =>
+            {
+                self.api_port(request).await
+            }
             Ok(Route::Own(Endpoint::Api(_))) => Ok(self.api_denied(request.headers())),
             Ok(Route::Unknown) => Box::pin(self.beside_containers(connection, request)).await,
             Ok(_) => Err(Refusal::NotFound),

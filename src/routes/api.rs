@@ -47,6 +47,8 @@ pub enum Resource {
     NamedServer,
     /// How its start goes.
     NamedProgress,
+    /// A container says at which port it listens.
+    Port,
     /// When a user was active.
     Activity,
     /// A user's tokens.
@@ -99,6 +101,7 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/oauth2/authorize", Resource::Authorize, &[Method::GET]),
     ("/oauth2/token", Resource::OauthToken, &[Method::POST]),
     ("/oauth2/device_authorization", Resource::DeviceAuthorization, &[Method::POST]),
+    ("/batchspawner", Resource::Port, &[Method::POST]),
     ("/health", Resource::Health, LOOKED_AT),
     ("/openapi.json", Resource::OpenApi, &[Method::GET]),
     ("/info", Resource::Info, &[Method::GET]),

@@ -1,4 +1,6 @@
-//! When workspaces were last used.
+//! When workspaces were last used, and at which port those listen that chose one themselves.
+
+use std::num::NonZeroU16;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -20,6 +22,8 @@ pub struct UseRow {
     pub instance: String,
     /// When it was last used.
     pub used: Timestamp,
+    /// Where it said that it listens; `None`: where it was told to.
+    pub port: Option<NonZeroU16>,
 }
 
 impl Store {
@@ -45,9 +49,10 @@ impl Store {
         let failed = failed("noting the use of servers");
         let mut transaction = self.pool.begin().await.map_err(failed)?;
         for row in uses {
-            let keep = "INSERT OR REPLACE INTO uses (owner, server, instance, used) VALUES (?, ?, ?, ?)";
+            let keep =
+                "INSERT OR REPLACE INTO uses (owner, server, instance, used, port) VALUES (?, ?, ?, ?, ?)";
             let keep = sqlx::query(keep).bind(row.owner.as_str()).bind(row.server.as_str());
-            let keep = keep.bind(&row.instance).bind(integer(row.used));
+            let keep = keep.bind(&row.instance).bind(integer(row.used)).bind(row.port.map(NonZeroU16::get));
             keep.execute(&mut *transaction).await.map_err(failed)?;
         }
         for (owner, server) in over {
@@ -66,5 +71,6 @@ fn use_row(row: &SqliteRow) -> Result<UseRow, sqlx::Error> {
         server: ServerName::parse(&server).map_err(decode)?,
         instance: row.try_get("instance")?,
         used: timestamp(row, "used")?,
+        port: row.try_get::<Option<u16>, _>("port")?.and_then(NonZeroU16::new),
     })
 }

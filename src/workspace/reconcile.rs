@@ -141,10 +141,10 @@ impl Workspaces {
         self.catch_up_with_running(&id.user);
         let workspaces = self.clone();
         self.0.tasks.spawn(async move {
-            let ready = workspaces.ready(running);
+            let mut ready = workspaces.ready(running);
             let (profile, preset) = (Arc::clone(&ready.profile), ready.preset);
             let answered = tokio::select! {
-                answered = tokio::time::timeout(PATIENCE, workspaces.until_it_answers(&ready)) => answered,
+                answered = tokio::time::timeout(PATIENCE, workspaces.until_it_answers(&mut ready)) => answered,
                 () = cancelled.cancelled() => Ok(Err(StartError::Cancelled)),
             };
             if matches!(answered, Ok(Ok(()))) {

@@ -1,5 +1,6 @@
 //! How a workspace comes up: its image, its container, and until it answers.
 
+use std::num::NonZeroU16;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -133,18 +134,20 @@ impl Workspaces {
             self.catch_up_with_running(&id.user);
         }
         progress.report(Phase::Booting);
-        let ready = self.ready(running);
+        let mut ready = self.ready(running);
         tokio::select! {
-            answers = self.until_it_answers(&ready) => answers?,
+            answers = self.until_it_answers(&mut ready) => answers?,
             () = progress.cancelled().cancelled() => return Err(StartError::Cancelled),
         }
         Ok(ready)
     }
 
-    /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does, or to its first page.
-    pub(super) async fn until_it_answers(&self, ready: &Ready) -> Result<(), StartError> {
+    /// Waits for its server: any answer below 500 to `GET <prefix>api`, as JupyterHub does, or to its first page. Where it
+    /// listens, it may say itself meanwhile.
+    pub(super) async fn until_it_answers(&self, ready: &mut Ready) -> Result<(), StartError> {
         let mut pause = Duration::from_millis(50);
         loop {
+            self.follow_port(ready);
             if self.0.forwarder.probe(&ready.pool, &ready.readiness, &self.0.public_host).await {
                 return Ok(());
             }
@@ -162,6 +165,17 @@ impl Workspaces {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Looks for it where it said that it listens.
+    fn follow_port(&self, ready: &mut Ready) {
+        let upstream = ready.pool.upstream();
+        let port = self.0.uses.port(&ready.id, &ready.instance).map(NonZeroU16::get);
+        if let Some(port) = port.filter(|port| *port != upstream.address.port()) {
+            let mut upstream = upstream.clone();
+            upstream.address.set_port(port);
+            ready.pool = self.0.forwarder.pool(upstream);
         }
     }
 

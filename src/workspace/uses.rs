@@ -1,6 +1,8 @@
-//! When workspaces were last used, through a restart of hubgate: written down by each sweep.
+//! What is known of those that run through a restart of hubgate: when they were last used, written down by each sweep, and
+//! at which port they said that they listen.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +38,11 @@ impl Uses {
         self.lock().get(id).filter(|row| row.instance == instance).map(|row| row.used)
     }
 
+    /// Where this start of it said that it listens.
+    pub(super) fn port(&self, id: &WorkspaceId, instance: &str) -> Option<NonZeroU16> {
+        self.lock().get(id).filter(|row| row.instance == instance).and_then(|row| row.port)
+    }
+
     /// Whatever runs is known from now on.
     pub(super) fn complete(&self) {
         self.complete.store(true, Ordering::Relaxed);
@@ -61,12 +68,34 @@ impl Uses {
         Ok(())
     }
 
+    /// Keeps one, now.
+    async fn keep(&self, row: UseRow) -> Result<(), StoreError> {
+        self.store.keep_uses(std::slice::from_ref(&row), &[]).await?;
+        self.lock().insert(id_of(&row), row);
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, UseRow>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Workspaces {
+    /// A container says at which of its ports its server is going to listen: batchspawner's images choose it themselves.
+    /// Answers whether that can be heeded: only while it starts, and where it has an address of its own, for all of them
+    /// are its own ports there.
+    pub async fn note_port(&self, id: &WorkspaceId, port: NonZeroU16) -> Result<bool, StoreError> {
+        let starts = matches!(self.state(id), Some(State::Starting(_)));
+        let Some(instance) = self.starting_instance(id).filter(|_| starts && self.0.spawner.isolates())
+        else {
+            return Ok(false);
+        };
+        let (owner, server) = (id.user.clone(), id.server.clone());
+        let (instance, used) = (instance.as_ref().to_owned(), self.0.clock.now());
+        self.0.uses.keep(UseRow { owner, server, instance, used, port: Some(port) }).await?;
+        Ok(true)
+    }
+
     /// Writes down when they were last used.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         // Before they are looked through: what is found meanwhile is not over.
@@ -79,6 +108,7 @@ impl Workspaces {
                     server: id.server.clone(),
                     instance: ready.instance.as_ref().to_owned(),
                     used: ready.activity.last(),
+                    port: self.0.uses.port(&id, &ready.instance),
                 });
             }
             known.insert(id);

@@ -14,6 +14,7 @@ mod architecture;
 mod attacks;
 mod beside;
 mod callers;
+mod chosen_port;
 mod cli;
 mod config;
 mod connect;

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs::{self, Permissions};
+use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -153,6 +154,7 @@ async fn the_last_use_of_servers_survives_reopening() {
         server: ServerName::default(),
         instance: instance.to_owned(),
         used,
+        port: (used > 1000).then_some(NonZeroU16::MIN),
     };
     let store = Store::open(folder.path()).await.unwrap();
     store.keep_uses(&[used("alice", "1", 1000), used("bob", "1", 1000)], &[]).await.unwrap();

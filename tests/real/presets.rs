@@ -167,6 +167,7 @@ async fn aiidalab_full_stack_from_its_long_first_start_to_its_factory_reset() {
     let hub = hub::start_beside(BINARY, &profiles, &["registry:host-gateway"], port).await;
     let mut visitor = Visitor::sign_in(&hub, "alice").await;
     passes_a_day(&mut visitor, "aiidalab", HOME_APP).await;
+    is_healthy(port, "alice").await;
     has_its_services(port, "alice").await;
     has_its_user(port, "alice", "Archer").await;
     let by_name = format!("http://registry:{port}/registry/api/v1/apps_index.json");

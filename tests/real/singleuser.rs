@@ -76,6 +76,27 @@ async fn version_6_1_with_jupyterlab_4_6() {
         .await;
 }
 
+/// Its first program is batchspawner's, which chooses a port, tells it, and becomes the server.
+#[tokio::test]
+async fn an_image_that_chooses_its_port_itself_is_found_there() {
+    let port = 18142;
+    let image = part("HUBGATE_TEST_SINGLEUSER_4_1_IMAGE");
+    let profile = format!(
+        "[[profile]]\nname = \"batch\"\nimage = \"{image}\"\ndefault_url = \"/lab\"\nmemory = \"1GiB\"\ncpu = \"1 cpu\"\n\
+         command = [\"batchspawner-singleuser\", \"jupyterhub-singleuser\"]\n"
+    );
+    let hub = hub::start(BINARY, &profile, port).await;
+    let mut alice = Visitor::sign_in(&hub, "alice").await;
+    let (_, answer) = alice.lands("/user/alice/lab").await;
+    assert!(answer.status == 200 && answer.text().contains(LAB.1), "{}", answer.text());
+    let container = format!("hubgate-real-{port}-alice");
+    let asks = "import os, urllib.request as r; r.urlopen('http://127.0.0.1:8888' + os.environ['JUPYTERHUB_SERVICE_PREFIX'] + 'api')";
+    let (there, said) = hub::docker(&["exec", &container, "/opt/jupyter/bin/python", "-c", asks]).await;
+    assert!(!there && said.contains("Connection refused"), "nothing is where the hub said: {said}");
+    alice.computes("6*7", "\"text/plain\": \"42\"").await;
+    hub::clear(port).await;
+}
+
 async fn serves(version: Version) {
     let port = version.port;
     let hub = hub::start_with(BINARY, &profiles(&version), port).await;

@@ -79,6 +79,8 @@ impl Gateway {
             Resource::Group => self.api_change_group(request, caller, path.name).await,
             Resource::GroupUsers => self.api_group_users(request, caller, path.name).await,
             Resource::GroupProperties => self.api_group_properties(request, caller, path.name).await,
+            // Containers say so, on their own listener.
+            Resource::Port => Err(Refusal::NotYours),
             Resource::Services => self.api_services(&request, caller),
             Resource::Service => self.api_service(&request, caller),
             Resource::Info => self.api_info(&request, caller),

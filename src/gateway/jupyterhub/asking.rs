@@ -1,9 +1,13 @@
 //! Who asks on the containers' listener, and what they may: a server of itself and its owner, and of whoever came to
 //! it no more than who that is. What JupyterHub gives to these tokens, and nothing beside it.
 
+use std::num::NonZeroU16;
+
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing::debug;
 
 use super::{display_name, scopes, token};
 use crate::clock::utc;
@@ -25,6 +29,12 @@ pub(super) enum Asking {
     Server(WorkspaceId),
     /// A container, by what it has of somebody who came to it.
     Visitor(Caller, WorkspaceId),
+}
+
+/// What batchspawner's images say before their server listens.
+#[derive(Deserialize)]
+struct Listens {
+    port: NonZeroU16,
 }
 
 impl Asking {
@@ -99,6 +109,26 @@ impl Gateway {
         }
         let report = form::read(request).await?;
         Ok(self.take_report(&report, &id.user, |of| *of == id, Workspaces::note_report))
+    }
+
+    /// `/batchspawner`: a container says at which port its server is going to listen.
+    pub(super) async fn api_port(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let id = match self.asking(request.headers()) {
+            Ok(Asking::Server(id)) => id,
+            Ok(Asking::Visitor(..)) => return Ok(lacks_scope()),
+            Err(refused) => return Ok(*refused),
+        };
+        let Ok(Listens { port }) = serde_json::from_slice(&form::read(request).await?) else {
+            return Ok(problem(StatusCode::BAD_REQUEST, "port must be a number from 1 to 65535"));
+        };
+        if !self.0.workspaces.note_port(&id, port).await? {
+            return Ok(problem(
+                StatusCode::CONFLICT,
+                "a port is chosen while a server starts, where it has an address of its own",
+            ));
+        }
+        debug!(workspace = %id, port, "a server chose its port");
+        Ok(json(StatusCode::CREATED, &json!({ "message": "BatchSpawner data configured" })))
     }
 
     /// An address of JupyterHub's that no token of a container's opens.
