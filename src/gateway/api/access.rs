@@ -16,7 +16,7 @@ use crate::gateway::tokens::refuse_scripts;
 use crate::secret::Secret;
 use crate::server_name::ServerName;
 use crate::token::{Reach, Scope, Target};
-use crate::user::UserName;
+use crate::user::{Group, UserName};
 
 /// What an act needs: one of these scopes, for what is the caller's own, and for what is somebody else's.
 #[derive(Debug)]
@@ -108,28 +108,21 @@ impl Gateway {
         if !own && !caller.reaches_others() {
             return Err(Refusal::NoSuch("user"));
         }
-        match self.range_of(caller, owner).await?.to(scopes, owner, server) {
-            Reach::Reaches if own => Ok(()),
-            Reach::Reaches => self.check_administrator(caller, request.method(), request.headers()),
-            // As JupyterHub: whether there is such a one is told to nobody who could do nothing to them.
-            Reach::Elsewhere => Err(Refusal::NoSuch(if own && server.is_some() { "server" } else { "user" })),
-            Reach::Lacks => Err(Self::lacks(caller, scopes)),
-        }
+        let reach = self.range_of(caller, owner).await?.to(scopes, owner, server);
+        check_reach(caller, reach, scopes, if own && server.is_some() { "server" } else { "user" })?;
+        if own { Ok(()) } else { self.check_administrator(caller, request.method(), request.headers()) }
     }
 
     /// The same of a group.
     pub(super) fn allow_group<B>(
         &self,
         caller: &Caller,
-        reach: Reach,
+        group: &Group,
         scopes: &[Scope],
         request: &Request<B>,
     ) -> Result<(), Refusal> {
-        match reach {
-            Reach::Reaches => self.check_administrator(caller, request.method(), request.headers()),
-            Reach::Elsewhere => Err(Refusal::NoSuch("group")),
-            Reach::Lacks => Err(Self::lacks(caller, scopes)),
-        }
+        check_reach_of_group(caller, group, scopes)?;
+        self.check_administrator(caller, request.method(), request.headers())
     }
 
     /// Whether a caller may do what is about nobody's own: one of these scopes allows it. Where a list is asked for, it
@@ -144,7 +137,7 @@ impl Gateway {
             Reach::Reaches | Reach::Elsewhere => {
                 self.check_administrator(caller, request.method(), request.headers())
             }
-            Reach::Lacks => Err(Self::lacks(caller, scopes)),
+            Reach::Lacks => Err(lacks(caller, scopes)),
         }
     }
 
@@ -163,13 +156,33 @@ impl Gateway {
         self.check_proof(caller)?;
         check_shown(method, headers, &self.page_token(session, PAGE))
     }
+}
 
-    /// Why somebody is refused who has none of these. A person is not told of scopes.
-    pub(super) fn lacks(caller: &Caller, scopes: &[Scope]) -> Refusal {
-        match scopes.first() {
-            Some(first) if caller.session().is_none() => ProgramRefusal::Scope(*first).into(),
-            Some(_) | None => Refusal::NotFound,
-        }
+/// Of one of several groups, once the request as a whole is allowed: a scope may be for some groups.
+pub(super) fn check_reach_of_group(caller: &Caller, group: &Group, scopes: &[Scope]) -> Result<(), Refusal> {
+    check_reach(caller, caller.reach(scopes, &Target::Group(group)), scopes, "group")
+}
+
+/// Refuses whoever does not reach `what` by these scopes. As JupyterHub: whether there is such a one is told to nobody
+/// who could do nothing to it.
+pub(super) fn check_reach(
+    caller: &Caller,
+    reach: Reach,
+    scopes: &[Scope],
+    what: &'static str,
+) -> Result<(), Refusal> {
+    match reach {
+        Reach::Reaches => Ok(()),
+        Reach::Elsewhere => Err(Refusal::NoSuch(what)),
+        Reach::Lacks => Err(lacks(caller, scopes)),
+    }
+}
+
+/// Why somebody is refused who has none of these. A person is not told of scopes.
+fn lacks(caller: &Caller, scopes: &[Scope]) -> Refusal {
+    match scopes.first() {
+        Some(first) if caller.session().is_none() => ProgramRefusal::Scope(*first).into(),
+        Some(_) | None => Refusal::NotFound,
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::access::check_reach_of_group;
 use super::groups::model;
 use super::{body, group_path, problem, shortened, wrong};
 use crate::gateway::caller::Caller;
@@ -18,7 +19,7 @@ use crate::gateway::{Body, Gateway, empty, form};
 use crate::groups::{GroupError, Groups, OwnGroup};
 use crate::share::With;
 use crate::store::StoreError;
-use crate::token::{Reach, Scope, Target};
+use crate::token::Scope;
 use crate::user::{Group, GroupName, UserName};
 
 /// What is said of a group that is to be made.
@@ -57,7 +58,7 @@ impl Gateway {
             return Ok(wrong("Invalid group name"));
         };
         for name in &names {
-            Self::reach_group(caller, name, MAKE)?;
+            check_reach_of_group(caller, &Group::own(name.as_str()), MAKE)?;
         }
         self.make_groups(caller, &names, asked.users.unwrap_or_default(), Into::into).await
     }
@@ -203,17 +204,7 @@ impl Gateway {
         scopes: &[Scope],
         request: &Request<B>,
     ) -> Result<(), Refusal> {
-        let reach = caller.reach(scopes, &Target::Group(&Group::own(name.as_str())));
-        self.allow_group(caller, reach, scopes, request)
-    }
-
-    /// Of one of several, once the request as a whole is allowed: a scope may be for some groups.
-    fn reach_group(caller: &Caller, name: &GroupName, scopes: &[Scope]) -> Result<(), Refusal> {
-        match caller.reach(scopes, &Target::Group(&Group::own(name.as_str()))) {
-            Reach::Reaches => Ok(()),
-            Reach::Elsewhere => Err(Refusal::NoSuch("group")),
-            Reach::Lacks => Err(Self::lacks(caller, scopes)),
-        }
+        self.allow_group(caller, &Group::own(name.as_str()), scopes, request)
     }
 
     /// Why a group cannot be changed: it is the provider's, or there is none.

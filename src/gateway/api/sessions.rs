@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::access::{SESSIONS, check_shown};
+use super::access::{SESSIONS, check_reach, check_shown};
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::{Body, Gateway, empty};
 use crate::session::{Listed, Session, ShortId};
-use crate::token::{Reach, Scope};
+use crate::token::Scope;
 use crate::user::UserName;
 
 impl Gateway {
@@ -60,18 +60,12 @@ impl Gateway {
             }
             Caller::Token(_) | Caller::Bearer(_) if caller.name() == name && *method == Method::GET => {
                 let scopes = [Scope::ReadUsers, Scope::AdminSessions];
-                match range.to(&scopes, name, None) {
-                    Reach::Reaches => {}
-                    Reach::Elsewhere => return Err(Refusal::NoSuch("user")),
-                    Reach::Lacks => return Err(Self::lacks(caller, &scopes)),
-                }
+                check_reach(caller, range.to(&scopes, name, None), &scopes, "user")?;
             }
-            Caller::Session(_) | Caller::Token(_) | Caller::Bearer(_) => match range.to(SESSIONS, name, None)
-            {
-                Reach::Reaches => self.check_administrator(caller, method, headers)?,
-                Reach::Elsewhere => return Err(Refusal::NoSuch("user")),
-                Reach::Lacks => return Err(Self::lacks(caller, SESSIONS)),
-            },
+            Caller::Session(_) | Caller::Token(_) | Caller::Bearer(_) => {
+                check_reach(caller, range.to(SESSIONS, name, None), SESSIONS, "user")?;
+                self.check_administrator(caller, method, headers)?;
+            }
         }
         match *method {
             Method::GET => Ok(self.listed(self.0.sessions.of(name))),
