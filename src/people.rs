@@ -112,9 +112,16 @@ impl People {
     }
 
     /// Expects people of these names: they are known before they come, and may enter no more than before. Answers who
-    /// of them was not known.
-    pub async fn expect(&self, names: &[UserName]) -> Result<Vec<UserName>, StoreError> {
-        self.store.expect_users(names, self.clock.now()).await
+    /// of them was not known, and is from now on.
+    pub async fn expect(&self, names: &[UserName]) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
+        let now = self.clock.now();
+        let new = self.store.expect_users(names, now).await?;
+        Ok(new.into_iter().map(|name| (name, now)).collect())
+    }
+
+    /// How many are.
+    pub async fn count_expected(&self) -> Result<usize, StoreError> {
+        self.store.count_expected_users().await
     }
 
     /// Who is expected, and since when.

@@ -104,6 +104,15 @@ impl Store {
         rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
     }
 
+    /// How many are.
+    pub async fn count_expected_users(&self) -> Result<usize, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM awaited_users")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("counting users"))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
     /// Since when a name is somebody's, or expected to be.
     pub async fn user_since(&self, name: &UserName) -> Result<Option<Timestamp>, StoreError> {
         let failed = failed("looking a user up");

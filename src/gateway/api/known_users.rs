@@ -9,7 +9,8 @@ use serde_json::Value;
 use tracing::info;
 
 use super::access::Act;
-use super::model::Manner;
+use super::model::{Manner, Person};
+use super::range::Range;
 use super::{body, problem, shortened, wrong};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
@@ -59,7 +60,7 @@ impl Gateway {
             return Err(Refusal::NoSuch("user"));
         }
         let all = format!("All {} users already exist", names.len());
-        self.expect(caller, &asked, names, at, |made| (!made.is_empty()).then(|| made.into()).ok_or(all))
+        self.expect(&range, &asked, names, at, |made| (!made.is_empty()).then(|| made.into()).ok_or(all))
             .await
     }
 
@@ -94,12 +95,13 @@ impl Gateway {
         }
         let asked: Asked = body(request).await?;
         let exists = format!("User {name} already exists");
-        self.expect(caller, &asked, vec![name], at, |made| made.into_iter().next().ok_or(exists)).await
+        let range = self.range_of(caller, &name).await?;
+        self.expect(&range, &asked, vec![name], at, |made| made.into_iter().next().ok_or(exists)).await
     }
 
     async fn expect(
         &self,
-        caller: &Caller,
+        range: &Range<'_>,
         asked: &Asked,
         names: Vec<UserName>,
         at: &Origin,
@@ -108,20 +110,16 @@ impl Gateway {
         if asked.admin == Some(true) {
             return Ok(wrong(ADMIN));
         }
-        if names.len().saturating_add(self.0.people.expected().await?.len()) > MOST {
+        if names.len().saturating_add(self.0.people.count_expected().await?) > MOST {
             return Ok(wrong("Too many users are expected who have never come"));
         }
         let mut made = Vec::new();
-        for name in self.0.people.expect(&names).await? {
-            info!(event = "user_expected", user = %name, by = %caller.name(), "an administrator expects a user");
-            let created = self.0.people.since(&name).await?;
-            let person = self.recalled(name, created).await?;
-            let range = self.range_of(caller, &person.name).await?;
-            made.push(self.user_model(
-                &person,
-                None,
-                Manner { range: &range, identity: false, stopped: false, at },
-            ));
+        for (name, since) in self.0.people.expect(&names).await? {
+            info!(event = "user_expected", user = %name, by = %range.caller().name(), "an administrator expects a user");
+            // The provider has said nothing of them.
+            let groups = self.group_names(&name, None);
+            let person = Person { name, created: Some(since), user: None, groups };
+            made.push(self.user_model(&person, None, Manner { range, identity: false, stopped: false, at }));
         }
         Ok(match answer(made) {
             Ok(made) => json(StatusCode::CREATED, &made),

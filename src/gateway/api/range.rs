@@ -84,6 +84,11 @@ impl Gateway {
 }
 
 impl Range<'_> {
+    /// Whose it is.
+    pub(super) fn caller(&self) -> &Caller {
+        self.caller
+    }
+
     /// Whether they may do one of these to a user, or to a server of theirs.
     pub(super) fn to(&self, scopes: &[Scope], name: &UserName, server: Option<&ServerName>) -> Reach {
         let groups = self.groups.get(name).map(Vec::as_slice).unwrap_or_default();

@@ -308,7 +308,7 @@ async fn what_is_shared_with_a_group_of_the_hubs_is_open_to_whoever_is_in_it_now
 }
 
 /// What the hub keeps, beside the hub.
-async fn store_of(hub: &Hub) -> SqliteConnection {
+pub(super) async fn store_of(hub: &Hub) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(hub.folder().join("state/hubgate.db"));
     options.connect().await.unwrap()
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use support::eventually::eventually;
+use support::provider::Provider;
 
 use super::{Program, hub, json_of, names};
 
@@ -71,6 +72,31 @@ async fn a_user_is_changed_by_the_provider_and_by_the_rules() {
     let answer = program.ask("PATCH", "/users/eve", "{\"admin\": false}").await;
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert_eq!(program.ask("PATCH", "/users/eve", "{\"admin\": true}").await.status, 200, "she does");
+}
+
+#[tokio::test]
+async fn who_comes_while_they_are_forgotten_is_out_with_what_they_came_by() {
+    let hub = hub("").await;
+    let keeps = Program::of_ada(&hub, &["admin:users"]).await;
+    hub.provider().user("alice", json!({}));
+    let alice = || Program {
+        hub: &hub,
+        authorization: format!("Bearer {}", hub.provider().access_token_for(Provider::CLIENT_ID).token()),
+    };
+    assert_eq!(alice().get("/user").await["name"], "alice");
+    let mut store = super::groups::store_of(&hub).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut store).await.unwrap();
+    let (forgotten, late) = tokio::join!(keeps.ask("DELETE", "/users/alice", ""), async {
+        eventually("what she had ends", || async { hub.process().log().contains("api_tokens_revoked") })
+            .await;
+        let late = alice();
+        assert_eq!(late.get("/user").await["name"], "alice", "she is not forgotten yet");
+        sqlx::raw_sql("ROLLBACK").execute(&mut store).await.unwrap();
+        late
+    });
+    assert_eq!(forgotten.status, 204, "{}", forgotten.text());
+    assert_eq!(late.ask("GET", "/user", "").await.status, 401);
+    assert_eq!(keeps.ask("GET", "/users/alice", "").await.status, 404);
 }
 
 #[tokio::test]
