@@ -280,7 +280,7 @@ impl Scope {
     }
 
     /// Whether another scope holds it: people choose the whole.
-    pub fn is_part(self) -> bool {
+    pub(super) fn is_part(self) -> bool {
         Self::ALL.iter().any(|whole| !whole.is_admin() && whole.parts().contains(&self))
     }
 

@@ -7,6 +7,7 @@
 use http::{HeaderMap, HeaderName, Method, Request};
 
 use super::Gateway;
+use super::range::Range;
 use crate::gateway::admin::PAGE;
 use crate::gateway::authorize::Permit;
 use crate::gateway::caller::Caller;
@@ -95,22 +96,26 @@ pub(super) const READ_GROUPS_SHARES: &[Scope] = &[Scope::ReadGroupsShares, Scope
 pub(super) const GROUPS_SHARES: &[Scope] = &[Scope::GroupsShares, Scope::AdminUsers];
 
 impl Gateway {
-    /// Whether a caller may do this to a user, or to a server of theirs.
-    pub(super) async fn allow<B: Sync>(
+    /// Whether a caller may do this to a user, or to a server of theirs. Answers what else of that user they reach.
+    pub(super) async fn allow<'c, B: Sync>(
         &self,
-        caller: &Caller,
+        caller: &'c Caller,
         (owner, server): (&UserName, Option<&ServerName>),
         act: &Act,
         request: &Request<B>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Range<'c>, Refusal> {
         let own = caller.name() == owner;
         let scopes = if own { act.own } else { act.others };
         if !own && !caller.reaches_others() {
             return Err(Refusal::NoSuch("user"));
         }
-        let reach = self.range_of(caller, owner).await?.to(scopes, owner, server);
-        check_reach(caller, reach, scopes, if own && server.is_some() { "server" } else { "user" })?;
-        if own { Ok(()) } else { self.check_administrator(caller, request.method(), request.headers()) }
+        let range = self.range_of(caller, owner).await?;
+        let what = if own && server.is_some() { "server" } else { "user" };
+        check_reach(caller, range.to(scopes, owner, server), scopes, what)?;
+        if !own {
+            self.check_administrator(caller, request.method(), request.headers())?;
+        }
+        Ok(range)
     }
 
     /// The same of a group.

@@ -86,16 +86,15 @@ impl Gateway {
                 Err(Refusal::NoSuch("user"))
             };
         };
-        self.allow(caller, (&name, None), act, &request).await?;
+        let range = self.allow(caller, (&name, None), act, &request).await?;
         if forgets {
             return self.forget_user(caller, &name).await;
         }
         if *request.method() == Method::PATCH {
-            return self.change_user(request, caller, at, &name).await;
+            return self.change_user(request, &range, at, &name).await;
         }
         let asked: Asked = body(request).await?;
         let exists = format!("User {name} already exists");
-        let range = self.range_of(caller, &name).await?;
         self.expect(&range, &asked, vec![name], at, |made| made.into_iter().next().ok_or(exists)).await
     }
 
@@ -131,7 +130,7 @@ impl Gateway {
     async fn change_user(
         &self,
         request: Request<Incoming>,
-        caller: &Caller,
+        range: &Range<'_>,
         at: &Origin,
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
@@ -145,11 +144,10 @@ impl Gateway {
         if asked.admin.is_some_and(|admin| admin != is_admin) {
             return Ok(wrong(ADMIN));
         }
-        let range = self.range_of(caller, name).await?;
         let last = self.activity(Some(name)).get(name).copied();
         Ok(json(
             StatusCode::OK,
-            &self.user_model(&person, last, Manner { range: &range, identity: false, stopped: false, at }),
+            &self.user_model(&person, last, Manner { range, identity: false, stopped: false, at }),
         ))
     }
 

@@ -65,15 +65,13 @@ impl Gateway {
         at: &Origin,
         name: &UserName,
     ) -> Result<Response<Body>, Refusal> {
-        self.allow(caller, (name, None), &LOOK, request).await?;
+        let range = self.allow(caller, (name, None), &LOOK, request).await?;
         let stopped = wants_stopped(request);
         if caller.name() == name {
-            let range = self.range_of(caller, name).await?;
             let manner = Manner { range: &range, identity: false, stopped, at };
             return Ok(json(StatusCode::OK, &self.own_model(caller, manner).await?));
         }
         let created = self.created(name).await?;
-        let range = self.range_of(caller, name).await?;
         let person = self.recalled(name.clone(), created).await?;
         let last = self.activity(Some(name)).get(name).copied();
         Ok(json(
