@@ -86,9 +86,7 @@ impl Control {
         let user = self.0.explainer.mapping().user(&known.provider, &known.identity, name.clone());
         let user = user.map_err(|source| Unanswered::MayNotEnter { name: name.clone(), source })?;
         // In the words of what others share with them, too.
-        let shared = self.0.shares.with(&user);
-        let servers = shared.iter().map(|share| (share.of.user.clone(), share.of.server.clone()));
-        let held = Scopes::of(&user).with_visits(servers);
+        let held = Scopes::of(&user).with_visits(self.0.shares.servers_with(&user));
         let scopes = wanted.scopes.given_by(&held, name);
         let scopes = scopes.ok_or_else(|| Unanswered::Token(TokenError::Scopes { owner: name.clone() }))?;
         let right = Right { provider: known.provider.into(), user };

@@ -64,8 +64,7 @@ impl Gateway {
 
     /// All that somebody could give away now: what the rules grant them, and what others share with them.
     pub(super) fn held(&self, user: &User) -> Scopes {
-        let shared = if self.0.hosts.has_users() { self.0.shares.with(user) } else { Vec::new() };
-        let servers = shared.iter().map(|share| (share.of.user.clone(), share.of.server.clone()));
+        let servers = if self.0.hosts.has_users() { self.0.shares.servers_with(user) } else { Vec::new() };
         Scopes::of(user).with_visits(servers)
     }
 }

@@ -26,6 +26,7 @@ use crate::clock::{Clock, Timestamp, utc};
 use crate::config;
 use crate::groups::Groups;
 use crate::seal::{self, Sealer};
+use crate::server_name::ServerName;
 use crate::spawner::WorkspaceId;
 use crate::store::{Store, StoreError};
 use crate::user::{Group, User, UserName};
@@ -343,6 +344,12 @@ impl Shares {
             .collect();
         by_owner(&mut all);
         all
+    }
+
+    /// The servers of it.
+    pub fn servers_with(&self, who: &User) -> Vec<(UserName, ServerName)> {
+        let server = |share: &Arc<Share>| (share.of.user.clone(), share.of.server.clone());
+        self.with(who).iter().map(server).collect()
     }
 
     /// What is shared with one person by name, or with one group.
