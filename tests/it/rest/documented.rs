@@ -223,113 +223,120 @@ async fn the_calls_of_services_are_answered() {
     .await;
 }
 
-#[tokio::test]
-async fn the_calls_of_sharing_access_to_user_servers_are_answered() {
+/// A hub where Barb shares, with her token for it.
+async fn sharing() -> (Hub, String) {
     let sections = format!("{USER_DOMAINS}{EVERYONE}{ADA}{PROFILE}[sharing]\nenabled = true\n");
     let hub = Hub::with(BINARY, &sections).await;
     hub.signed_in("shared-with").await;
     hub.signed_in_with("barb", json!({ "groups": ["groupname"] })).await;
     let mut barb = hub.signed_in_with("barb", json!({ "groups": ["groupname"] })).await;
     let barb = barb.make_token(&["shares!user"]).await;
+    (hub, barb)
+}
+
+/// What each share and each code of hers has.
+fn of_barb(more: &Value) -> Value {
     let server = json!({ "user": { "name": "barb" }, "name": "", "url": "…", "ready": false });
-    let access = json!(["read:servers!server=barb/", "access:servers!server=barb/"]);
-    let share = |user: Value, group: Value| {
-        json!({
-            "server": server, "scopes": access, "user": user, "group": group, "kind": "…", "created_at": "…",
-        })
-    };
-    let with = share(json!({ "name": "shared-with" }), Value::Null);
-    let code = json!({
-        "server": server, "scopes": access, "id": "…", "created_at": "…", "expires_at": "…",
-        "exchange_count": 0, "last_exchanged_at": null,
-    });
+    let scopes = json!(["read:servers!server=barb/", "access:servers!server=barb/"]);
+    let mut of_barb = json!({ "server": server, "scopes": scopes, "created_at": "…" });
+    of_barb.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    of_barb
+}
+
+fn with_user() -> Value {
+    of_barb(&json!({ "user": { "name": "shared-with" }, "group": null, "kind": "…" }))
+}
+
+fn with_group() -> Value {
+    of_barb(&json!({ "user": null, "group": { "name": "groupname" }, "kind": "…" }))
+}
+
+fn list(item: &Value) -> Value {
     let pages = json!({ "offset": 0, "limit": "…", "total": 1, "next": null });
-    let list = |item: &Value| json!({ "items": [item], "_pagination": pages });
+    json!({ "items": [item], "_pagination": pages })
+}
+
+#[tokio::test]
+async fn the_calls_of_sharing_access_to_user_servers_are_answered() {
+    let (hub, barb) = sharing().await;
+    let server = "/hub/api/shares/barb/";
+    // reference/sharing.md, tutorial/sharing.md
+    let all = "{\"scopes\": [], \"user\": \"shared-with\"}";
+    let access = "{\"scopes\": [\"access:servers!server=barb/\"], \"user\": \"shared-with\"}";
+    let never_shared = "{\"user\": \"shared-with\", \"scopes\": [\"shares!server=barb/\"]}";
+    follow(
+        &hub,
+        &barb,
+        &[
+            ("POST", server, all, 200, with_user()),
+            ("POST", server, access, 200, with_user()),
+            ("GET", server, "", 200, list(&with_user())),
+            // What was never shared is taken back already.
+            ("PATCH", server, never_shared, 200, with_user()),
+            ("PATCH", server, "{\"user\": \"shared-with\"}", 200, json!({})),
+            ("POST", server, "{\"group\": \"groupname\"}", 200, with_group()),
+            ("DELETE", server, "", 204, Value::Null),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_calls_of_codes_that_share_are_answered() {
+    let (hub, barb) = sharing().await;
+    let server = "/hub/api/share-codes/barb/";
+    let code = of_barb(&json!({
+        "id": "…", "expires_at": "…", "exchange_count": 0, "last_exchanged_at": null,
+    }));
+    // Who may start a server and share it is not for a share to say.
+    let beyond = "{\"scopes\": [\"access:servers!server=barb/\", \"servers!server=barb/\"]}";
+    let refused = json!({ "message": "Not a scope that can be shared: servers!server=barb/" });
     // reference/sharing.md, tutorial/sharing.md
     follow(
         &hub,
         &barb,
         &[
-            (
-                "POST",
-                "/hub/api/shares/barb/",
-                "{\"scopes\": [], \"user\": \"shared-with\"}",
-                200,
-                with.clone(),
-            ),
-            (
-                "POST",
-                "/hub/api/shares/barb/",
-                "{\"scopes\": [\"access:servers!server=barb/\"], \"user\": \"shared-with\"}",
-                200,
-                with.clone(),
-            ),
-            ("GET", "/hub/api/shares/barb/", "", 200, list(&with)),
-            // What was never shared is taken back already.
-            (
-                "PATCH",
-                "/hub/api/shares/barb/",
-                "{\"user\": \"shared-with\", \"scopes\": [\"shares!server=barb/\"]}",
-                200,
-                with.clone(),
-            ),
-            ("PATCH", "/hub/api/shares/barb/", "{\"user\": \"shared-with\"}", 200, json!({})),
-            (
-                "POST",
-                "/hub/api/shares/barb/",
-                "{\"group\": \"groupname\"}",
-                200,
-                share(Value::Null, json!({ "name": "groupname" })),
-            ),
-            ("DELETE", "/hub/api/shares/barb/", "", 204, Value::Null),
-            ("POST", "/hub/api/share-codes/barb/", "", 200, code.clone()),
-            ("GET", "/hub/api/share-codes/barb/", "", 200, list(&code)),
-            ("DELETE", "/hub/api/share-codes/barb/", "", 204, Value::Null),
-            // Who may start a server and share it is not for a share to say.
-            (
-                "POST",
-                "/hub/api/share-codes/barb/",
-                "{\"scopes\": [\"access:servers!server=barb/\", \"servers!server=barb/\"]}",
-                400,
-                json!({ "message": "Not a scope that can be shared: servers!server=barb/" }),
-            ),
+            ("POST", server, "", 200, code.clone()),
+            ("GET", server, "", 200, list(&code)),
+            ("DELETE", server, "", 204, Value::Null),
+            ("POST", server, beyond, 400, refused),
         ],
     )
     .await;
     let asked = "{\"scopes\": [\"access:servers!server=barb/\"], \"expires_in\": 3600}";
     for by in ["id", "code"] {
-        let made = json_of(&curl(&hub, ("POST", "/hub/api/share-codes/barb/", asked), &barb).await);
-        let path = format!("/hub/api/share-codes/barb/?{by}={}", made[by].as_str().unwrap());
+        let made = json_of(&curl(&hub, ("POST", server, asked), &barb).await);
+        let path = format!("{server}?{by}={}", made[by].as_str().unwrap());
         assert_eq!(curl(&hub, ("DELETE", &path, ""), &barb).await.status, 204, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_calls_of_whom_a_server_is_shared_with_are_answered() {
+    let (hub, barb) = sharing().await;
+    for with in ["{\"user\": \"shared-with\"}", "{\"group\": \"groupname\"}"] {
+        assert_eq!(curl(&hub, ("POST", "/hub/api/shares/barb/", with), &barb).await.status, 200, "{with}");
+    }
     let other = hub.signed_in("shared-with").await.make_token(&["self"]).await;
-    follow(
-        &hub,
-        &barb,
-        &[("POST", "/hub/api/shares/barb/", "{\"user\": \"shared-with\"}", 200, with.clone())],
-    )
-    .await;
+    // reference/sharing.md
     follow(
         &hub,
         &other,
         &[
-            ("GET", "/hub/api/users/shared-with/shared", "", 200, list(&with)),
-            ("GET", "/hub/api/users/shared-with/shared/barb/", "", 200, with.clone()),
+            ("GET", "/hub/api/users/shared-with/shared", "", 200, list(&with_user())),
+            ("GET", "/hub/api/users/shared-with/shared/barb/", "", 200, with_user()),
             ("DELETE", "/hub/api/users/shared-with/shared/barb/", "", 204, Value::Null),
             ("GET", "/hub/api/users/shared-with/shared/barb/", "", 404, Value::Null),
         ],
     )
     .await;
-    let group = "{\"group\": \"groupname\"}";
-    assert_eq!(curl(&hub, ("POST", "/hub/api/shares/barb/", group), &barb).await.status, 200);
     let ada = everything(&hub, "ada", true).await;
-    let with = share(Value::Null, json!({ "name": "groupname" }));
     follow(
         &hub,
         &ada,
         &[
-            ("GET", "/hub/api/groups/groupname/shared", "", 200, list(&with)),
-            ("GET", "/hub/api/groups/groupname/shared/barb/", "", 200, with),
+            ("GET", "/hub/api/groups/groupname/shared", "", 200, list(&with_group())),
+            ("GET", "/hub/api/groups/groupname/shared/barb/", "", 200, with_group()),
             ("DELETE", "/hub/api/groups/groupname/shared/barb/", "", 204, Value::Null),
         ],
     )
