@@ -10,10 +10,11 @@ use hubgate::config::{Escape, Mode, Preset};
 use hubgate::secret::Secret;
 use hubgate::server_name::ServerName;
 use hubgate::spawner::{
-    Ended, Progress, Purpose, PutFile, Running, SpawnError, Spawner, Spec, Status, WorkspaceId,
-    container_name,
+    Ended, Phase, Progress, Pulled, Purpose, PutFile, Running, SpawnError, Spawner, Spec, Status,
+    WorkspaceId, container_name,
 };
 use hubgate::user::{Limits, UserName};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 /// An engine to try, and what only its own tools can do to a container.
@@ -45,6 +46,12 @@ pub(crate) trait Runtime: Send + Sync {
     async fn runs(&self, container: &str) -> bool;
     /// Ends and removes a container, whoever made it.
     async fn remove(&self, container: &str);
+    /// An image of one layer that the engine can fetch: half of it, until [`Runtime::let_go`].
+    async fn publish(&self) -> String;
+    /// Lets the engine fetch the rest.
+    fn let_go(&self);
+    /// Takes an image away.
+    async fn forget(&self, image: &str);
 }
 
 /// A file as whoever is in the container sees it.
@@ -76,6 +83,8 @@ pub(crate) async fn contract(runtime: &dyn Runtime) {
     a_program_runs_beside_its_own(runtime, &ids[3]).await;
     a_foreign_container_is_left_alone(runtime, &ids[3]).await;
     an_image_that_nobody_has_is_named(runtime, &ids[3]).await;
+    a_pull_says_how_far_it_is_and_outlives_the_start_that_wanted_it(runtime, &ids[3]).await;
+    a_start_that_is_cancelled_leaves_nothing(runtime, &ids[3]).await;
 }
 
 async fn a_start_finds_what_runs_already(runtime: &dyn Runtime, ids: &[WorkspaceId]) {
@@ -208,6 +217,72 @@ async fn an_image_that_nobody_has_is_named(runtime: &dyn Runtime, id: &Workspace
     let Err(SpawnError::Pull { image: named, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(named, image);
     assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+}
+
+async fn a_pull_says_how_far_it_is_and_outlives_the_start_that_wanted_it(
+    runtime: &dyn Runtime,
+    id: &WorkspaceId,
+) {
+    let spawner = runtime.spawner();
+    let image = runtime.publish().await;
+    let spec = Spec { image: image.clone(), ..spec(runtime, id, "seventh") };
+    let (progress, mut phases) = Progress::new();
+    let cancelling = async {
+        reach(&mut phases, is_on_its_way).await;
+        progress.cancelled().cancel();
+    };
+    let (cancelled, ()) = tokio::join!(spawner.start(&spec, &progress), cancelling);
+    assert!(matches!(cancelled, Err(SpawnError::Cancelled)), "{cancelled:?}");
+    assert_eq!(spawner.status(id).await.unwrap(), Status::Absent);
+    assert_eq!(spawner.find_image(&image).await.unwrap(), None, "half of it is none");
+    // Whoever comes next finds it where it is.
+    let (progress, mut phases) = Progress::new();
+    let watching = async {
+        reach(&mut phases, is_on_its_way).await;
+        runtime.let_go();
+    };
+    let (fetched, ()) = tokio::join!(spawner.image(&image, &progress), watching);
+    let fetched = fetched.unwrap();
+    assert_eq!(spawner.find_image(&image).await.unwrap(), Some(fetched));
+    runtime.forget(&image).await;
+}
+
+fn is_on_its_way(phase: &Phase) -> bool {
+    let Phase::Pulling(Pulled { done, total: Some(total), layers: 1, fetched: 0, .. }) = phase else {
+        return false;
+    };
+    (1..*total).contains(done)
+}
+
+async fn a_start_that_is_cancelled_leaves_nothing(runtime: &dyn Runtime, id: &WorkspaceId) {
+    let spawner = runtime.spawner();
+    let moments: [fn(&Phase) -> bool; 3] = [
+        |_any| true,
+        |phase| matches!(phase, Phase::Creating | Phase::Booting),
+        |phase| matches!(phase, Phase::Booting),
+    ];
+    for (number, moment) in moments.into_iter().enumerate() {
+        let (progress, mut phases) = Progress::new();
+        let cancelling = async {
+            reach(&mut phases, moment).await;
+            progress.cancelled().cancel();
+        };
+        let spec = Spec { files: vec![file("of-a-start")], ..spec(runtime, id, "eighth") };
+        let (started, ()) = tokio::join!(biased; spawner.start(&spec, &progress), cancelling);
+        assert!(matches!(started, Ok(_) | Err(SpawnError::Cancelled)), "{number}: {started:?}");
+        assert!(number > 0 || started.is_err(), "what was cancelled before anything was made");
+        spawner.stop(id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(spawner.status(id).await.unwrap(), Status::Absent, "{number}");
+        assert!(ours(&*spawner, std::slice::from_ref(id)).await.is_empty(), "{number}");
+    }
+    let next = start(&*spawner, &spec(runtime, id, "ninth")).await.unwrap();
+    assert_eq!(&*next.instance, "ninth");
+    spawner.stop(id, Duration::from_secs(5)).await.unwrap();
+}
+
+async fn reach(phases: &mut watch::Receiver<Phase>, moment: fn(&Phase) -> bool) {
+    let reached = timeout(DEADLINE, phases.wait_for(moment)).await;
+    reached.expect("it comes so far").expect("a start that goes on");
 }
 
 /// How long anything may take that happens by itself.

@@ -90,6 +90,15 @@ impl Runtime for Fake {
     async fn remove(&self, container: &str) {
         self.engine.remove(container);
     }
+    async fn publish(&self) -> String {
+        self.engine.publish_image("slow:1", Image::default());
+        self.engine.hold("/images/create");
+        "slow:1".to_owned()
+    }
+    fn let_go(&self) {
+        self.engine.release("/images/create");
+    }
+    async fn forget(&self, _image: &str) {}
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@ use hubgate::secret::Secret;
 use hubgate::spawner::{self, Mount, PutFile, Running, Spawner, Spec, Status};
 use support::eventually::eventually;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 
 use self::contract::{FILE, Runtime, Seen, file, id, name, spec, start};
+use crate::registry::Registry;
 
 /// Any image with `/bin/sh` and `python3`.
 const IMAGE: &str = "hubgate-test/lab:1";
@@ -37,6 +39,8 @@ struct Real {
     podman: bool,
     /// Begins the names of everything this test makes.
     prefix: &'static str,
+    /// Where it fetches what is not here.
+    registry: OnceCell<Registry>,
 }
 
 impl Real {
@@ -51,7 +55,7 @@ impl Real {
     fn at(variable: &str, default: &str, prefix: &'static str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the set-up says where the parts are")]
         let address = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
-        let real = Self { address, podman: variable.ends_with("PODMAN"), prefix };
+        let real = Self { address, podman: variable.ends_with("PODMAN"), prefix, registry: OnceCell::new() };
         let version = real.run(&["version"]);
         assert!(version.status.success(), "{variable}: no engine at {}: {version:?}", real.address);
         real.clean();
@@ -151,6 +155,15 @@ impl Runtime for Real {
     }
     async fn remove(&self, container: &str) {
         self.run(&["rm", "-f", container]);
+    }
+    async fn publish(&self) -> String {
+        self.registry.get_or_init(Registry::start).await.image()
+    }
+    fn let_go(&self) {
+        self.registry.get().expect("what was published").let_go();
+    }
+    async fn forget(&self, image: &str) {
+        self.said(&["rmi", image]);
     }
 }
 

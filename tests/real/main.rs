@@ -20,6 +20,7 @@ mod menu;
 mod parts;
 mod person;
 mod presets;
+mod registry;
 mod sessions;
 mod singleuser;
 mod step_up;
