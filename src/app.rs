@@ -1,5 +1,6 @@
 //! Builds every part from the configuration, in order; runs; reloads on SIGHUP; drains on SIGTERM.
 
+mod handover;
 mod hooks;
 mod run;
 mod workers;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::control::{self, Control, SocketError};
+use crate::control::{self, Control, SocketError, Upgrade};
 use crate::explain::Explainer;
 use crate::forward::{Deadlines, Forwarder};
 use crate::gateway::{self, Bearers, Beside, Gateway, Hosts, Origin, Redirect};
@@ -39,7 +41,8 @@ use crate::workspace::{self, NamedServers, Place, Uses, Workspaces};
 
 use self::hooks::Hooks;
 
-pub use run::run;
+pub use handover::{HandoverError, Program, begin};
+pub use run::{run, take_over};
 
 /// hubgate cannot start.
 #[derive(Debug, Error)]
@@ -75,6 +78,9 @@ pub enum AppError {
     /// The spawner's settings.
     #[error("cannot use the spawner's settings")]
     Spawner(#[from] SpawnError),
+    /// Another process that runs, or is to run.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
 }
 
 impl AppError {
@@ -87,6 +93,7 @@ impl AppError {
             | Self::Listen(_)
             | Self::Control(_)
             | Self::Store(_)
+            | Self::Handover(_)
             | Self::Spawner(_) => false,
         }
     }
@@ -103,6 +110,7 @@ impl AppError {
             Self::Store(_) => Some("let hubgate's user own store.folder, and see that there is space"),
             Self::Provider(error) => Some(error.remedy()),
             Self::Spawner(error) => Some(error.remedy()),
+            Self::Handover(error) => Some(error.remedy()),
         }
     }
 }
@@ -246,11 +254,19 @@ impl Kept<'_> {
     }
 }
 
+/// What there is before its parts.
+struct Process {
+    workers: usize,
+    tasks: Tasks,
+    /// Orders to let another one take over.
+    upgrades: mpsc::Sender<Upgrade>,
+}
+
 /// Every part, in the order in which they need each other. Asks neither the provider nor the runtime anything: both
 /// may be down.
-async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
+async fn build(mut config: Config, Process { workers, tasks, upgrades }: Process) -> Result<App, AppError> {
+    let (metrics, clock) = (Metrics::new(), Clock::system());
     config.spawner.docker.hosts = config.docker_hosts();
-    let (tasks, metrics, clock) = (Tasks::default(), Metrics::new(), Clock::system());
     tell_insecure(&config, &metrics);
     let certificates = certificates(&config.certificate, &clock, &metrics)?;
     let (store, sealer) = open(&config).await?;
@@ -299,6 +315,7 @@ async fn build(mut config: Config, workers: usize) -> Result<App, AppError> {
         gateway: gateway.clone(),
         explainer,
         clock: clock.clone(),
+        upgrades,
     });
     let admin = Arc::new(Admin {
         providers: providers.clone(),

@@ -21,6 +21,9 @@ pub enum Command {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = crate::config::PATH)]
         config: PathBuf,
+        /// How a hub that runs starts the one that takes over from it.
+        #[arg(long, hide = true)]
+        handover: Option<Step>,
     },
     /// Say everything that is wrong with a configuration, and start nothing.
     Check {
@@ -57,6 +60,17 @@ pub enum Command {
     /// Say what becomes of another hub's users, groups and servers here; write what can be.
     #[command(subcommand)]
     Import(crate::import::ImportCommand),
+    /// Let a new release take over from the hub that runs: open websockets stay open.
+    Upgrade(crate::operate::UpgradeCommand),
     /// Print the version.
     Version,
+}
+
+/// Of two processes, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Step {
+    /// Starts the other.
+    Begin,
+    /// Takes over.
+    Take,
 }

@@ -96,12 +96,12 @@ impl Listener {
         &self.tasks
     }
 
-    /// Accepts until shutdown; no error ends it. Connections go on in tasks of their own. With `tls`, whatever does
+    /// Accepts until the turn ends; no error ends it. Connections go on in tasks of their own. With `tls`, whatever does
     /// not begin a handshake is turned away; `worker` is the runtime this runs on.
     pub async fn accept(self: Arc<Self>, socket: TcpListener, service: Service, tls: bool, worker: usize) {
         let door = Door { service, tls, worker };
-        let stopping = self.tasks.stopping();
-        let stopped = stopping.cancelled();
+        let turn = self.tasks.turn();
+        let stopped = turn.resting.cancelled();
         tokio::pin!(stopped);
         loop {
             let accepted = tokio::select! {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hubgate::cli::{Cli, Command};
+use hubgate::cli::{Cli, Command, Step};
 use hubgate::clock::Clock;
 use hubgate::config::{self, Config, ConfigError, Finding};
 use hubgate::connect::{self, ConnectError};
@@ -23,10 +23,10 @@ const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve { config } => match usable(&config) {
-            Ok((config, _)) => end(app::run(config), app::AppError::remedy, app::AppError::is_configuration),
-            Err(code) => code,
-        },
+        Command::Serve { config, handover: Some(Step::Begin) } => {
+            end(app::begin(&config), |error| Some(error.remedy()), |_error| false)
+        }
+        Command::Serve { config, handover } => serve(&config, handover.is_some()),
         Command::Check { config, image } => match usable(&config) {
             Ok((known, certificates)) => {
                 for dated in certificates.dated(Clock::system().now()) {
@@ -47,7 +47,22 @@ fn main() -> ExitCode {
         Command::Workspace(command) => operated(command.run()),
         Command::Explain(command) => operated(command.run()),
         Command::Import(command) => imported(command.run()),
+        Command::Upgrade(command) => operated(command.run()),
         Command::Version => say(&format!("hubgate {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
+    }
+}
+
+fn serve(path: &Path, takes_over: bool) -> ExitCode {
+    // Before another file lies there.
+    let program = app::Program::running(path).ok();
+    match usable(path) {
+        Ok((config, _)) if takes_over => {
+            end(app::take_over(config, program), app::AppError::remedy, app::AppError::is_configuration)
+        }
+        Ok((config, _)) => {
+            end(app::run(config, program), app::AppError::remedy, app::AppError::is_configuration)
+        }
+        Err(code) => code,
     }
 }
 

@@ -47,7 +47,9 @@ impl Hooks {
                 // The rules would let them in: then it is the provider that does not.
                 let barred = user.is_none() && mapping.user(&provider, &identity, name.clone()).is_ok();
                 let right = user.map(|user| Right { provider: Arc::clone(&provider), user: user.clone() });
+                let writing = tasks.writing();
                 tasks.spawn(async move {
+                    let _writing = writing;
                     let out = right.is_none();
                     let judged = api_tokens.judged(&name, right).await;
                     let kept = if barred {

@@ -2,14 +2,14 @@
 
 use std::future::pending;
 use std::net::TcpListener as Socket;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -21,6 +21,12 @@ use crate::listener::{Listeners, Service};
 pub(super) struct Workers {
     /// Cancelled at the end: what still runs is dropped.
     pub(super) over: CancellationToken,
+    /// Cancelled when another process is the service manager's.
+    pub(super) handed: CancellationToken,
+    /// What is accepted on, and what the next process is given. Closed when nobody accepts any more: a socket that were
+    /// held then would take connections that nobody answers.
+    sockets: Mutex<Listeners>,
+    runtimes: Vec<Handle>,
     /// What each has counted up to: one that stands still is stuck.
     beats: Vec<Arc<AtomicU64>>,
     /// How often the service manager wants to hear that all is well.
@@ -32,13 +38,42 @@ impl Workers {
     /// connection. The first has the other sockets too.
     pub(super) fn start(app: &App, sockets: Listeners, count: usize) -> Result<Self, AppError> {
         let watchdog = sd_notify::watchdog_enabled();
-        let mut workers = Self { over: CancellationToken::new(), beats: Vec::new(), watchdog };
+        let mut workers = Self {
+            over: CancellationToken::new(),
+            handed: CancellationToken::new(),
+            sockets: Mutex::new(sockets),
+            runtimes: Vec::new(),
+            beats: Vec::new(),
+            watchdog,
+        };
         for worker in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-            accept(app, &sockets, &runtime, worker)?;
+            workers.runtimes.push(runtime.handle().clone());
             workers.drive(runtime, worker)?;
         }
+        workers.accept(app)?;
         Ok(workers)
+    }
+
+    /// Begins to accept, in the present turn.
+    pub(super) fn accept(&self, app: &App) -> Result<(), AppError> {
+        let sockets = self.lock();
+        let mut runtimes = self.runtimes.iter().enumerate();
+        runtimes.try_for_each(|(worker, runtime)| accept(app, &sockets, runtime, worker))
+    }
+
+    /// The listening sockets, for another process.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<Socket>> {
+        self.lock().all().map(Socket::try_clone).collect()
+    }
+
+    /// Closes the listening sockets.
+    pub(super) fn close(&self) {
+        *self.lock() = Listeners::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Listeners> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drive(&mut self, runtime: Runtime, worker: usize) -> Result<(), AppError> {
@@ -67,7 +102,10 @@ impl Workers {
         let Some(every) = self.watchdog else { return pending().await };
         let mut seen: Vec<u64> = Vec::new();
         loop {
-            tokio::time::sleep(every / 3).await;
+            let pause = tokio::time::sleep(every / 3);
+            if self.handed.run_until_cancelled(pause).await.is_none() {
+                return pending().await;
+            }
             let now: Vec<u64> = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).collect();
             let stuck = seen.iter().zip(&now).position(|(before, now)| before == now);
             match stuck {
@@ -81,7 +119,7 @@ impl Workers {
     }
 }
 
-fn accept(app: &App, sockets: &Listeners, runtime: &Runtime, worker: usize) -> Result<(), AppError> {
+fn accept(app: &App, sockets: &Listeners, runtime: &Handle, worker: usize) -> Result<(), AppError> {
     let door = |socket: &Socket, service, tls| {
         let socket = socket.try_clone().map_err(AppError::Runtime)?;
         if worker == 0 {

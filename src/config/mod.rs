@@ -184,6 +184,8 @@ pub struct Listen {
     /// How long open requests may go on after SIGTERM. Websockets are closed at once: meanwhile nobody could connect,
     /// and browsers open them again by themselves.
     pub drain_timeout: Span,
+    /// How long websockets and other open requests may go on in the old process after an upgrade, before they are cut off.
+    pub handover_timeout: Span,
 }
 
 impl Default for Listen {
@@ -203,6 +205,7 @@ impl Default for Listen {
             header_size: Size::kibibytes(64),
             header_count: 100,
             drain_timeout: Span::seconds(30),
+            handover_timeout: Span::seconds(24 * 3600),
         }
     }
 }

@@ -24,6 +24,8 @@ use crate::workspace::State;
 impl Control {
     pub(super) async fn perform(&self, order: Order, peer: Peer) -> Result<Value, Unanswered> {
         let sessions = &self.0.sessions;
+        // An upgrade waits for all others.
+        let _writing = (order != Order::Upgrade).then(|| self.0.gateway.writing());
         match order {
             Order::ListSessions(None) => Ok(shown(self.listed(sessions.all()))),
             Order::ListSessions(Some(name)) => Ok(shown(self.listed(sessions.of(&name)))),
@@ -52,6 +54,7 @@ impl Control {
             Order::EndSharesOf(owner) => self.end_shares_of(&owner, peer).await,
             Order::ListWorkspaces => Ok(shown(self.workspaces())),
             Order::StopWorkspace(name) => self.stop(&name, peer),
+            Order::Upgrade => self.upgrade(peer).await,
         }
     }
 

@@ -6,6 +6,7 @@ mod order;
 mod shares;
 mod socket;
 mod unanswered;
+mod upgrade;
 pub mod wire;
 
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -41,6 +42,7 @@ use crate::token::ApiTokens;
 use crate::workspace::Workspaces;
 
 pub use socket::{Socket, SocketError};
+pub use upgrade::{NotUpgraded, Upgrade, Upgraded};
 
 /// Answers administrators of this machine; a clone is another handle.
 #[derive(Clone)]
@@ -65,6 +67,8 @@ pub struct Parts {
     pub explainer: Explainer,
     /// The time of day.
     pub clock: Clock,
+    /// Asks the process to let another take over.
+    pub upgrades: mpsc::Sender<Upgrade>,
 }
 
 /// Who asks: a Unix user that may.
@@ -79,15 +83,20 @@ impl Control {
         Self(Arc::new(parts))
     }
 
-    /// Answers until shutdown; then the socket is gone. No error ends it.
-    pub async fn serve(self, socket: Socket, tasks: Tasks) {
-        let Socket { listener, place } = socket;
-        let listener = match UnixListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => return error!(error = cause(&error), "cannot wait for administrators"),
-        };
+    /// Answers until the turn ends. No error ends it.
+    pub fn serve(self, socket: &Socket, tasks: &Tasks) -> impl Future<Output = ()> + Send + use<> {
+        let (listener, tasks) = (socket.listener(), tasks.clone());
+        async move {
+            match listener.and_then(UnixListener::from_std) {
+                Ok(listener) => self.accept(listener, tasks).await,
+                Err(error) => error!(error = cause(&error), "cannot wait for administrators"),
+            }
+        }
+    }
+
+    async fn accept(self, listener: UnixListener, tasks: Tasks) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let stopping = tasks.stopping();
+        let resting = tasks.turn().resting;
         let accepting = async {
             loop {
                 // Whoever comes when all are taken waits in the socket's queue.
@@ -100,8 +109,7 @@ impl Control {
                 });
             }
         };
-        stopping.run_until_cancelled(accepting).await;
-        drop(place);
+        resting.run_until_cancelled(accepting).await;
     }
 
     async fn converse(self, stream: UnixStream) {
@@ -150,7 +158,7 @@ impl Control {
 /// The order in a request.
 async fn read(request: Request<Incoming>) -> Result<Order, Unanswered> {
     let (head, body) = request.into_parts();
-    let body = timeout(DEADLINE, Limited::new(body, BODY_BYTES).collect()).await;
+    let body = timeout(BODY_DEADLINE, Limited::new(body, BODY_BYTES).collect()).await;
     let body = body.map_err(|_late| Unanswered::Unclear("the body is late"))?;
     let body = body.map_err(|_broken| Unanswered::Unclear("the body is too long, or broke off"))?;
     Order::read(&head.method, &head.uri, &body.to_bytes())
@@ -199,8 +207,9 @@ const CONNECTIONS: usize = 16;
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 16 * 1024;
 const BODY_BYTES: usize = 64 * 1024;
-/// For one order, its answer included.
-const DEADLINE: Duration = Duration::from_secs(30);
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// For one order, its answer included: an upgrade takes longest.
+const DEADLINE: Duration = Duration::from_mins(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

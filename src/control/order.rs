@@ -32,6 +32,7 @@ pub(super) enum Order {
     Explain(UserName),
     ListWorkspaces,
     StopWorkspace(WorkspaceId),
+    Upgrade,
 }
 
 /// What a token is to be made for.
@@ -76,6 +77,7 @@ impl Order {
             ("DELETE", ["users", name, "workspace", server]) => {
                 workspace(name, server).map(Self::StopWorkspace)
             }
+            ("POST", ["upgrade"]) => Ok(Self::Upgrade),
             _ => Err(Unanswered::Unclear("there is nothing of that name")),
         }
     }
@@ -145,6 +147,7 @@ mod tests {
         );
         assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/tokens"), Some(Order::RevokeTokensOf(anna())));
         assert_eq!(read("DELETE", "/users/anna%20b@epfl.ch/shares"), Some(Order::EndSharesOf(anna())));
+        assert_eq!(read("POST", "/upgrade"), Some(Order::Upgrade));
         let (share, link) = ("s00010203040506ff", "sc_00010203040506ff");
         assert_eq!(read("DELETE", &format!("/shares/{share}")), ShareId::parse(share).map(Order::EndShare));
         assert_eq!(read("DELETE", &format!("/shares/{link}")), CodeId::parse(link).map(Order::EndShareCode));
@@ -166,6 +169,7 @@ mod tests {
             ("DELETE", "/users/ALICE/sessions"),
             ("DELETE", "/users/a%2fb/sessions"),
             ("POST", "/sessions"),
+            ("GET", "/upgrade"),
             ("GET", "/sessions/0123456789ab"),
             ("GET", "//sessions"),
             ("GET", "/"),

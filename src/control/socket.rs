@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -61,16 +62,16 @@ impl SocketError {
 /// A listening socket at its place.
 #[derive(Debug)]
 pub struct Socket {
-    pub(super) listener: UnixListener,
-    pub(super) place: Place,
+    listener: UnixListener,
+    place: Place,
 }
 
 /// Where a socket of ours is; it is removed with this.
 #[derive(Debug)]
-pub(super) struct Place {
+struct Place {
     path: PathBuf,
-    /// Device and inode: another hubgate's socket stays.
-    file: (u64, u64),
+    /// Device and inode: another hubgate's socket stays. None: it is another's now.
+    file: Option<(u64, u64)>,
 }
 
 impl Socket {
@@ -89,9 +90,9 @@ impl Socket {
         let beside = folder.join(format!(".{}", random_text::<6>()));
         let listener = listen(&beside).and_then(|listener| fs::rename(&beside, path).map(|()| listener));
         let placed = listener.and_then(|listener| {
-            let file = fs::symlink_metadata(path)?;
-            let place = Place { path: path.to_owned(), file: (file.dev(), file.ino()) };
-            Ok(Self { listener, place })
+            let mut socket = Self::adopt(path, listener);
+            socket.own()?;
+            Ok(socket)
         });
         placed.map_err(|source| {
             // It may not have come so far.
@@ -99,11 +100,44 @@ impl Socket {
             failed(source)
         })
     }
+
+    /// One that listens at `path` already, and is another process's as long as nobody owns it here.
+    pub fn adopt(path: &Path, listener: UnixListener) -> Self {
+        Self { listener, place: Place { path: path.to_owned(), file: None } }
+    }
+
+    /// What is at its path is this process's from now on, and goes with it.
+    pub fn own(&mut self) -> io::Result<()> {
+        let file = fs::symlink_metadata(&self.place.path)?;
+        self.place.file = Some((file.dev(), file.ino()));
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// Another handle of it, to answer on.
+    pub(super) fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+
+    /// Lets it be where it is: another process answers there.
+    pub fn leave(&mut self) {
+        self.place.file = None;
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let ours = |file: fs::Metadata| (file.dev(), file.ino()) == self.file;
+        let ours = |file: fs::Metadata| Some((file.dev(), file.ino())) == self.file;
         if fs::symlink_metadata(&self.path).is_ok_and(ours) {
             // What is left is replaced at the next start.
             drop(fs::remove_file(&self.path));

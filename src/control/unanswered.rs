@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::error;
 
+use super::upgrade::NotUpgraded;
 use crate::logging::cause;
 use crate::mapping::MappingError;
 use crate::session::ShortId;
@@ -38,6 +39,8 @@ pub(super) enum Unanswered {
     Token(TokenError),
     #[error("{0} has no server that runs")]
     NoWorkspace(WorkspaceId),
+    #[error("another hubgate could not take over; this one goes on: {0}")]
+    Upgrade(NotUpgraded),
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
@@ -54,6 +57,7 @@ impl Unanswered {
             | Self::NoToken(_)
             | Self::NoShare(_)
             | Self::NoWorkspace(_) => StatusCode::NOT_FOUND,
+            Self::Upgrade(_) => StatusCode::CONFLICT,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -79,6 +83,7 @@ impl Unanswered {
             }
             Self::Token(TokenError::TooMany { .. }) => "revoke some of them",
             Self::Token(_) => "see hubgate's log",
+            Self::Upgrade(not) => not.remedy,
             Self::NoWorkspace(_) => "`hubgate workspace list` shows those that there are",
             // In memory it is done; the store is tried again.
             Self::Store(_) => "it holds until hubgate stops, which tries again; see its log",

@@ -120,6 +120,15 @@ pub struct Begun {
     pub state: String,
 }
 
+/// Another process has taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its number.
+    pub pid: u32,
+    /// Its release.
+    pub version: String,
+}
+
 /// Why nothing came of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Complaint {

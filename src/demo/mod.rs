@@ -153,7 +153,7 @@ pub fn run(options: Options) -> Result<(), DemoError> {
     let text = welcome(&people, options.port, port, &file.display().to_string(), &workspace);
     // Whoever has closed the terminal has the demo without its words.
     io::stdout().lock().write_all(text.as_bytes()).unwrap_or_default();
-    Ok(app::run(config)?)
+    Ok(app::run(config, None)?)
 }
 
 /// The configuration, judged as anybody's.

@@ -100,6 +100,15 @@ impl Neighbour {
 }
 
 impl Gateway {
+    /// The routes that are for everybody, and what is open there on nobody's word but that.
+    pub fn public_routes(&self) -> impl Iterator<Item = (Arc<str>, Arc<Lifeline>)> {
+        let public = self.0.beside.0.iter().filter(|neighbour| neighbour.public);
+        public.filter_map(|neighbour| match &neighbour.what {
+            What::Program { lifeline, .. } => Some((Arc::clone(&neighbour.name), Arc::clone(lifeline))),
+            What::Folder(_) => None,
+        })
+    }
+
     /// Answers a request that is permitted.
     pub(super) async fn beside(
         &self,

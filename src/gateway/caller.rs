@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::Gateway;
 use super::bearers::Bearer;
 use super::credential::Credential;
@@ -240,6 +242,16 @@ impl Gateway {
     /// Ends the access tokens that somebody's programs have called with: they need new ones from the provider.
     pub fn end_access_tokens_of(&self, name: &UserName) {
         self.0.bearers.end_of(name);
+    }
+
+    /// Lets go of all access tokens, and of what is open for them: another process knows nothing of them.
+    pub fn leave_access_tokens(&self) {
+        self.0.bearers.end_where(|_bearer| true);
+    }
+
+    /// To be held by whoever changes something beside requests: see [`crate::tasks::Tasks::writing`].
+    pub fn writing(&self) -> TaskTrackerToken {
+        self.0.tasks.writing()
     }
 
     /// Which user an access token speaks for. What it says is less than what a login says, so nothing of it is kept.

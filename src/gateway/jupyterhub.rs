@@ -73,6 +73,7 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let path = request.uri().path().to_owned();
+        let writing = self.0.tasks.writing();
         match Route::find(&path) {
             Ok(Route::Own(Endpoint::ApiRoot)) => Ok(root()),
             Ok(Route::Own(Endpoint::ApiToken)) if request.method() == Method::POST => {
@@ -99,7 +100,10 @@ impl Gateway {
                 self.api_port(request).await
             }
             Ok(Route::Own(Endpoint::Api(_))) => Ok(self.api_denied(request.headers())),
-            Ok(Route::Unknown) => Box::pin(self.beside_containers(connection, request)).await,
+            Ok(Route::Unknown) => {
+                drop(writing);
+                Box::pin(self.beside_containers(connection, request)).await
+            }
             Ok(_) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::BadPath),
         }

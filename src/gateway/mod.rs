@@ -218,6 +218,7 @@ impl Gateway {
         request: Request<Incoming>,
         seen: &mut Seen,
     ) -> Result<Response<Body>, Refusal> {
+        let writing = self.0.tasks.writing();
         let at = head::find_origin(&request, connection, &self.0.hosts)?;
         let at = &*at;
         let head = Head::parse(&request, at)?;
@@ -263,6 +264,7 @@ impl Gateway {
             }
             Target::Beside => {
                 let Some(neighbour) = neighbour else { return Err(Refusal::NotFound) };
+                drop(writing);
                 let caller = permit.caller();
                 let there: BoxFuture<'_, _> =
                     Box::pin(self.beside(connection, at, request, caller, &neighbour));
@@ -272,8 +274,8 @@ impl Gateway {
                 let (Some(caller), Some(id)) = (permit.caller(), permit.workspace()) else {
                     return Err(Refusal::LoginRequired { next: None });
                 };
-                let visit = permit.visit();
-                let place = Self::place(&head, id.clone(), bare);
+                drop(writing);
+                let (visit, place) = (permit.visit(), Self::place(&head, id.clone(), bare));
                 if place.bare && *request.method() == Method::GET {
                     return Ok(slash(&request));
                 }

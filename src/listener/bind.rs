@@ -23,11 +23,21 @@ pub struct Listeners {
     pub hub_api: Option<TcpListener>,
 }
 
-/// Sockets that the service manager opened for us (`sd_listen_fds(3)`).
+impl Listeners {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &TcpListener> {
+        let public = self.https.iter().chain(&self.http);
+        public.chain(&self.operations).chain(&self.hub_api)
+    }
+}
+
+/// Sockets that the service manager opened for us (`sd_listen_fds(3)`), or another process from which we take over.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(Local, TcpListener)>,
     taken: Vec<Local>,
+    /// What nobody asks for is closed: whoever had it asked for it by an earlier configuration.
+    spare: bool,
 }
 
 /// Where a socket listens.
@@ -121,7 +131,18 @@ impl Inherited {
                 sockets.push((Local::of(&socket).map_err(failed)?, socket));
             }
         }
-        Ok(Self { sockets, taken: Vec::new() })
+        Ok(Self { sockets, taken: Vec::new(), spare: false })
+    }
+
+    /// What another process listened on.
+    pub fn taken_over(sockets: Vec<TcpListener>) -> Result<Self, ListenError> {
+        let local = |socket: TcpListener| {
+            socket.set_nonblocking(true)?;
+            Ok((Local::of(&socket)?, socket))
+        };
+        let sockets = sockets.into_iter().map(local).collect::<io::Result<_>>();
+        let sockets = sockets.map_err(|source| ListenError::Inherited { source })?;
+        Ok(Self { sockets, taken: Vec::new(), spare: true })
     }
 
     fn find(&mut self, wanted: SocketAddr) -> Found {
@@ -171,7 +192,7 @@ pub fn bind(
         operations: listen.operations.and_then(|address| open(address, false)).transpose()?,
         hub_api: hub_api.and_then(|address| open(address, true)).transpose()?,
     };
-    if inherited.sockets.is_empty() {
+    if inherited.sockets.is_empty() || inherited.spare {
         Ok(sockets)
     } else {
         let addresses = inherited.sockets.iter().map(|(local, _)| local.address).collect();
@@ -216,7 +237,7 @@ mod tests {
     }
 
     fn given(socket: TcpListener) -> Inherited {
-        Inherited { sockets: vec![(Local::of(&socket).unwrap(), socket)], taken: Vec::new() }
+        Inherited { sockets: vec![(Local::of(&socket).unwrap(), socket)], taken: Vec::new(), spare: false }
     }
 
     fn listen(https: &[SocketAddr]) -> config::Listen {
@@ -240,6 +261,16 @@ mod tests {
         let (address, socket) = listening("127.0.0.1:0");
         let error = bind(&listen(&[]), None, given(socket)).unwrap_err();
         assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn what_another_process_listened_on_serves_its_address_and_is_closed_where_nobody_asks_for_it() {
+        let ((kept, socket), (gone, spare)) = (listening("127.0.0.1:0"), listening("127.0.0.1:0"));
+        let inherited = Inherited::taken_over(vec![spare, socket]).unwrap();
+        let sockets = bind(&listen(&[kept]), None, inherited).unwrap();
+        let addresses: Vec<_> = sockets.all().map(|socket| socket.local_addr().unwrap()).collect();
+        assert_eq!(addresses, [kept]);
+        assert!(std::net::TcpStream::connect(gone).is_err());
     }
 
     #[test]

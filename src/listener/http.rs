@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::STRICT_TRANSPORT_SECURITY;
+use http::header::{RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -23,7 +24,7 @@ use super::{Place, Service};
 use crate::config;
 use crate::gateway::{Body, BoxError, Connection};
 use crate::logging::cause;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, Turn};
 
 /// How HTTP is spoken, whatever answers.
 #[derive(Debug)]
@@ -55,15 +56,16 @@ impl Protocols {
     {
         let client = connection.client;
         let answering = Arc::new(self.answering(connection, service));
+        let (turn, open) = (answering.turn.clone(), Arc::clone(&answering.open));
         let answer = service_fn(|request| Arc::clone(&answering).answer(request));
         let serving = self.http1.serve_connection(io, answer).with_upgrades();
         tokio::pin!(serving);
         let result = tokio::select! {
             biased;
             result = &mut serving => result,
-            () = self.tasks.stopping().cancelled_owned() => {
+            () = self.leaving(&turn, &open) => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! { result = serving => result, () = self.left(&turn, &open) => return }
             }
         };
         if let Err(error) = result {
@@ -77,7 +79,7 @@ impl Protocols {
     {
         let client = connection.client;
         let answering = Arc::new(self.answering(connection, service));
-        let open = Arc::clone(&answering.open);
+        let (turn, open) = (answering.turn.clone(), Arc::clone(&answering.open));
         let answer = service_fn(move |request| Arc::clone(&answering).answer(request));
         let serving = self.http2.serve_connection(io, answer);
         tokio::pin!(serving);
@@ -86,17 +88,35 @@ impl Protocols {
             result = &mut serving => result,
             () = async {
                 tokio::select! {
-                    () = self.tasks.stopping().cancelled_owned() => {}
+                    () = turn.resting.cancelled() => {}
                     () = open.idle(self.idle_timeout) => {}
                 }
             } => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! { result = serving => result, () = self.left(&turn, &open) => return }
             }
         };
         if let Err(error) = result {
             debug!(%client, error = cause(&error), "connection broke off");
         }
+    }
+
+    /// Resolves when a connection is to end after the request that it has. Whoever has just connected is answered, as long
+    /// as this process answers.
+    async fn leaving(&self, turn: &Turn, open: &Open) {
+        turn.resting.cancelled().await;
+        tokio::select! {
+            () = open.begun.notified() => {}
+            () = turn.given.cancelled() => {}
+            () = self.tasks.stopping().cancelled_owned() => {}
+        }
+    }
+
+    /// Resolves when nothing comes of a connection any more: its requests are answered, and new ones are another
+    /// process's.
+    async fn left(&self, turn: &Turn, open: &Open) {
+        turn.given.cancelled().await;
+        open.idle(self.idle_timeout).await;
     }
 
     fn answering(&self, connection: Connection, service: Service) -> Answering {
@@ -106,6 +126,7 @@ impl Protocols {
             service,
             connection,
             open: Arc::new(Open::default()),
+            turn: self.tasks.turn(),
         }
     }
 }
@@ -154,12 +175,16 @@ struct Answering {
     header_count: usize,
     hsts: Option<HeaderValue>,
     open: Arc<Open>,
+    /// The turn in which the connection came.
+    turn: Turn,
 }
 
 impl Answering {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answered>, Infallible> {
         let open = OpenRequest::new(&self.open);
-        let mut response = if request.headers().len() > self.header_count {
+        let mut response = if self.turn.given.is_cancelled() {
+            given_away()
+        } else if request.headers().len() > self.header_count {
             too_many_headers()
         } else {
             match &self.service {
@@ -179,6 +204,14 @@ impl Answering {
 fn too_many_headers() -> Response<Body> {
     let mut response = Response::new(Body::full("The request has too many header fields.\n"));
     *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response
+}
+
+/// What is known here may be true no more; a new connection goes to the process that knows.
+fn given_away() -> Response<Body> {
+    let mut response = Response::new(Body::full("hubgate is being upgraded. Try again.\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -215,11 +248,18 @@ struct Open {
     count: AtomicUsize,
     /// When the last request ended, in milliseconds since `began`.
     ended: AtomicU64,
+    /// Told when there is a request.
+    begun: Notify,
 }
 
 impl Default for Open {
     fn default() -> Self {
-        Self { began: Instant::now(), count: AtomicUsize::new(0), ended: AtomicU64::new(0) }
+        Self {
+            began: Instant::now(),
+            count: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+            begun: Notify::new(),
+        }
     }
 }
 
@@ -244,6 +284,7 @@ struct OpenRequest(Arc<Open>);
 impl OpenRequest {
     fn new(open: &Arc<Open>) -> Self {
         open.count.fetch_add(1, Ordering::AcqRel);
+        open.begun.notify_one();
         Self(Arc::clone(open))
     }
 }

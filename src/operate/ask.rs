@@ -123,6 +123,6 @@ fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {
 }
 
 /// As long as the hub takes for one order, and a little.
-const DEADLINE: Duration = Duration::from_secs(35);
+const DEADLINE: Duration = Duration::from_secs(185);
 /// A hundred thousand sessions.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;

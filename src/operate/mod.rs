@@ -7,6 +7,7 @@ mod session;
 mod share;
 mod table;
 mod token;
+mod upgrade;
 mod user;
 mod workspace;
 
@@ -29,6 +30,7 @@ pub use self::explain::ExplainCommand;
 pub use self::session::SessionCommand;
 pub use self::share::ShareCommand;
 pub use self::token::TokenCommand;
+pub use self::upgrade::UpgradeCommand;
 pub use self::user::UserCommand;
 pub use self::workspace::WorkspaceCommand;
 

@@ -298,6 +298,11 @@ impl Sessions {
         all.filter(|session| self.is_live(session)).collect()
     }
 
+    /// The same, and those that are over and not swept yet: something may be open for them.
+    pub fn everyone(&self) -> Vec<Arc<Session>> {
+        self.0.live.iter().map(|session| Arc::clone(&session)).collect()
+    }
+
     /// What is open for sessions that are not found any more closes; the store forgets them soon.
     fn close<'a>(&self, sessions: impl Iterator<Item = &'a Session>) {
         let of = sessions.map(|session| {

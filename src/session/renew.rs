@@ -105,7 +105,9 @@ impl Sessions {
         let (sender, receiver) = watch::channel(None);
         *flight = Some(receiver.clone());
         let (sessions, session) = (self.clone(), Arc::clone(session));
+        let writing = self.0.tasks.writing();
         self.0.tasks.spawn(async move {
+            let _writing = writing;
             let outcome = Box::pin(sessions.renew(&session)).await;
             *session.flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
             sender.send_replace(Some(outcome));

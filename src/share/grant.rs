@@ -127,6 +127,12 @@ impl Share {
         }
     }
 
+    /// What is open for it.
+    pub(super) fn open(&self) -> Vec<Arc<Lifeline>> {
+        let lines: Vec<_> = self.standing().lines.iter().filter_map(Weak::upgrade).collect();
+        lines.into_iter().filter(|line| line.open() > 0).collect()
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }

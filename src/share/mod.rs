@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp, utc};
 use crate::config;
+use crate::forward::Lifeline;
 use crate::groups::Groups;
 use crate::seal::{self, Sealer};
 use crate::server_name::ServerName;
@@ -362,6 +363,13 @@ impl Shares {
     pub fn all(&self, matches: impl Fn(&&Arc<Share>) -> bool) -> Vec<Arc<Share>> {
         let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
         self.good(lists.iter().flat_map(|theirs| theirs.iter()).filter(matches))
+    }
+
+    /// What is open for visitors, and where.
+    pub fn open(&self) -> Vec<(WorkspaceId, Arc<Lifeline>)> {
+        let lists: Vec<_> = self.0.live.iter().map(|theirs| Arc::clone(&theirs)).collect();
+        let shares = lists.iter().flat_map(|theirs| theirs.iter());
+        shares.flat_map(|share| share.open().into_iter().map(|line| (share.of.clone(), line))).collect()
     }
 
     fn good<'s>(&self, shares: impl Iterator<Item = &'s Arc<Share>>) -> Vec<Arc<Share>> {

@@ -30,7 +30,7 @@ impl Store {
     pub async fn api_tokens(&self, owner: Option<&UserName>) -> Result<Vec<ApiTokenRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM api_tokens WHERE ?1 IS NULL OR owner = ?1")
             .bind(owner.map(UserName::as_str))
-            .fetch_all(&self.pool)
+            .fetch_all(&*self.pool())
             .await
             .map_err(failed("reading the API tokens"))?;
         let read = |row: &SqliteRow| {
@@ -50,7 +50,7 @@ impl Store {
         .bind(integer(row.expires))
         .bind(row.last_used.map(integer))
         .bind(&row.sealed)
-        .execute(&self.pool)
+        .execute(&*self.pool())
         .await
         .map_err(failed("keeping an API token"))?;
         Ok(())
@@ -62,7 +62,7 @@ impl Store {
             return Ok(());
         }
         let failed = failed("noting the use of API tokens");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for (id, when) in used {
             let touch = sqlx::query("UPDATE api_tokens SET last_used = ? WHERE id = ?");
             touch.bind(integer(*when)).bind(&id[..]).execute(&mut *transaction).await.map_err(failed)?;
@@ -76,7 +76,7 @@ impl Store {
             return Ok(());
         }
         let failed = failed("forgetting API tokens");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for id in ids {
             let delete = sqlx::query("DELETE FROM api_tokens WHERE id = ?");
             delete.bind(&id[..]).execute(&mut *transaction).await.map_err(failed)?;

@@ -13,8 +13,10 @@ mod shares;
 mod uses;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -34,7 +36,7 @@ pub use uses::UseRow;
 /// The database; a clone is another handle.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: sqlx::SqlitePool,
+    pool: Arc<ArcSwap<sqlx::SqlitePool>>,
 }
 
 /// A session as it is kept.
@@ -121,7 +123,7 @@ impl Store {
         let options = options.busy_timeout(PATIENCE).disable_statement_logging();
         let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
         let pool = pool.connect_with(options).await.map_err(failed("opening it"))?;
-        Ok((Self { pool }, key))
+        Ok((Self::over(pool), key))
     }
 
     /// A store that is gone with the process.
@@ -137,7 +139,30 @@ impl Store {
         let pool = pool.await.map_err(failed("opening it"))?;
         let migrations = sqlx::migrate!("src/store/migrations");
         migrations.run(&pool).await.map_err(|error| failed("bringing it up to date")(error.into()))?;
-        Ok(Self { pool })
+        Ok(Self::over(pool))
+    }
+
+    fn over(pool: sqlx::SqlitePool) -> Self {
+        Self { pool: Arc::new(ArcSwap::from_pointee(pool)) }
+    }
+
+    fn pool(&self) -> Arc<sqlx::SqlitePool> {
+        self.pool.load_full()
+    }
+
+    /// Leaves the database to another process: whatever is asked from now on fails, and nothing more is written.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        let closed = tokio::time::timeout(PATIENCE, self.pool().close()).await;
+        closed.map_err(|_late| failed("leaving it")(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Takes it back as it is.
+    pub async fn take_back(&self) -> Result<(), StoreError> {
+        let options = self.pool().connect_options().as_ref().clone();
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options).await.map_err(failed("opening it"))?;
+        self.pool.store(Arc::new(pool));
+        Ok(())
     }
 
     /// The installation's sealing key, `key` in `folder` (0600): made at the first start.
@@ -162,14 +187,14 @@ impl Store {
         .bind(subject)
         .bind(wanted.as_str())
         .bind(integer(now))
-        .execute(&self.pool)
+        .execute(&*self.pool())
         .await
         .map_err(failed("naming a user"))?;
         let name: Option<String> =
             sqlx::query_scalar("SELECT name FROM users WHERE issuer = ? AND subject = ?")
                 .bind(issuer)
                 .bind(subject)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&*self.pool())
                 .await
                 .map_err(failed("looking a user up"))?;
         let Some(name) = name else { return Err(StoreError::NameTaken { name: wanted.clone() }) };
@@ -178,7 +203,7 @@ impl Store {
 
     /// All sessions. A row that cannot be read is dropped and logged, not an error.
     pub async fn sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
-        let rows = sqlx::query("SELECT rowid, * FROM sessions").fetch_all(&self.pool).await;
+        let rows = sqlx::query("SELECT rowid, * FROM sessions").fetch_all(&*self.pool()).await;
         let mut sessions = Vec::new();
         for row in rows.map_err(failed("reading the sessions"))? {
             match session(&row) {
@@ -193,7 +218,7 @@ impl Store {
         let number: i64 = row.try_get("rowid").map_err(failed("reading the sessions"))?;
         warn!(row = number, error = %error, "a session cannot be read and is dropped");
         let delete = sqlx::query("DELETE FROM sessions WHERE rowid = ?").bind(number);
-        delete.execute(&self.pool).await.map_err(failed("dropping a session"))?;
+        delete.execute(&*self.pool()).await.map_err(failed("dropping a session"))?;
         Ok(())
     }
 
@@ -211,7 +236,7 @@ impl Store {
         .bind(integer(row.created))
         .bind(integer(row.last_seen))
         .bind(&row.sealed)
-        .execute(&self.pool)
+        .execute(&*self.pool())
         .await
         .map_err(failed("keeping a session"))?;
         Ok(())
@@ -225,7 +250,7 @@ impl Store {
         sealed: &str,
     ) -> Result<(), StoreError> {
         let update = sqlx::query("UPDATE sessions SET sid = ?, sealed = ? WHERE id = ?");
-        let update = update.bind(sid).bind(sealed).bind(&id[..]).execute(&self.pool).await;
+        let update = update.bind(sid).bind(sealed).bind(&id[..]).execute(&*self.pool()).await;
         update.map(drop).map_err(failed("keeping a renewed session"))
     }
 
@@ -235,7 +260,7 @@ impl Store {
             return Ok(());
         }
         let failed = failed("noting the use of sessions");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for (id, when) in seen {
             let touch = sqlx::query("UPDATE sessions SET last_seen = ? WHERE id = ?");
             touch.bind(integer(*when)).bind(&id[..]).execute(&mut *transaction).await.map_err(failed)?;
@@ -249,7 +274,7 @@ impl Store {
             return Ok(());
         }
         let failed = failed("forgetting sessions");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for id in ids {
             let delete = sqlx::query("DELETE FROM sessions WHERE id = ?");
             delete.bind(&id[..]).execute(&mut *transaction).await.map_err(failed)?;
@@ -259,7 +284,7 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(failed("asking whether it answers"))?;
+        sqlx::query("SELECT 1").execute(&*self.pool()).await.map_err(failed("asking whether it answers"))?;
         Ok(())
     }
 }
@@ -300,3 +325,22 @@ const CONNECTIONS: u32 = 4;
 
 /// How long one call waits for a connection, or for another writer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_was_left_takes_nothing_until_it_is_taken_back() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (store, name) = (Store::open(folder.path()).await.unwrap(), UserName::parse("anna").unwrap());
+        let other = store.clone();
+        store.leave().await.unwrap();
+        assert!(other.name_user("https://kc", "1", &name, 1).await.is_err());
+        // Another process's, meanwhile.
+        Store::open(folder.path()).await.unwrap().name_user("https://kc", "2", &name, 1).await.unwrap();
+        store.take_back().await.unwrap();
+        let taken = other.name_user("https://kc", "1", &name, 1).await;
+        assert!(matches!(taken, Err(StoreError::NameTaken { .. })));
+    }
+}

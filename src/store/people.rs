@@ -27,7 +27,7 @@ impl Store {
             .bind(sealed)
             .bind(issuer)
             .bind(subject)
-            .execute(&self.pool)
+            .execute(&*self.pool())
             .await
             .map_err(failed("keeping an identity"))?;
         Ok(())
@@ -37,7 +37,7 @@ impl Store {
     pub async fn identity(&self, name: &UserName) -> Result<Option<String>, StoreError> {
         let sealed: Option<Option<String>> = sqlx::query_scalar("SELECT identity FROM users WHERE name = ?")
             .bind(name.as_str())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&*self.pool())
             .await
             .map_err(failed("looking an identity up"))?;
         Ok(sealed.flatten())
@@ -47,7 +47,7 @@ impl Store {
     pub async fn person(&self, name: &UserName) -> Result<Option<PersonRow>, StoreError> {
         let failed = failed("looking a user up");
         let query = sqlx::query("SELECT name, issuer, subject, created FROM users WHERE name = ?");
-        let row = query.bind(name.as_str()).fetch_optional(&self.pool).await.map_err(failed)?;
+        let row = query.bind(name.as_str()).fetch_optional(&*self.pool()).await.map_err(failed)?;
         row.as_ref().map(person).transpose().map_err(failed)
     }
 
@@ -56,7 +56,7 @@ impl Store {
         let query = sqlx::query(
             "SELECT name, issuer, subject, created, identity FROM users WHERE identity IS NOT NULL ORDER BY name",
         );
-        let rows = query.fetch_all(&self.pool).await.map_err(failed("listing users"))?;
+        let rows = query.fetch_all(&*self.pool()).await.map_err(failed("listing users"))?;
         let read = |row: &SqliteRow| Ok::<_, sqlx::Error>((person(row)?, row.try_get("identity")?));
         Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
     }
@@ -65,7 +65,7 @@ impl Store {
     pub async fn people(&self) -> Result<Vec<PersonRow>, StoreError> {
         let failed = failed("listing users");
         let query = sqlx::query("SELECT name, issuer, subject, created FROM users ORDER BY name");
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = query.fetch_all(&*self.pool()).await.map_err(failed)?;
         rows.iter().map(person).collect::<Result<_, _>>().map_err(failed)
     }
 
@@ -76,7 +76,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<UserName>, StoreError> {
         let failed = failed("expecting users");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         let mut new = Vec::new();
         for name in names {
             let expect = sqlx::query(
@@ -96,7 +96,7 @@ impl Store {
     pub async fn expected_users(&self) -> Result<Vec<(UserName, Timestamp)>, StoreError> {
         let failed = failed("listing users");
         let query = sqlx::query("SELECT name, created FROM awaited_users ORDER BY name");
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = query.fetch_all(&*self.pool()).await.map_err(failed)?;
         let read = |row: &SqliteRow| {
             let name: String = row.try_get("name")?;
             Ok((UserName::parse(&name).map_err(decode)?, timestamp(row, "created")?))
@@ -107,7 +107,7 @@ impl Store {
     /// How many are.
     pub async fn count_expected_users(&self) -> Result<usize, StoreError> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM awaited_users")
-            .fetch_one(&self.pool)
+            .fetch_one(&*self.pool())
             .await
             .map_err(failed("counting users"))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
@@ -119,14 +119,14 @@ impl Store {
         let query = sqlx::query(
             "SELECT created FROM users WHERE name = ?1 UNION ALL SELECT created FROM awaited_users WHERE name = ?1",
         );
-        let row = query.bind(name.as_str()).fetch_optional(&self.pool).await.map_err(failed)?;
+        let row = query.bind(name.as_str()).fetch_optional(&*self.pool()).await.map_err(failed)?;
         row.map(|row| timestamp(&row, "created")).transpose().map_err(failed)
     }
 
     /// Forgets a user, and all that is theirs: sessions, API tokens, named servers, shares. The name is anybody's then.
     pub async fn forget_user(&self, name: &UserName) -> Result<(), StoreError> {
         let failed = failed("forgetting a user");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for delete in ["DELETE FROM users WHERE name = ?", "DELETE FROM awaited_users WHERE name = ?"] {
             sqlx::query(delete).bind(name.as_str()).execute(&mut *transaction).await.map_err(failed)?;
         }
@@ -139,7 +139,7 @@ impl Store {
         let renamed = sqlx::query("UPDATE OR IGNORE users SET issuer = ? WHERE issuer = ?")
             .bind(issuer)
             .bind(former)
-            .execute(&self.pool)
+            .execute(&*self.pool())
             .await
             .map_err(failed("renaming an issuer"))?;
         Ok(renamed.rows_affected())
@@ -151,7 +151,7 @@ impl Store {
             sqlx::query_scalar("SELECT name FROM users WHERE issuer = ? AND subject = ?")
                 .bind(issuer)
                 .bind(subject)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&*self.pool())
                 .await
                 .map_err(failed("looking a user up"))?;
         let parse = |name: String| UserName::parse(&name);

@@ -13,7 +13,7 @@ impl Store {
     /// All named workspaces, with their owners. A row that cannot be read is skipped and logged, not an error.
     pub async fn servers(&self) -> Result<Vec<(UserName, ServerName)>, StoreError> {
         let query = sqlx::query("SELECT owner, name FROM servers ORDER BY owner, name");
-        let rows = query.fetch_all(&self.pool).await.map_err(failed("reading the named servers"))?;
+        let rows = query.fetch_all(&*self.pool()).await.map_err(failed("reading the named servers"))?;
         let read = |row: &SqliteRow| {
             server(row).inspect_err(|error| warn!(error = %error, "a named server cannot be read"))
         };
@@ -31,7 +31,7 @@ impl Store {
             .bind(owner.as_str())
             .bind(name.as_str())
             .bind(integer(created))
-            .execute(&self.pool)
+            .execute(&*self.pool())
             .await
             .map_err(failed("keeping a named server"))?;
         Ok(())
@@ -42,7 +42,7 @@ impl Store {
         sqlx::query("DELETE FROM servers WHERE owner = ? AND name = ?")
             .bind(owner.as_str())
             .bind(name.as_str())
-            .execute(&self.pool)
+            .execute(&*self.pool())
             .await
             .map_err(failed("forgetting a named server"))?;
         Ok(())

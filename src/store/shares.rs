@@ -52,7 +52,7 @@ pub struct ShareNews {
 impl Store {
     /// All shares. A row that cannot be read is skipped and logged, not an error.
     pub async fn shares(&self) -> Result<Vec<ShareRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM shares").fetch_all(&self.pool).await;
+        let rows = sqlx::query("SELECT * FROM shares").fetch_all(&*self.pool()).await;
         let read = |row: &SqliteRow| {
             share(row).inspect_err(|error| warn!(error = %error, "a share cannot be read")).ok()
         };
@@ -61,7 +61,7 @@ impl Store {
 
     /// All share codes, likewise.
     pub async fn share_codes(&self) -> Result<Vec<ShareCodeRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM share_codes").fetch_all(&self.pool).await;
+        let rows = sqlx::query("SELECT * FROM share_codes").fetch_all(&*self.pool()).await;
         let read = |row: &SqliteRow| {
             code(row).inspect_err(|error| warn!(error = %error, "a share code cannot be read")).ok()
         };
@@ -71,7 +71,7 @@ impl Store {
     /// Writes all of it down, or none. Owners must have been named: see [`Store::name_user`].
     pub async fn write_shares(&self, news: &ShareNews) -> Result<(), StoreError> {
         let failed = failed("keeping shares");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for row in &news.shares {
             let keep = sqlx::query(
                 "INSERT INTO shares (id, owner, server, sealed) VALUES (?, ?, ?, ?) \

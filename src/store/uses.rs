@@ -29,7 +29,7 @@ pub struct UseRow {
 impl Store {
     /// All that are kept. A row that cannot be read is skipped and logged, not an error.
     pub async fn uses(&self) -> Result<Vec<UseRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM uses").fetch_all(&self.pool).await;
+        let rows = sqlx::query("SELECT * FROM uses").fetch_all(&*self.pool()).await;
         let rows = rows.map_err(failed("reading when servers were last used"))?;
         let read = |row: &SqliteRow| {
             use_row(row).inspect_err(|error| warn!(error = %error, "the last use of a server cannot be read"))
@@ -47,7 +47,7 @@ impl Store {
             return Ok(());
         }
         let failed = failed("noting the use of servers");
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.pool().begin().await.map_err(failed)?;
         for row in uses {
             let keep =
                 "INSERT OR REPLACE INTO uses (owner, server, instance, used, port) VALUES (?, ?, ?, ?, ?)";

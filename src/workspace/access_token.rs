@@ -142,7 +142,9 @@ impl Workspaces {
             return;
         }
         let (workspaces, user) = (self.clone(), user.clone());
+        let writing = self.0.tasks.writing();
         self.0.tasks.spawn(async move {
+            let _writing = writing;
             loop {
                 let _turn = workspaces.0.access_tokens.turns.acquire().await;
                 let Some(given) = workspaces.0.access_tokens.lock().by_user.get(&user).cloned() else {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::Workspaces;
+use super::{State, Workspaces};
 use crate::config::Preset;
 use crate::logging::cause;
 use crate::preset;
@@ -41,6 +41,23 @@ impl Workspaces {
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(reserve);
         self.0.spawner.stop(id, left).await
+    }
+
+    /// Another process has the runtime now: what was begun there is that one's to find.
+    pub(super) fn let_go(&self, id: &WorkspaceId) {
+        self.0.states.remove(id);
+        self.forget_instance(id);
+        self.count();
+    }
+
+    /// Whether a workspace is on its way down.
+    pub fn are_stopping(&self) -> bool {
+        self.0.states.iter().any(|state| matches!(*state, State::Stopping))
+    }
+
+    /// Whether a workspace is on its way up or down.
+    pub fn are_busy(&self) -> bool {
+        self.0.states.iter().any(|state| matches!(*state, State::Starting(_) | State::Stopping))
     }
 
     /// Whether there is anything left to run commands in.

@@ -225,7 +225,13 @@ impl Workspaces {
         }
         self.count();
         let (workspaces, id, user, profile) = (self.clone(), id.clone(), user.clone(), Arc::clone(profile));
-        self.0.tasks.spawn(async move { workspaces.run_start(id, user, (profile, chosen), progress).await });
+        let given = self.0.tasks.turn().given;
+        self.0.tasks.spawn(async move {
+            let starting = workspaces.run_start(id.clone(), user, (profile, chosen), progress);
+            if given.run_until_cancelled(starting).await.is_none() {
+                workspaces.let_go(&id);
+            }
+        });
     }
 
     /// Stops a workspace; its owner's websockets end with it. One that starts is cancelled: whoever starts it takes away
@@ -239,8 +245,14 @@ impl Workspaces {
         match former {
             State::Ready(ready) => {
                 let (workspaces, id) = (self.clone(), id.clone());
-                let stopped = async move { workspaces.finish_stop(&id, &ready.profile, ready.preset).await };
-                self.0.tasks.spawn(stopped);
+                let (given, writing) = (self.0.tasks.turn().given, self.0.tasks.writing());
+                self.0.tasks.spawn(async move {
+                    let _writing = writing;
+                    let stopping = workspaces.finish_stop(&id, &ready.profile, ready.preset);
+                    if given.run_until_cancelled(stopping).await.is_none() {
+                        workspaces.let_go(&id);
+                    }
+                });
             }
             State::Starting(starting) => starting.cancelled.cancel(),
             State::Failing(_) | State::Stopping => {}

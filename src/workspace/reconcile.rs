@@ -15,11 +15,21 @@ use crate::spawner::{Phase, Progress, Running, SpawnError, Status, WorkspaceId};
 impl Workspaces {
     /// Adopts what runs, drops what does not. Never touches a start or a stop that is under way.
     pub async fn reconcile(&self) -> Result<(), SpawnError> {
+        self.compare(LastUse::Asked).await
+    }
+
+    /// The first of these after another process, which has just written down when each was last used. None is asked for
+    /// that: one that expects a hub would ask this one who asks, and nobody is answered yet.
+    pub async fn take_over(&self) -> Result<(), SpawnError> {
+        self.compare(LastUse::Written).await
+    }
+
+    async fn compare(&self, last_use: LastUse) -> Result<(), SpawnError> {
         let asked = Instant::now();
         let running = self.0.spawner.list().await?;
         let alive: HashSet<Arc<str>> = running.iter().map(|running| Arc::clone(&running.instance)).collect();
         for running in running {
-            self.adopt(running);
+            self.adopt(running, last_use);
         }
         self.0.uses.complete();
         self.write_missed_tokens();
@@ -42,12 +52,15 @@ impl Workspaces {
         Ok(())
     }
 
-    /// Keeps memory true until shutdown: follows the runtime's events, and compares every `interval`.
+    /// Keeps memory true until the turn ends: follows the runtime's events, and compares every `interval`.
     pub async fn watch(&self, interval: Duration) {
-        let stopping = self.0.tasks.stopping();
+        self.0.tasks.turn().resting.run_until_cancelled(self.follow(interval)).await;
+    }
+
+    async fn follow(&self, interval: Duration) {
         let mut pause = SOONEST;
         let mut told = false;
-        'watching: while !stopping.is_cancelled() {
+        'watching: loop {
             let mut events = self.0.spawner.events();
             // Compared after the events are followed: nothing falls between.
             if let Err(error) = self.reconcile().await {
@@ -59,7 +72,6 @@ impl Workspaces {
             tokio::pin!(until);
             loop {
                 tokio::select! {
-                    () = stopping.cancelled() => return,
                     () = &mut until => continue 'watching,
                     event = events.next() => {
                         let Some(event) = event else { break };
@@ -71,9 +83,8 @@ impl Workspaces {
             if began.elapsed() >= interval {
                 pause = SOONEST;
             }
-            let again = tokio::time::sleep(pause);
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(interval);
-            tokio::select! { () = stopping.cancelled() => return, () = again => {} }
         }
     }
 
@@ -116,7 +127,7 @@ impl Workspaces {
     }
 
     /// Takes over a workspace that runs and is not known. It counts as starting until it answers.
-    fn adopt(&self, running: Running) {
+    fn adopt(&self, running: Running, last_use: LastUse) {
         self.0.named.adopt(&running.id);
         if self.profile(&running.profile).is_none() {
             warn!(workspace = %running.id, profile = %running.profile, "a workspace runs a profile that is not configured any more");
@@ -126,7 +137,7 @@ impl Workspaces {
         let id = running.id.clone();
         let cancelled = progress.cancelled().clone();
         let profile = Arc::clone(&running.profile);
-        let starting = Starting { profile, since: Instant::now(), phase, cancelled: cancelled.clone() };
+        let starting = Starting { profile, since: Instant::now(), phase, cancelled };
         match self.0.states.entry(id.clone()) {
             // What a failed start left behind runs all the same.
             Entry::Occupied(mut entry) if matches!(entry.get(), State::Failing(_)) => {
@@ -139,32 +150,49 @@ impl Workspaces {
         }
         self.note_instance(&id, &running.instance, self.token_of(&running));
         self.catch_up_with_running(&id.user);
-        let workspaces = self.clone();
+        let (workspaces, given) = (self.clone(), self.0.tasks.turn().given);
         self.0.tasks.spawn(async move {
-            let mut ready = workspaces.ready(running);
-            let (profile, preset) = (Arc::clone(&ready.profile), ready.preset);
-            let answered = tokio::select! {
-                answered = tokio::time::timeout(PATIENCE, workspaces.until_it_answers(&mut ready)) => answered,
-                () = cancelled.cancelled() => Ok(Err(StartError::Cancelled)),
-            };
-            if matches!(answered, Ok(Ok(()))) {
-                // It may compute since long before there was this hubgate.
-                workspaces.ask_if_idle(&ready).await;
+            let adopting = workspaces.wait_for(running, last_use, progress);
+            if given.run_until_cancelled(adopting).await.is_none() {
+                workspaces.let_go(&id);
             }
-            let is_starting = |_: &WorkspaceId, state: &State| matches!(state, State::Starting(_));
-            if matches!(answered, Ok(Ok(()))) && workspaces.become_ready(ready) {
-                info!(event = "workspace_adopted", workspace = %id, profile = %profile, "workspace adopted");
-            } else if workspaces.0.states.remove_if(&id, is_starting).is_some() {
-                warn!(workspace = %id, "a running workspace does not answer");
-            } else {
-                // Somebody stopped it meanwhile: that is no start that they cancelled.
-                workspaces.finish_stop(&id, &profile, preset).await;
-            }
-            drop(progress);
-            workspaces.forget_instance(&id);
-            workspaces.count();
         });
     }
+
+    /// The rest of an adoption.
+    async fn wait_for(&self, running: Running, last_use: LastUse, progress: Progress) {
+        let mut ready = self.ready(running);
+        let (id, profile, preset) = (ready.id.clone(), Arc::clone(&ready.profile), ready.preset);
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(PATIENCE, self.until_it_answers(&mut ready)) => answered,
+            () = progress.cancelled().cancelled() => Ok(Err(StartError::Cancelled)),
+        };
+        if last_use == LastUse::Asked && matches!(answered, Ok(Ok(()))) {
+            // It may compute since long before there was this hubgate.
+            self.ask_if_idle(&ready).await;
+        }
+        let is_starting = |_: &WorkspaceId, state: &State| matches!(state, State::Starting(_));
+        if matches!(answered, Ok(Ok(()))) && self.become_ready(ready) {
+            info!(event = "workspace_adopted", workspace = %id, profile = %profile, "workspace adopted");
+        } else if self.0.states.remove_if(&id, is_starting).is_some() {
+            warn!(workspace = %id, "a running workspace does not answer");
+        } else {
+            // Somebody stopped it meanwhile: that is no start that they cancelled.
+            self.finish_stop(&id, &profile, preset).await;
+        }
+        drop(progress);
+        self.forget_instance(&id);
+        self.count();
+    }
+}
+
+/// How it is known when a workspace that is adopted was last used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastUse {
+    /// It says so itself, if it seems idle.
+    Asked,
+    /// The store has it.
+    Written,
 }
 
 /// What runs answers within this time.

@@ -19,7 +19,8 @@ use support::hub::{ADOPTS, EVERYONE, Hub};
 use url::Url;
 
 use super::BINARY;
-use crate::day::plain;
+use crate::day::{plain, websocket};
+use crate::socket::echo;
 
 const TOKEN: &str = "a1b67b8efc1440e4af409b009088630b";
 const API: &str = "http://172.30.77.1:8081/hub/api";
@@ -378,4 +379,21 @@ async fn a_container_that_a_jupyterhub_left_behind_makes_room_and_is_kept() {
     .await;
     let aside = inherited.hub.engine().container(&inherited.container).unwrap();
     assert_eq!(aside.name, inherited.aside());
+}
+
+#[tokio::test]
+async fn a_server_that_a_jupyterhub_started_goes_on_through_an_upgrade() {
+    let mut inherited = Inherited::start(str::to_owned, false).await;
+    let mut alice = inherited.hub.signed_in("alice").await;
+    inherited.until_open(&mut alice).await;
+    let mut socket = websocket(&alice, "alice").await;
+    let (_, bought) = inherited.signs_in(&mut alice).await;
+    let bought = format!("token {}", bought["access_token"].as_str().unwrap());
+    inherited.hub.process_mut().upgrade().await;
+    echo(&mut socket, "after").await;
+    assert_eq!(alice.open("/user/alice/lab").await.status, 200);
+    assert_eq!(inherited.whose(&bought).await.0, 200);
+    assert_eq!(inherited.reports(TOKEN).await, 200);
+    assert_eq!(inherited.hub.engine().containers().len(), 1);
+    inherited.stop(&mut alice).await;
 }

@@ -6,16 +6,13 @@ use support::eventually::eventually;
 use support::hub::{EVERYONE, Hub, PROFILE, THREE_URLS, path_and_query};
 use support::process::JSON_LOG;
 use support::provider::Lie;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use url::Url;
 
 use crate::BINARY;
 
 /// Opens a websocket of the user's workspace, and answers the connection.
-pub(crate) async fn websocket(
-    client: &Client,
-    user: &str,
-) -> impl AsyncReadExt + AsyncWriteExt + Unpin + use<> {
+pub(crate) async fn websocket(client: &Client, user: &str) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
     let mut stream = client.connect(&["http/1.1"]).await;
     let request = format!(
         "GET /user/{user}/api/kernels/1/channels HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nCookie: {}\r\n\

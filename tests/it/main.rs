@@ -52,6 +52,7 @@ mod spawning;
 mod store;
 mod tls;
 mod tokens;
+mod upgrade;
 mod visits;
 
 /// The program.

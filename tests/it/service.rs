@@ -24,8 +24,9 @@ impl Manager {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let child = Command::new(BINARY)
-            .args(["serve", "--config", &config])
+        // The watchdog is for this process alone, as with systemd.
+        let child = Command::new("/bin/sh")
+            .args(["-c", "WATCHDOG_PID=$$ exec \"$@\"", "sh", BINARY, "serve", "--config", &config])
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "400000")
             .stderr(Stdio::null())
@@ -72,4 +73,23 @@ fn the_service_manager_is_told_of_every_step() {
     manager.signal(Signal::TERM);
     manager.until_told("STOPPING=1\n");
     assert_eq!(manager.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_service_manager_follows_to_the_process_that_takes_over() {
+    let mut manager = Manager::start();
+    manager.until_told("READY=1\n");
+    manager.signal(Signal::USR2);
+    let told = manager.until_told("MAINPID=");
+    let (_, number) = told.split_once("MAINPID=").unwrap();
+    let pid = Pid::from_raw(number.trim().parse().unwrap()).unwrap();
+    assert_ne!(pid, Pid::from_child(&manager.child));
+    manager.until_told("READY=1\n");
+    // Nothing is open in the old one, and it says nothing more.
+    assert_eq!(manager.child.wait().unwrap().code(), Some(0));
+    for _ in 0..3 {
+        manager.until_told("WATCHDOG=1\n");
+    }
+    kill_process(pid, Signal::TERM).unwrap();
+    manager.until_told("STOPPING=1\n");
 }

@@ -16,10 +16,10 @@ use crate::door::ask;
 use crate::socket::Socket;
 
 /// A request to alice's workspace of which the second half is still to come.
-struct Upload(TlsStream<TcpStream>);
+pub(crate) struct Upload(TlsStream<TcpStream>);
 
 impl Upload {
-    async fn begin(hub: &Hub) -> Self {
+    pub(crate) async fn begin(hub: &Hub) -> Self {
         let client = hub.signed_in("alice").await;
         let before = hub.requests("alice");
         let mut stream = client.connect(&["http/1.1"]).await;
@@ -36,7 +36,7 @@ impl Upload {
         Self(stream)
     }
 
-    async fn finish(&mut self) -> Answer {
+    pub(crate) async fn finish(&mut self) -> Answer {
         ask(&mut self.0, "other").await
     }
 }

@@ -3,7 +3,7 @@
 use support::client::{PATIENCE, read_answer};
 use support::hub::{Hub, segment};
 use support::upstream::frame;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -34,15 +34,7 @@ impl Socket {
 
     /// Sends a text and waits for it to come back.
     pub(crate) async fn echo(&mut self, text: &str) {
-        // Masked with zeros.
-        let mut sent = frame(0x81, text.as_bytes());
-        sent[1] |= 0x80;
-        sent.splice(2..2, [0; 4]);
-        self.0.write_all(&sent).await.unwrap();
-        self.0.flush().await.unwrap();
-        let mut back = vec![0; text.len() + 2];
-        timeout(PATIENCE, self.0.read_exact(&mut back)).await.unwrap().unwrap();
-        assert_eq!(back, frame(0x81, text.as_bytes()));
+        echo(&mut self.0, text).await;
     }
 
     /// Waits until the hub has closed it.
@@ -50,4 +42,17 @@ impl Socket {
         let mut rest = Vec::new();
         drop(timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("an end in time"));
     }
+}
+
+/// Sends a text over a websocket and waits for it to come back.
+pub(crate) async fn echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) {
+    // Masked with zeros.
+    let mut sent = frame(0x81, text.as_bytes());
+    sent[1] |= 0x80;
+    sent.splice(2..2, [0; 4]);
+    stream.write_all(&sent).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut back = vec![0; text.len() + 2];
+    timeout(PATIENCE, stream.read_exact(&mut back)).await.unwrap().unwrap();
+    assert_eq!(back, frame(0x81, text.as_bytes()));
 }

@@ -198,7 +198,7 @@ fn configuration(port: u16) -> String {
 }
 
 #[tokio::test]
-async fn the_first_visitor_starts_the_service_and_its_work_outlives_reload_crash_and_restart() {
+async fn the_first_visitor_starts_the_service_and_its_work_outlives_reload_upgrade_crash_and_restart() {
     let port = 18090;
     let mut machine = Machine::start(port).await;
     machine.reach_keycloak().await;
@@ -232,16 +232,30 @@ async fn the_first_visitor_starts_the_service_and_its_work_outlives_reload_crash
     browser.run("kept += 1; print(kept)").await;
     browser.until_output("42").await;
 
+    // An upgrade: another process is the service's, and the websocket is the same.
+    let before = machine.service("MainPID").await;
+    machine.run("hubgate upgrade").await;
+    assert_ne!(machine.service("MainPID").await, before);
+    assert_eq!(machine.service("ActiveState").await, "active");
+    browser.run("kept += 1; print(kept)").await;
+    browser.until_output("43").await;
+    machine.run(&format!("kill -0 {before}")).await;
+    let ping = machine.service("WatchdogTimestampMonotonic").await;
+    eventually("a sign of life of the new process", || async {
+        machine.service("WatchdogTimestampMonotonic").await != ping
+    })
+    .await;
+
     // A crash: who comes meanwhile waits, and the notebook goes on.
     machine.run("systemctl kill --kill-who=main --signal=KILL hubgate").await;
     assert_eq!(machine.client().open("/").await.status, 303, "an answer, from the next one");
     assert_eq!(machine.service("NRestarts").await, "1");
     browser.until_reconnected().await;
     browser.run("kept += 1; print(kept)").await;
-    browser.until_output("43").await;
+    browser.until_output("44").await;
     browser.close().await;
 
-    // An upgrade: the same.
+    // A restart: the same.
     let (_, answer) =
         tokio::join!(machine.run("systemctl restart hubgate"), async { machine.client().open("/").await });
     assert_eq!(answer.status, 303);

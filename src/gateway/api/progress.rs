@@ -32,7 +32,7 @@ struct Watched {
     cancelled: CancellationToken,
     /// The caller's right to watch.
     ended: CancellationToken,
-    stopping: CancellationToken,
+    resting: CancellationToken,
     _hold: Hold,
     /// Not before then is the next event sent: some phases change many times a second.
     next: Instant,
@@ -78,7 +78,7 @@ impl Gateway {
             phase: starting.phase,
             cancelled: starting.cancelled,
             ended: lifeline.ended().clone(),
-            stopping: self.0.tasks.stopping(),
+            resting: self.0.tasks.turn().resting,
             _hold: lifeline.hold(),
             next: Instant::now(),
             turn: Turn::First,
@@ -112,11 +112,11 @@ impl Gateway {
 impl Watched {
     /// The next words, and who goes on watching.
     async fn follow(mut self) -> Option<(Bytes, Self)> {
-        let (ended, stopping) = (self.ended.clone(), self.stopping.clone());
+        let (ended, resting) = (self.ended.clone(), self.resting.clone());
         let words = tokio::select! {
             biased;
             () = ended.cancelled() => None,
-            () = stopping.cancelled() => None,
+            () = resting.cancelled() => None,
             words = self.words() => words,
         };
         words.map(|words| (words, self))

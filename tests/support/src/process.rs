@@ -30,6 +30,8 @@ pub struct Process {
     address: IpAddr,
     authority: Authority,
     child: Child,
+    /// The process that has taken over from the first.
+    successor: Option<Pid>,
     log: Arc<Mutex<String>>,
 }
 
@@ -87,8 +89,16 @@ impl Process {
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
         let log = Arc::default();
         let child = spawn(Path::new(binary), folder.path(), &log);
-        let process =
-            Self { binary: binary.into(), name: name.to_owned(), folder, address, authority, child, log };
+        let process = Self {
+            binary: binary.into(),
+            name: name.to_owned(),
+            folder,
+            address,
+            authority,
+            child,
+            successor: None,
+            log,
+        };
         process.until_alive().await;
         process
     }
@@ -104,10 +114,52 @@ impl Process {
         self.until_alive().await;
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the first process of this hub.
     pub fn signal(&self, signal: Signal) {
+        kill_process(self.first(), signal).unwrap();
+    }
+
+    fn first(&self) -> Pid {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(pid.expect("a running program"), signal).unwrap();
+        pid.expect("a running program")
+    }
+
+    /// The process that serves.
+    pub fn serving(&self) -> Pid {
+        self.successor.unwrap_or_else(|| self.first())
+    }
+
+    /// Another program lies now where it was started from.
+    pub fn replace_binary(&self, text: &str) {
+        let new = self.folder().join("hubgate.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::rename(new, &self.binary).unwrap();
+    }
+
+    /// Has the process that serves hand over to another: by its signal, or as a command orders it.
+    pub async fn upgrade(&mut self) -> Pid {
+        let before = self.log().matches("event=\"handed_over\"").count();
+        kill_process(self.serving(), Signal::USR2).unwrap();
+        eventually(&format!("another process; it says {}", self.log()), || async {
+            self.log().matches("event=\"handed_over\"").count() > before
+        })
+        .await;
+        let log = self.log();
+        let line = log.lines().rfind(|line| line.contains("event=\"handed_over\"")).unwrap();
+        let (_, after) = line.split_once(" pid=").expect("a number");
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        let pid = Pid::from_raw(digits.parse().unwrap()).unwrap();
+        self.successor = Some(pid);
+        pid
+    }
+
+    /// Whether a process of this hub runs.
+    pub fn runs(&self, pid: Pid) -> bool {
+        // One that ended and that nobody asked for yet has no command line.
+        let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+        let folder = self.folder().as_os_str().as_encoded_bytes();
+        line.is_ok_and(|line| line.windows(folder.len()).any(|part| part == folder))
     }
 
     /// Waits for it to end by itself; its exit code.
@@ -197,6 +249,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // With it go all that it has taken over from.
+        if let Some(pid) = self.successor.filter(|pid| self.runs(*pid)) {
+            // It may end at this moment by itself.
+            kill_process(pid, Signal::KILL).unwrap_or_default();
+        }
         if std::thread::panicking() {
             #[expect(clippy::print_stderr, reason = "a test that fails prints what it saw")]
             {
