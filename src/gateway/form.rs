@@ -50,6 +50,15 @@ impl Form {
         values.next().is_none().then_some(value)
     }
 
+    /// The same of what a program sends, which is told of a name that came twice.
+    pub(super) fn at_most_one(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let value = self.one(name);
+        if value.is_none() && self.all(name).next().is_some() {
+            return Err(Refusal::BadRequest("a parameter is there twice"));
+        }
+        Ok(value)
+    }
+
     /// Every value of this name.
     pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -535,6 +535,21 @@ async fn shares_and_links_are_listed_and_revoked_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_there_twice_is_refused_and_revokes_nothing() {
+    let hub = hub().await;
+    let alice = Program::of(&hub, "alice", &["shares", "servers"]).await;
+    for _ in 0..2 {
+        alice.good("POST", "/share-codes/alice/", json!({})).await;
+    }
+    let codes = alice.list("/share-codes/alice/").await;
+    let ids: Vec<_> = codes.iter().map(|code| code["id"].as_str().unwrap()).collect();
+    let twice = format!("/share-codes/alice/?id={}&id={}", ids[0], ids[1]);
+    assert_eq!(alice.ask("DELETE", &twice, "").await.status, 400);
+    assert_eq!(alice.ask("GET", "/shares/alice/?limit=1&limit=2", "").await.status, 400);
+    assert_eq!(alice.list("/share-codes/alice/").await.len(), 2, "not all of them, as without any");
+}
+
+#[tokio::test]
 async fn a_person_is_explained_with_what_they_share_and_what_is_shared_with_them() {
     let hub = hub().await;
     hub.signed_in_with("bob", json!({ "groups": ["/lab"] })).await;

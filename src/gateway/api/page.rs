@@ -34,7 +34,7 @@ impl Page {
         let mut accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let described = always || accepted.any(|value| value.contains(MEDIA_TYPE));
         let query = Form::of_query(request.uri());
-        let number = |name: &str| query.one(name).map(number).transpose();
+        let number = |name: &str| query.at_most_one(name)?.map(number).transpose();
         let limit = number("limit")?.unwrap_or(if described { USUAL } else { MOST });
         let offset = number("offset")?.unwrap_or(0);
         Ok(Self { offset, limit: limit.clamp(1, MOST), described })
@@ -107,7 +107,9 @@ mod tests {
             assert_eq!(page(uri, MEDIA_TYPE).unwrap(), expected, "{uri}");
         }
         assert_eq!(page("/", "*/*").unwrap(), Page { offset: 0, limit: 200, described: false });
-        for wrong in ["/?limit=x", "/?limit=", "/?limit=1.5", "/?offset=99999999999999999999"] {
+        for wrong in
+            ["/?limit=x", "/?limit=", "/?limit=1.5", "/?offset=99999999999999999999", "/?limit=1&limit=2"]
+        {
             assert!(page(wrong, MEDIA_TYPE).is_err(), "{wrong}");
         }
         assert_eq!(described(2, 2).cut(vec![1, 2, 3, 4, 5]), [3, 4]);

@@ -112,7 +112,7 @@ impl Gateway {
         mut theirs: impl Iterator<Item = Arc<Code>> + Send,
     ) -> Result<Response<Body>, Refusal> {
         let query = Form::of_query(request.uri());
-        let wanted = match (query.one("code"), query.one("id")) {
+        let wanted = match (query.at_most_one("code")?, query.at_most_one("id")?) {
             (None, None) => {
                 tell_order(caller, id);
                 self.0.shares.end_codes_of(id).await?;

@@ -111,9 +111,9 @@ impl Gateway {
         self.allow_hub(caller, LIST, request)?;
         let page = Page::of(request)?;
         let query = Form::of_query(request.uri());
-        let wanted = wanted(query.one("state"))?;
-        let (order, downwards) = order(query.one("sort"))?;
-        let filter = query.one("name_filter").unwrap_or_default().to_lowercase();
+        let wanted = wanted(query.at_most_one("state")?)?;
+        let (order, downwards) = order(query.at_most_one("sort")?)?;
+        let filter = query.at_most_one("name_filter")?.unwrap_or_default().to_lowercase();
         let activity = self.activity(None);
         let mut all: Vec<_> = self.everybody().await?.into_iter().collect();
         let (running, range) = (self.running(), self.range(caller).await?);
