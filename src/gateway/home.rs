@@ -89,7 +89,7 @@ impl Gateway {
     async fn new_server(&self, session: &Session, name: &str) -> Result<WorkspaceId, Refusal> {
         let server = ServerName::parse_new(name.trim()).map_err(ServerError::from)?;
         let id = WorkspaceId { user: session.name.clone(), server };
-        self.0.workspaces.add_server(&id, self.0.clock.now()).await?;
+        self.0.workspaces.add_server(&id, None, self.0.clock.now()).await?;
         Ok(id)
     }
 
@@ -103,7 +103,10 @@ impl Gateway {
         let (what, mut actions) = described.next().unwrap_or_default();
         let named = all.iter().skip(1).zip(described);
         let rows = named.map(|(id, (line, actions))| Row {
-            title: id.server.to_string(),
+            title: match self.0.workspaces.display_name(id) {
+                Some(shown) => format!("{} ({})", shown.as_str(), id.server),
+                None => id.server.to_string(),
+            },
             lines: vec![line],
             actions,
         });
@@ -268,7 +271,7 @@ impl Gateway {
         form: &Form,
     ) -> Result<Response<Body>, Refusal> {
         let chosen = self.0.workspaces.choose(profile, |option| form.one(option))?;
-        self.0.workspaces.add_server(id, self.0.clock.now()).await?;
+        self.0.workspaces.add_server(id, None, self.0.clock.now()).await?;
         self.0.workspaces.start(id, &session.standing().user, profile, chosen);
         let next = form.one("next").filter(|next| !next.is_empty()).and_then(LocalPath::parse);
         // It may run something else already.

@@ -110,7 +110,7 @@ pub const ADDRESSES: &[(&str, Resource, &[Method])] = &[
     ("/users/{name}", Resource::User, USER),
     ("/users/{name}/server", Resource::Server, SERVER),
     ("/users/{name}/server/progress", Resource::Progress, &[Method::GET]),
-    ("/users/{name}/servers/{server_name}", Resource::NamedServer, SERVER),
+    ("/users/{name}/servers/{server_name}", Resource::NamedServer, NAMED_SERVER),
     ("/users/{name}/servers/{server_name}/progress", Resource::NamedProgress, &[Method::GET]),
     ("/users/{name}/activity", Resource::Activity, &[Method::POST]),
     ("/users/{name}/tokens", Resource::Tokens, &[Method::GET, Method::POST]),
@@ -142,6 +142,8 @@ const LOOKED_AT: &[Method] = &[Method::GET, Method::HEAD];
 const USER: &[Method] = &[Method::GET, Method::POST, Method::PATCH, Method::DELETE];
 
 const SERVER: &[Method] = &[Method::GET, Method::POST, Method::DELETE];
+
+const NAMED_SERVER: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method::POST, Method::DELETE];
 
 const SHARES: &[Method] = &[Method::GET, Method::POST, Method::PATCH, Method::DELETE];
 

@@ -30,6 +30,7 @@ use crate::user::UserName;
 pub use api_tokens::ApiTokenRow;
 pub use groups::GroupRow;
 pub use people::PersonRow;
+pub use servers::ServerRow;
 pub use shares::{ShareCodeRow, ShareNews, ShareRow};
 pub use uses::UseRow;
 

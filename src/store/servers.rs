@@ -9,10 +9,21 @@ use crate::clock::Timestamp;
 use crate::server_name::ServerName;
 use crate::user::UserName;
 
+/// A named workspace as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerRow {
+    /// Whose.
+    pub owner: UserName,
+    /// Which of theirs.
+    pub name: ServerName,
+    /// What people see it called, if not by its name.
+    pub display_name: Option<String>,
+}
+
 impl Store {
-    /// All named workspaces, with their owners. A row that cannot be read is skipped and logged, not an error.
-    pub async fn servers(&self) -> Result<Vec<(UserName, ServerName)>, StoreError> {
-        let query = sqlx::query("SELECT owner, name FROM servers ORDER BY owner, name");
+    /// All named workspaces. A row that cannot be read is skipped and logged, not an error.
+    pub async fn servers(&self) -> Result<Vec<ServerRow>, StoreError> {
+        let query = sqlx::query("SELECT owner, name, display_name FROM servers ORDER BY owner, name");
         let rows = query.fetch_all(&*self.pool()).await.map_err(failed("reading the named servers"))?;
         let read = |row: &SqliteRow| {
             server(row).inspect_err(|error| warn!(error = %error, "a named server cannot be read"))
@@ -24,16 +35,35 @@ impl Store {
     pub async fn insert_server(
         &self,
         owner: &UserName,
-        name: &ServerName,
+        (name, display_name): (&ServerName, Option<&str>),
         created: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO servers (owner, name, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        let keep = "INSERT INTO servers (owner, name, created, display_name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        sqlx::query(keep)
             .bind(owner.as_str())
             .bind(name.as_str())
             .bind(integer(created))
+            .bind(display_name)
             .execute(&*self.pool())
             .await
             .map_err(failed("keeping a named server"))?;
+        Ok(())
+    }
+
+    /// Has a named workspace shown by another name.
+    pub async fn show_server_as(
+        &self,
+        owner: &UserName,
+        name: &ServerName,
+        display_name: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE servers SET display_name = ? WHERE owner = ? AND name = ?")
+            .bind(display_name)
+            .bind(owner.as_str())
+            .bind(name.as_str())
+            .execute(&*self.pool())
+            .await
+            .map_err(failed("keeping what a server is called"))?;
         Ok(())
     }
 
@@ -49,7 +79,11 @@ impl Store {
     }
 }
 
-fn server(row: &SqliteRow) -> Result<(UserName, ServerName), sqlx::Error> {
+fn server(row: &SqliteRow) -> Result<ServerRow, sqlx::Error> {
     let (owner, name): (String, String) = (row.try_get("owner")?, row.try_get("name")?);
-    Ok((UserName::parse(&owner).map_err(decode)?, ServerName::parse(&name).map_err(decode)?))
+    Ok(ServerRow {
+        owner: UserName::parse(&owner).map_err(decode)?,
+        name: ServerName::parse(&name).map_err(decode)?,
+        display_name: row.try_get("display_name")?,
+    })
 }

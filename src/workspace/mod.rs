@@ -2,6 +2,7 @@
 
 mod access_token;
 mod ask;
+mod display_name;
 mod doors;
 mod ending;
 mod kinds;
@@ -46,6 +47,7 @@ use self::access_token::AccessTokens;
 use self::doors::Doors;
 use self::kinds::Kinds;
 
+pub use display_name::{DisplayName, DisplayNameError};
 pub use named::{NamedServers, ServerError};
 pub use options::{Chosen, NoChoice};
 pub use plan::{Place, mounts};
@@ -158,10 +160,25 @@ impl Workspaces {
         std::iter::once(id(ServerName::default())).chain(self.0.named.of(user).into_iter().map(id)).collect()
     }
 
-    /// Gives a user one more workspace, which does not run yet. One that is there already, as the default one always is,
-    /// stays as it is.
-    pub async fn add_server(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
-        self.0.named.add(id, now).await
+    /// Gives a user one more workspace, which does not run yet, and answers whether it is new: one that is there already, as
+    /// the default one always is, stays as it is.
+    pub async fn add_server(
+        &self,
+        id: &WorkspaceId,
+        display_name: Option<DisplayName>,
+        now: Timestamp,
+    ) -> Result<bool, ServerError> {
+        self.0.named.add(id, display_name, now).await
+    }
+
+    /// What people see a named workspace called, if not by its name.
+    pub fn display_name(&self, id: &WorkspaceId) -> Option<DisplayName> {
+        self.0.named.display_name(id)
+    }
+
+    /// Shows a named workspace by another name.
+    pub async fn show_as(&self, id: &WorkspaceId, name: &DisplayName) -> Result<(), StoreError> {
+        self.0.named.show_as(id, name).await
     }
 
     /// Takes a named workspace that does not run away from its owner. Its volumes stay.

@@ -6,21 +6,30 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use thiserror::Error;
 
+use super::DisplayName;
 use crate::clock::Timestamp;
 use crate::server_name::{ServerName, ServerNameError};
 use crate::spawner::WorkspaceId;
-use crate::store::{Store, StoreError};
+use crate::store::{ServerRow, Store, StoreError};
 use crate::user::UserName;
 
 /// Everybody's named workspaces.
 #[derive(Debug)]
 pub struct NamedServers {
-    by_user: DashMap<UserName, Vec<ServerName>, RandomState>,
+    by_user: DashMap<UserName, Vec<Named>, RandomState>,
     /// How many there are in all: where nobody has one, no request looks further.
     count: AtomicUsize,
     /// How many a user may have.
     most: u32,
     store: Store,
+}
+
+/// One of a user's.
+#[derive(Debug)]
+struct Named {
+    server: ServerName,
+    /// What people see it called, if not by its name.
+    display_name: Option<DisplayName>,
 }
 
 /// A named workspace could not be made, or taken away.
@@ -54,8 +63,10 @@ impl NamedServers {
 
     /// Those that the store knows.
     pub(super) async fn restore(&self) -> Result<(), StoreError> {
-        for (user, server) in self.store.servers().await? {
-            self.keep(&user, server);
+        for ServerRow { owner, name, display_name } in self.store.servers().await? {
+            // One that cannot be shown any more has its own name still.
+            let display_name = display_name.and_then(|text| DisplayName::parse(&text).ok());
+            self.keep(&owner, Named { server: name, display_name });
         }
         Ok(())
     }
@@ -65,33 +76,66 @@ impl NamedServers {
         if self.count.load(Ordering::Relaxed) == 0 || name.is_empty() {
             return None;
         }
-        self.by_user.get(user)?.iter().find(|server| server.as_str() == name).cloned()
+        self.by_user
+            .get(user)?
+            .iter()
+            .map(|named| &named.server)
+            .find(|server| server.as_str() == name)
+            .cloned()
     }
 
     /// All of a user, by name.
     pub(super) fn of(&self, user: &UserName) -> Vec<ServerName> {
-        self.by_user.get(user).map(|servers| servers.clone()).unwrap_or_default()
+        let names = |named: &Vec<Named>| named.iter().map(|named| named.server.clone()).collect();
+        self.by_user.get(user).map(|named| names(&named)).unwrap_or_default()
     }
 
     pub(super) fn most(&self) -> u32 {
         self.most
     }
 
-    pub(super) async fn add(&self, id: &WorkspaceId, now: Timestamp) -> Result<(), ServerError> {
+    /// What people see it called, if not by its name.
+    pub(super) fn display_name(&self, id: &WorkspaceId) -> Option<DisplayName> {
+        if id.server.is_default() {
+            return None;
+        }
+        self.by_user.get(&id.user)?.iter().find(|named| named.server == id.server)?.display_name.clone()
+    }
+
+    /// Shows one that is there by another name.
+    pub(super) async fn show_as(&self, id: &WorkspaceId, name: &DisplayName) -> Result<(), StoreError> {
+        self.store.show_server_as(&id.user, &id.server, name.as_str()).await?;
+        if let Some(mut servers) = self.by_user.get_mut(&id.user)
+            && let Some(named) = servers.iter_mut().find(|named| named.server == id.server)
+        {
+            named.display_name = Some(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Answers whether there is one more now.
+    pub(super) async fn add(
+        &self,
+        id: &WorkspaceId,
+        display_name: Option<DisplayName>,
+        now: Timestamp,
+    ) -> Result<bool, ServerError> {
         let WorkspaceId { user, server } = id;
         if server.is_default() || self.find(user, server.as_str()).is_some() {
-            return Ok(());
+            return Ok(false);
         }
         ServerName::parse_new(server.as_str())?;
         // Kept before the store is asked: of two at once for the last place, one gets it.
-        if !self.keep_if_room(user, server)? {
-            return Ok(());
+        let named = Named { server: server.clone(), display_name: display_name.clone() };
+        if !self.keep_if_room(user, named)? {
+            return Ok(false);
         }
-        if let Err(error) = self.store.insert_server(user, server, now).await {
+        let kept = (server, display_name.as_ref().map(DisplayName::as_str));
+        if let Err(error) = self.store.insert_server(user, kept, now).await {
             self.forget(user, server);
             return Err(error.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) async fn remove(&self, id: &WorkspaceId) -> Result<(), ServerError> {
@@ -103,29 +147,29 @@ impl NamedServers {
     /// One that runs is there, whatever the store says.
     pub(super) fn adopt(&self, id: &WorkspaceId) {
         if !id.server.is_default() && self.find(&id.user, id.server.as_str()).is_none() {
-            self.keep(&id.user, id.server.clone());
+            self.keep(&id.user, Named { server: id.server.clone(), display_name: None });
         }
     }
 
     /// Whether it is a new one.
-    fn keep_if_room(&self, user: &UserName, server: &ServerName) -> Result<bool, ServerError> {
+    fn keep_if_room(&self, user: &UserName, new: Named) -> Result<bool, ServerError> {
         let mut servers = self.by_user.entry(user.clone()).or_default();
-        if servers.contains(server) {
+        if has(&servers, &new.server) {
             return Ok(false);
         }
         let most = usize::try_from(self.most).unwrap_or(usize::MAX);
         if servers.len() >= most {
             return Err(ServerError::TooMany { user: user.clone(), most: self.most });
         }
-        insert(&mut servers, server.clone());
+        insert(&mut servers, new);
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(true)
     }
 
-    fn keep(&self, user: &UserName, server: ServerName) {
+    fn keep(&self, user: &UserName, new: Named) {
         let mut servers = self.by_user.entry(user.clone()).or_default();
-        if !servers.contains(&server) {
-            insert(&mut servers, server);
+        if !has(&servers, &new.server) {
+            insert(&mut servers, new);
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -133,14 +177,18 @@ impl NamedServers {
     fn forget(&self, user: &UserName, server: &ServerName) {
         self.by_user.remove_if_mut(user, |_, servers| {
             let before = servers.len();
-            servers.retain(|kept| kept != server);
+            servers.retain(|kept| kept.server != *server);
             self.count.fetch_sub(before - servers.len(), Ordering::Relaxed);
             servers.is_empty()
         });
     }
 }
 
-fn insert(servers: &mut Vec<ServerName>, server: ServerName) {
-    servers.push(server);
-    servers.sort_unstable();
+fn has(servers: &[Named], server: &ServerName) -> bool {
+    servers.iter().any(|named| named.server == *server)
+}
+
+fn insert(servers: &mut Vec<Named>, new: Named) {
+    servers.push(new);
+    servers.sort_unstable_by(|one, other| one.server.cmp(&other.server));
 }

@@ -14,7 +14,7 @@ use crate::people::Known;
 use crate::spawner::WorkspaceId;
 use crate::token::Scope;
 use crate::user::{Group, User, UserName};
-use crate::workspace::State;
+use crate::workspace::{DisplayName, State};
 
 /// Somebody, as they are described.
 pub(in crate::gateway) struct Person {
@@ -135,13 +135,14 @@ impl Gateway {
             Some(State::Starting(_) | State::Failing(_) | State::Stopping) | None => None,
         };
         let profile = state.and_then(State::profile);
+        let shown = self.0.workspaces.display_name(id);
         let options = profile.map(|profile| json!({ "profile": profile })).unwrap_or(json!({}));
         let progress = progress_path(id);
         let there = self.0.hosts.of_user(&id.user);
         let there = there.as_ref().unwrap_or(at);
         json!({
             "name": id.server.as_str(),
-            "display_name": id.server.as_str(),
+            "display_name": shown.as_ref().map_or(id.server.as_str(), DisplayName::as_str),
             "full_name": format!("{}/{}", id.user, id.server),
             "ready": ready.is_some(),
             "pending": pending(state),

@@ -17,7 +17,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::wanted::{NoStart, Wanted, not_offered};
 use crate::gateway::{Body, Gateway, empty};
 use crate::spawner::WorkspaceId;
-use crate::workspace::{ServerError, State};
+use crate::workspace::{DisplayName, ServerError, State};
 
 /// What may be said about a start.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ struct StartOptions {
     wanted: Wanted,
     /// Options of the profile, by name.
     chosen: BTreeMap<String, String>,
+    /// What people are to see a named one called.
+    display_name: Option<DisplayName>,
 }
 
 /// What may be said about a stop.
@@ -51,6 +53,14 @@ impl Gateway {
                 let state = self.0.workspaces.state(&id);
                 Ok(json(StatusCode::OK, &self.server_model(&id, state.as_ref(), at)))
             }
+            Method::PUT => {
+                self.allow(caller, (&id.user, Some(&id.server)), &START, &request).await?;
+                self.api_make_server(request, caller, at, &id).await
+            }
+            Method::PATCH => {
+                self.allow(caller, (&id.user, Some(&id.server)), &START, &request).await?;
+                self.api_change_server(request, caller, at, &id).await
+            }
             Method::POST => {
                 self.allow(caller, (&id.user, Some(&id.server)), &START, &request).await?;
                 self.api_start(request, caller, &id).await
@@ -69,6 +79,63 @@ impl Gateway {
             self.created(&id.user).await?;
         }
         if self.0.workspaces.of(&id.user).contains(id) { Ok(()) } else { Err(Refusal::NoSuch("server")) }
+    }
+
+    /// 201: it is there, and does not run. 409: it was there already.
+    async fn api_make_server(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        at: &Origin,
+        id: &WorkspaceId,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut asked: Map<String, Value> = body(request).await?;
+        // Nothing in them is nothing to keep.
+        if asked.get("user_options").is_some_and(is_nothing) {
+            asked.remove("user_options");
+        }
+        let shown = match shown_as(asked) {
+            Ok(shown) => shown,
+            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+        };
+        if caller.name() != &id.user {
+            self.created(&id.user).await?;
+        }
+        match self.0.workspaces.add_server(id, shown, self.0.clock.now()).await {
+            Ok(true) => {
+                let state = self.0.workspaces.state(id);
+                Ok(json(StatusCode::CREATED, &self.server_model(id, state.as_ref(), at)))
+            }
+            Ok(false) => {
+                let which = if id.server.is_default() { "a default server" } else { id.server.as_str() };
+                Ok(problem(StatusCode::CONFLICT, &format!("User {} already has {which}", id.user)))
+            }
+            Err(error) => refused_server(error),
+        }
+    }
+
+    /// Shows one by another name. Its own stands in its address, and in the names of its container and volumes.
+    async fn api_change_server(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        at: &Origin,
+        id: &WorkspaceId,
+    ) -> Result<Response<Body>, Refusal> {
+        let asked: Map<String, Value> = body(request).await?;
+        self.check_there(caller, id).await?;
+        let refused = |message: &str| Ok(problem(StatusCode::BAD_REQUEST, message));
+        let name = match shown_as(asked) {
+            Ok(Some(name)) => name,
+            Ok(None) => return refused("Say the display_name to show it by"),
+            Err(message) => return refused(&message),
+        };
+        if id.server.is_default() {
+            return refused("The default server is shown by its owner's name");
+        }
+        self.0.workspaces.show_as(id, &name).await?;
+        let state = self.0.workspaces.state(id);
+        Ok(json(StatusCode::OK, &self.server_model(id, state.as_ref(), at)))
     }
 
     /// 202: it starts, and will go on. 400: it cannot. 403: what nobody offered, or to whom nothing is.
@@ -125,8 +192,15 @@ impl Gateway {
         }
         let said = |name: &str| options.chosen.get(name).map(String::as_str);
         let chosen = self.0.workspaces.choose(profile, said)?;
-        if let Err(error) = self.0.workspaces.add_server(id, self.0.clock.now()).await {
-            return refused_server(error);
+        let shown = options.display_name;
+        match self.0.workspaces.add_server(id, shown.clone(), self.0.clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => {
+                if let Some(name) = shown.filter(|_| !id.server.is_default()) {
+                    self.0.workspaces.show_as(id, &name).await?;
+                }
+            }
+            Err(error) => return refused_server(error),
         }
         if caller.name() != &id.user {
             info!(event = "workspace_start_ordered", workspace = %id, by = %caller.name(), "an administrator starts a workspace");
@@ -171,16 +245,13 @@ impl StartOptions {
     /// JupyterHub's two forms: the options themselves, or, since version 6, beside a `display_name`. An option that is
     /// not known is refused: whoever asks for so much memory must hear that it was not heard.
     fn read(mut asked: Map<String, Value>) -> Result<Self, String> {
+        let display_name = take_display_name(&mut asked)?;
         let mut options = match asked.remove("user_options") {
             Some(Value::Object(options)) => options,
             Some(Value::Null) => Map::new(),
             Some(_) => return Err("user_options must be an object or null".to_owned()),
-            None => {
-                asked.remove("display_name");
-                std::mem::take(&mut asked)
-            }
+            None => std::mem::take(&mut asked),
         };
-        asked.remove("display_name");
         let mut text = |key: &str| match options.remove(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -198,7 +269,36 @@ impl StartOptions {
                 Err(format!("{} must be a string", shortened(&name)))
             }
         });
-        Ok(Self { wanted, chosen: chosen.collect::<Result<_, _>>()? })
+        Ok(Self { wanted, chosen: chosen.collect::<Result<_, _>>()?, display_name })
+    }
+}
+
+/// What a server is to be shown by, where nothing else can be said of it.
+fn shown_as(mut asked: Map<String, Value>) -> Result<Option<DisplayName>, String> {
+    let shown = take_display_name(&mut asked)?;
+    match asked.keys().next().map(String::as_str) {
+        None => Ok(shown),
+        Some("name") => {
+            Err("A server keeps its name, by which its home is found; see display_name".to_owned())
+        }
+        Some("user_options") => {
+            Err("Options are said when a server starts, and are not kept before".to_owned())
+        }
+        Some(unknown) => Err(format!("There is nothing called {:?} beside display_name", shortened(unknown))),
+    }
+}
+
+fn is_nothing(options: &Value) -> bool {
+    options.is_null() || options.as_object().is_some_and(Map::is_empty)
+}
+
+/// `""` is none, as to a JupyterHub.
+fn take_display_name(asked: &mut Map<String, Value>) -> Result<Option<DisplayName>, String> {
+    match asked.remove("display_name") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => DisplayName::parse(&text).map(Some).map_err(|wrong| wrong.to_string()),
+        Some(_) => Err("display_name must be a string".to_owned()),
     }
 }
 
@@ -232,26 +332,28 @@ mod tests {
         let profile = |profile: Option<&str>, image: Option<&str>| {
             let text = |text: Option<&str>| text.map(ToOwned::to_owned);
             let wanted = Wanted { profile: text(profile), image: text(image) };
-            Ok(StartOptions { wanted, chosen: BTreeMap::new() })
+            Ok(StartOptions { wanted, ..StartOptions::default() })
         };
         for (asked, expected) in [
             (json!({}), profile(None, None)),
             (json!({ "profile": "lab" }), profile(Some("lab"), None)),
             (json!({ "image": "lab:1", "profile": null }), profile(None, Some("lab:1"))),
-            (
-                json!({ "display_name": "x", "user_options": { "profile": "lab" } }),
-                profile(Some("lab"), None),
-            ),
-            (json!({ "user_options": null }), profile(None, None)),
-            (json!({ "display_name": "x" }), profile(None, None)),
+            (json!({ "user_options": { "profile": "lab" } }), profile(Some("lab"), None)),
+            (json!({ "user_options": null, "display_name": null }), profile(None, None)),
+            (json!({ "display_name": "" }), profile(None, None)),
         ] {
             assert_eq!(read(asked.clone()), expected, "{asked}");
         }
+        let shown = read(json!({ "display_name": "My lab", "user_options": { "profile": "lab" } })).unwrap();
+        assert_eq!(shown.display_name, DisplayName::parse("My lab").ok());
+        assert_eq!(shown.wanted.profile.as_deref(), Some("lab"));
         let reset = read(json!({ "profile": "lab", "factory_reset": "1" })).unwrap();
         assert_eq!(reset.chosen["factory_reset"], "1");
         for wrong in [
             json!({ "mem_limit": 9 }),
             json!({ "profile": 7 }),
+            json!({ "display_name": 7 }),
+            json!({ "display_name": "a\nb" }),
             json!({ "user_options": [] }),
             json!({ "user_options": {}, "cmd": "sh" }),
         ] {

@@ -200,3 +200,59 @@ async fn the_cullers_scopes_do_what_the_culler_does_and_no_more() {
     assert_eq!(program.ask("DELETE", "/users/alice/server", "").await.status, 202);
     hub.until_running(0).await;
 }
+
+#[tokio::test]
+async fn a_server_is_made_before_it_runs_and_shown_by_another_name() {
+    let mut hub = hub("[spawner]\nnamed_servers = 2\n").await;
+    hub.answer_at("alice", "gpu").await;
+    let mut alice = hub.signed_in("alice").await;
+    {
+        let program = Program::new(&hub, &mut alice, &["servers"]).await;
+        let gpu = "/users/alice/servers/gpu";
+        assert_eq!(
+            program.ask("PATCH", gpu, r#"{"display_name": "x"}"#).await.status,
+            404,
+            "it is not there"
+        );
+        let made = program.ask("PUT", gpu, r#"{"display_name": "My <GPU>", "user_options": {}}"#).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let made = json_of(&made);
+        assert_eq!((&made["name"], &made["display_name"]), (&json!("gpu"), &json!("My <GPU>")));
+        assert_eq!((&made["stopped"], &made["full_name"]), (&json!(true), &json!("alice/gpu")));
+        assert_eq!(program.ask("PUT", gpu, "").await.status, 409, "once");
+        assert_eq!(
+            program.ask("PUT", "/users/alice/servers/", "").await.status,
+            409,
+            "the default one is there"
+        );
+        assert_eq!(hub.engine().count("POST", "/containers/create"), 0, "nothing runs");
+        for wrong in [
+            r#"{"display_name": "a  b"}"#,
+            r#"{"display_name": 7}"#,
+            r#"{"name": "cpu"}"#,
+            r#"{"display_name": "x", "user_options": {"profile": "lab"}}"#,
+            r#"{"display_name": "x", "cmd": "sh"}"#,
+        ] {
+            for (method, server) in [("PUT", "second"), ("PATCH", "gpu")] {
+                let answer = program.ask(method, &format!("/users/alice/servers/{server}"), wrong).await;
+                assert_eq!(answer.status, 400, "{method} {wrong}: {}", answer.text());
+            }
+        }
+        assert_eq!(program.ask("PATCH", gpu, "").await.status, 400, "nothing is said");
+        assert_eq!(program.ask("PUT", "/users/alice/servers/second", "").await.status, 201);
+        assert_eq!(program.get("/users/alice/servers/second").await["display_name"], "second");
+        assert_eq!(program.ask("PUT", "/users/alice/servers/third", "").await.status, 400, "the limit");
+        let changed = program.ask("PATCH", gpu, r#"{"display_name": "Ihre GPU"}"#).await;
+        assert_eq!((changed.status, &json_of(&changed)["display_name"]), (200, &json!("Ihre GPU")));
+        assert_eq!(program.ask("POST", gpu, r#"{"display_name": "Ours & <theirs>"}"#).await.status, 202);
+        until_ready(&program, gpu).await;
+        let looks = Program::new(&hub, &mut alice, &["read:servers"]).await;
+        assert_eq!(looks.ask("PATCH", gpu, r#"{"display_name": "x"}"#).await.status, 403);
+        assert_eq!(looks.ask("PUT", "/users/alice/servers/fourth", "").await.status, 403);
+    }
+    hub.process_mut().kill().await;
+    hub.process_mut().start_again().await;
+    let home = alice.open("/hub/home").await.text();
+    assert!(home.contains("<strong>Ours &amp; &lt;theirs&gt; (gpu)</strong>"), "{home}");
+    assert!(home.contains("<strong>second</strong>"), "{home}");
+}
