@@ -17,6 +17,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::wanted::{NoStart, Wanted, not_offered};
 use crate::gateway::{Body, Gateway, empty};
 use crate::spawner::WorkspaceId;
+use crate::user::{User, UserName};
 use crate::workspace::{DisplayName, ServerError, State};
 
 /// What may be said about a start.
@@ -73,6 +74,15 @@ impl Gateway {
         }
     }
 
+    /// The owner of a server as the rules have them now; nobody, if these let them in no more, or they have never come.
+    async fn owner_now(&self, caller: &Caller, name: &UserName) -> Result<Option<User>, Refusal> {
+        if caller.name() == name {
+            return Ok(Some(caller.user()));
+        }
+        let created = self.created(name).await?;
+        Ok(self.recalled(name.clone(), created).await?.user)
+    }
+
     /// A server is there if its owner is, and it is their default one, or was made.
     pub(super) async fn check_there(&self, caller: &Caller, id: &WorkspaceId) -> Result<(), Refusal> {
         if caller.name() != &id.user {
@@ -98,8 +108,8 @@ impl Gateway {
             Ok(shown) => shown,
             Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
         };
-        if caller.name() != &id.user {
-            self.created(&id.user).await?;
+        if self.owner_now(caller, &id.user).await?.is_none() {
+            return Ok(no_rule(&id.user));
         }
         match self.0.workspaces.add_server(id, shown, self.0.clock.now()).await {
             Ok(true) => {
@@ -149,17 +159,7 @@ impl Gateway {
             Ok(options) => options,
             Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
         };
-        let user = if caller.name() == &id.user {
-            caller.user()
-        } else {
-            let created = self.created(&id.user).await?;
-            let person = self.recalled(id.user.clone(), created).await?;
-            let Some(user) = person.user else {
-                let message = format!("No rule lets {} in, by what the login service last said", id.user);
-                return Ok(problem(StatusCode::FORBIDDEN, &message));
-            };
-            user
-        };
+        let Some(user) = self.owner_now(caller, &id.user).await? else { return Ok(no_rule(&id.user)) };
         match self.0.workspaces.state(id) {
             Some(State::Ready(_)) => {
                 let message = format!("{} is already running", log_name(id));
@@ -271,6 +271,11 @@ impl StartOptions {
         });
         Ok(Self { wanted, chosen: chosen.collect::<Result<_, _>>()?, display_name })
     }
+}
+
+fn no_rule(name: &UserName) -> Response<Body> {
+    let message = format!("No rule lets {name} in, by what the login service last said");
+    problem(StatusCode::FORBIDDEN, &message)
 }
 
 /// What a server is to be shown by, where nothing else can be said of it.

@@ -250,6 +250,10 @@ async fn a_server_is_made_before_it_runs_and_shown_by_another_name() {
         assert_eq!(looks.ask("PATCH", gpu, r#"{"display_name": "x"}"#).await.status, 403);
         assert_eq!(looks.ask("PUT", "/users/alice/servers/fourth", "").await.status, 403);
     }
+    let program = Program::of_ada(&hub, &["admin:users", "admin:servers"]).await;
+    assert_eq!(program.ask("PUT", "/users/nobody/servers/gpu", "").await.status, 404);
+    assert_eq!(program.ask("POST", "/users/late", "").await.status, 201, "is expected");
+    assert_eq!(program.ask("PUT", "/users/late/servers/gpu", "").await.status, 403, "and has never come");
     hub.process_mut().kill().await;
     hub.process_mut().start_again().await;
     let home = alice.open("/hub/home").await.text();
