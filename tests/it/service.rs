@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -37,8 +37,10 @@ impl Manager {
 
     /// The next message that holds `wanted`.
     fn until_told(&self, wanted: &str) -> String {
-        let mut buffer = [0; 4096];
+        let (began, mut buffer) = (Instant::now(), [0; 4096]);
         loop {
+            // The watchdog's messages go on and on.
+            assert!(began.elapsed() < PATIENCE, "waited in vain for {wanted}");
             let length = self.socket.recv(&mut buffer).expect("a message in time");
             let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
             if message.contains(wanted) {
@@ -51,6 +53,9 @@ impl Manager {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
+
+/// For every step of a service.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Drop for Manager {
     fn drop(&mut self) {
