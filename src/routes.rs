@@ -300,10 +300,32 @@ fn prove_reading(reading: &str, route: &Route<'_>, literal: bool) -> Result<(), 
         return Err(BadPath);
     }
     // Readers of URLs take control characters out wherever they stand (WHATWG URL, section 4.4).
-    let folded: String = reading.nfkc().flat_map(char::to_lowercase).filter(|c| !c.is_control()).collect();
+    let folded = fold(reading);
     prove_segments(folded.split(['/', '\\']), route, literal)?;
     // To others a backslash is a character like any other.
-    if folded.contains('\\') { prove_segments(folded.split('/'), route, literal) } else { Ok(()) }
+    if folded.contains('\\') {
+        prove_segments(folded.split('/'), route, literal)?;
+    }
+    if reading.is_ascii() {
+        return Ok(());
+    }
+    // And some part a path, and cut its segments, before they fold what is left.
+    let ways: [&[char]; 2] = [&['/', '\\'], &['/']];
+    for separators in ways {
+        let segments: Vec<String> = reading.split(separators).map(|segment| fold(cut(segment))).collect();
+        prove_segments(segments.iter().map(String::as_str), route, literal)?;
+    }
+    Ok(())
+}
+
+/// Case and compatibility forms are one.
+fn fold(text: &str) -> String {
+    text.nfkc().flat_map(char::to_lowercase).filter(|c| !c.is_control()).collect()
+}
+
+/// A query or a fragment begins where a reader decodes first and parses then.
+fn cut(segment: &str) -> &str {
+    segment.split([';', '?', '#']).next().unwrap_or_default()
 }
 
 fn prove_segments<'s>(
@@ -314,8 +336,7 @@ fn prove_segments<'s>(
     let mut named = [None, None];
     let mut count = 0;
     for segment in segments {
-        // A query or a fragment begins where a reader decodes first and parses then.
-        let name = segment.split([';', '?', '#']).next().unwrap_or_default().trim();
+        let name = cut(segment).trim();
         if name == "." || name == ".." {
             return Err(BadPath);
         }
@@ -431,6 +452,8 @@ mod tests {
             "/user/alice/..;/bob/",
             "/user/alice/..%3b/bob/",
             "//%3bx%5cy/user/bob/",
+            "/%3bx%EF%BC%8Fy/user/bob/",
+            "/%3bx%EF%BC%BCy/user/bob/",
             "/user/alice/..%5cbob/",
             "/user/alice/..\\bob/",
             "//user/bob/",
