@@ -28,10 +28,11 @@ impl Workspaces {
         let asked = Instant::now();
         let running = self.0.spawner.list().await?;
         let alive: HashSet<Arc<str>> = running.iter().map(|running| Arc::clone(&running.instance)).collect();
+        let listed = running.iter().map(|running| running.id.clone()).collect();
         for running in running {
             self.adopt(running, last_use);
         }
-        self.0.uses.complete();
+        self.0.uses.list(listed);
         self.write_missed_tokens();
         let gone = |state: &State| match state {
             State::Ready(ready) => !alive.contains(&ready.instance) && ready.since < asked,

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{State, Workspaces};
@@ -15,15 +14,15 @@ use crate::store::{Store, StoreError, UseRow};
 #[derive(Debug)]
 pub struct Uses {
     kept: Mutex<HashMap<WorkspaceId, UseRow>>,
-    /// Whether the runtime has been asked for all that run: until then, none is over.
-    complete: AtomicBool,
+    /// All that run, as the runtime last told: until it has, none is over.
+    listed: Mutex<Option<HashSet<WorkspaceId>>>,
     store: Store,
 }
 
 impl Uses {
     /// None yet.
     pub fn new(store: Store) -> Self {
-        Self { kept: Mutex::default(), complete: AtomicBool::new(false), store }
+        Self { kept: Mutex::default(), listed: Mutex::default(), store }
     }
 
     /// Those that the store knows.
@@ -43,9 +42,13 @@ impl Uses {
         self.lock().get(id).filter(|row| row.instance == instance).and_then(|row| row.port)
     }
 
-    /// Whatever runs is known from now on.
-    pub(super) fn complete(&self) {
-        self.complete.store(true, Ordering::Relaxed);
+    /// This is all that runs.
+    pub(super) fn list(&self, running: HashSet<WorkspaceId>) {
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+    }
+
+    fn listed(&self) -> Option<HashSet<WorkspaceId>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes down what is new in `used`, and forgets what is not `known`, where that is all there is.
@@ -90,8 +93,16 @@ impl Workspaces {
         else {
             return Ok(false);
         };
+        let now = self.0.clock.now();
+        let said = self.0.uses.lock().get(id).filter(|row| row.instance == *instance).cloned();
+        if let Some(said) = said.filter(|row| row.port.is_some()) {
+            // Who says it on and on has nothing written for it.
+            if said.port == Some(port) || said.used == now {
+                return Ok(said.port == Some(port));
+            }
+        }
         let (owner, server) = (id.user.clone(), id.server.clone());
-        let (instance, used) = (instance.as_ref().to_owned(), self.0.clock.now());
+        let (instance, used) = (instance.as_ref().to_owned(), now);
         self.0.uses.keep(UseRow { owner, server, instance, used, port: Some(port) }).await?;
         Ok(true)
     }
@@ -99,8 +110,10 @@ impl Workspaces {
     /// Writes down when they were last used.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         // Before they are looked through: what is found meanwhile is not over.
-        let complete = self.0.uses.complete.load(Ordering::Relaxed);
-        let (mut used, mut known) = (Vec::new(), HashSet::new());
+        let listed = self.0.uses.listed();
+        let complete = listed.is_some();
+        // One that runs and does not answer is none of ours, until it does.
+        let (mut used, mut known) = (Vec::new(), listed.unwrap_or_default());
         for (id, state) in self.all() {
             if let State::Ready(ready) = state {
                 used.push(UseRow {

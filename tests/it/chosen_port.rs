@@ -71,6 +71,7 @@ async fn a_port_is_chosen_by_a_server_itself_and_only_while_it_starts() {
     assert_eq!(coming.says_as("nobodys", &port).await.0, 403);
     assert_eq!(server.connections(), 0);
     assert_eq!(coming.says(&port).await.0, 201);
+    assert_eq!(coming.says(&port).await.0, 201, "it is so already");
     let mut alice = coming.hub.signed_in("alice").await;
     coming.hub.until_open(&mut alice, "/user/alice/lab").await;
     assert_eq!(coming.says(&json!({ "port": 1 })).await.0, 409, "it runs");
