@@ -1,5 +1,6 @@
 //! How a workspace ends: in the order that its image needs, and in bounded time.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -50,9 +51,10 @@ impl Workspaces {
         self.count();
     }
 
-    /// Whether a workspace is on its way down.
-    pub fn are_stopping(&self) -> bool {
-        self.0.states.iter().any(|state| matches!(*state, State::Stopping))
+    /// Those that are on their way down.
+    pub fn stopping(&self) -> HashSet<WorkspaceId> {
+        let stopping = self.0.states.iter().filter(|entry| matches!(entry.value(), State::Stopping));
+        stopping.map(|entry| entry.key().clone()).collect()
     }
 
     /// Whether a workspace is on its way up or down.

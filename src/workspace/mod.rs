@@ -262,13 +262,10 @@ impl Workspaces {
         match former {
             State::Ready(ready) => {
                 let (workspaces, id) = (self.clone(), id.clone());
-                let (given, writing) = (self.0.tasks.turn().given, self.0.tasks.writing());
+                let writing = self.0.tasks.writing();
                 self.0.tasks.spawn(async move {
                     let _writing = writing;
-                    let stopping = workspaces.finish_stop(&id, &ready.profile, ready.preset);
-                    if given.run_until_cancelled(stopping).await.is_none() {
-                        workspaces.let_go(&id);
-                    }
+                    workspaces.finish_stop(&id, &ready.profile, ready.preset).await;
                 });
             }
             State::Starting(starting) => starting.cancelled.cancel(),

@@ -109,7 +109,8 @@ impl Told {
             let whose = Whose::Session(session.id);
             news.extend(self.tell((whose, granted), &standing.lifeline, &visits, known));
         }
-        for token in rights.api_tokens.all() {
+        // One that has just expired, too: it is the other process that ends what hangs on it.
+        for token in rights.api_tokens.everyone() {
             let granted = || Some(Granted::of(&rights.with_public(&token.owner.right().user)));
             let whose = Whose::token(token.id);
             news.extend(self.tell((whose, granted), &token.lifeline(), &visits, known));

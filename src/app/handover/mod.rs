@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::info;
+use tracing::{debug, info};
 
 use self::link::{Link, LinkError};
 use self::successor::Successor;
@@ -163,7 +163,11 @@ impl Handover<'_> {
     /// commands before the stop signal done, and no signal sent.
     async fn until_settled(&self) -> Result<(), HandoverError> {
         let (workspaces, began) = (&self.app.workspaces, Instant::now());
-        while workspaces.are_stopping() || (workspaces.are_busy() && began.elapsed() < SETTLED) {
+        // Those that begin to stop meanwhile are waited for at the end: else whoever starts and stops theirs on and on kept
+        // everybody's hub from being upgraded.
+        let stopping = workspaces.stopping();
+        let still = || !workspaces.stopping().is_disjoint(&stopping);
+        while still() || (workspaces.are_busy() && began.elapsed() < SETTLED) {
             if began.elapsed() >= STOPPED {
                 return Err(HandoverError::Busy);
             }
@@ -179,21 +183,17 @@ impl Handover<'_> {
         }
         // Whoever has just connected is answered here.
         sleep(CONNECTED).await;
-        let quiet = async {
-            self.app.tasks.written().await;
-            while self.app.workspaces.are_stopping() {
+        // Stops of servers, which nobody can refuse any more.
+        let stopped = async {
+            while !self.app.workspaces.stopping().is_empty() {
                 sleep(PAUSE).await;
             }
         };
-        timeout(QUIET, quiet).await.map_err(|_late| HandoverError::Busy)?;
-        sweep(
-            &self.app.sessions,
-            &self.app.api_tokens,
-            &self.app.shares,
-            &self.app.gateway,
-            &self.app.workspaces,
-        )
-        .await;
+        timeout(QUIET, stopped).await.map_err(|_late| HandoverError::Busy)?;
+        // A moment without any request need not come: whoever is still here then is refused what they ask next.
+        if timeout(MOMENT, self.app.tasks.written()).await.is_err() {
+            debug!("requests come on and on");
+        }
         Ok(())
     }
 
@@ -204,6 +204,14 @@ impl Handover<'_> {
         }
         // Whoever came in the meantime. A renewal must not find the store closed: its refresh token counts once.
         timeout(QUIET, self.app.tasks.written()).await.map_err(|_late| HandoverError::Busy)?;
+        sweep(
+            &self.app.sessions,
+            &self.app.api_tokens,
+            &self.app.shares,
+            &self.app.gateway,
+            &self.app.workspaces,
+        )
+        .await;
         self.app.admin.store.leave().await?;
         successor.link.send(&FromOld::Go).await?;
         match timeout(READY, successor.link.next()).await {
@@ -249,6 +257,8 @@ const SETTLED: Duration = Duration::from_secs(10);
 const STOPPED: Duration = Duration::from_secs(40);
 /// As long as the hub's own requests and a provider's answers may take: longer than a form's body.
 const QUIET: Duration = Duration::from_secs(20);
+/// For a moment without requests.
+const MOMENT: Duration = Duration::from_secs(3);
 /// Between looks at what is under way.
 const PAUSE: Duration = Duration::from_millis(50);
 /// From a connection to its first request.

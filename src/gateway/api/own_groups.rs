@@ -124,7 +124,9 @@ impl Gateway {
     /// Ends a group, and whatever was shared with it: that does not stay behind where whoever asks for it goes away.
     async fn end_whole(&self, name: &GroupName, by: &UserName) -> Result<bool, StoreError> {
         let (hub, name, by) = (self.clone(), name.clone(), by.clone());
+        let writing = self.0.tasks.writing();
         let ending = self.0.tasks.spawn(async move {
+            let _writing = writing;
             let was = hub.0.groups.end(&name, by.as_str()).await;
             // Whether it could be written down or not, and if an earlier end could not be, once more.
             hub.0.shares.end_with(&shared_with(&name)).await?;
