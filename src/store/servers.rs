@@ -50,17 +50,21 @@ impl Store {
         Ok(())
     }
 
-    /// Has a named workspace shown by another name.
+    /// Has a named workspace shown by another name. One that only the runtime knew is kept from now on, if its owner has been
+    /// named.
     pub async fn show_server_as(
         &self,
         owner: &UserName,
-        name: &ServerName,
-        display_name: &str,
+        (name, display_name): (&ServerName, &str),
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE servers SET display_name = ? WHERE owner = ? AND name = ?")
+        let keep = "INSERT INTO servers (owner, name, created, display_name) SELECT name, ?, ?, ? FROM users WHERE name = ? \
+                    ON CONFLICT (owner, name) DO UPDATE SET display_name = excluded.display_name";
+        sqlx::query(keep)
+            .bind(name.as_str())
+            .bind(integer(now))
             .bind(display_name)
             .bind(owner.as_str())
-            .bind(name.as_str())
             .execute(&*self.pool())
             .await
             .map_err(failed("keeping what a server is called"))?;

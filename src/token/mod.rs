@@ -281,7 +281,9 @@ impl ApiTokens {
 
     /// The live token that is called so.
     pub fn called(&self, id: TokenId) -> Option<Arc<ApiToken>> {
-        self.all().into_iter().find(|token| token.id == id)
+        let now = self.0.clock.now();
+        let token = self.0.live.iter().find(|token| token.id == id && now < token.expires)?;
+        Some(Arc::clone(token.value()))
     }
 
     /// All that are held here, those too whose time is over since they were last looked through.

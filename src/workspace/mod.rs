@@ -178,7 +178,7 @@ impl Workspaces {
 
     /// Shows a named workspace by another name.
     pub async fn show_as(&self, id: &WorkspaceId, name: &DisplayName) -> Result<(), StoreError> {
-        self.0.named.show_as(id, name).await
+        self.0.named.show_as(id, name, self.0.clock.now()).await
     }
 
     /// Takes a named workspace that does not run away from its owner. Its volumes stay.

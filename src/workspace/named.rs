@@ -103,8 +103,13 @@ impl NamedServers {
     }
 
     /// Shows one that is there by another name.
-    pub(super) async fn show_as(&self, id: &WorkspaceId, name: &DisplayName) -> Result<(), StoreError> {
-        self.store.show_server_as(&id.user, &id.server, name.as_str()).await?;
+    pub(super) async fn show_as(
+        &self,
+        id: &WorkspaceId,
+        name: &DisplayName,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.store.show_server_as(&id.user, (&id.server, name.as_str()), now).await?;
         if let Some(mut servers) = self.by_user.get_mut(&id.user)
             && let Some(named) = servers.iter_mut().find(|named| named.server == id.server)
         {

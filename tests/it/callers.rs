@@ -537,6 +537,7 @@ async fn tokens_are_made_with_tokens_and_never_do_more_than_those() {
     for wrong in [
         json!({"scopes": ["self"]}),
         json!({"scopes": ["admin:services"]}),
+        json!({"scopes": ["inherit", "nonsense"]}),
         json!({"scopes": ["inherit"], "expires_in": 90_000}),
         json!({"scopes": ["servers"]}),
         json!({"scopes": ["read:users", "admin:users"]}),

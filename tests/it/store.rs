@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hubgate::server_name::ServerName;
-use hubgate::store::{SessionRow, Store, StoreError, UseRow};
+use hubgate::store::{ServerRow, SessionRow, Store, StoreError, UseRow};
 use hubgate::user::UserName;
 
 fn name(text: &str) -> UserName {
@@ -162,6 +162,22 @@ async fn the_last_use_of_servers_survives_reopening() {
     drop(store);
     let store = Store::open(folder.path()).await.unwrap();
     assert_eq!(store.uses().await.unwrap(), [used("alice", "2", 2000)]);
+}
+
+#[tokio::test]
+async fn a_server_that_the_store_did_not_know_is_kept_with_what_it_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    store.name_user("https://kc", "1", &name("alice"), 1000).await.unwrap();
+    let gpu = ServerName::parse("gpu").unwrap();
+    for (called, now) in [("First", 1000), ("Second", 2000)] {
+        store.show_server_as(&name("alice"), (&gpu, called), now).await.unwrap();
+        let display_name = Some(called.to_owned());
+        let row = ServerRow { owner: name("alice"), name: gpu.clone(), display_name };
+        assert_eq!(store.servers().await.unwrap(), [row]);
+    }
+    store.show_server_as(&name("bob"), (&gpu, "His"), 1000).await.unwrap();
+    assert_eq!(store.servers().await.unwrap().len(), 1, "who has never come has none");
 }
 
 #[test]

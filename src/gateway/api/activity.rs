@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::access::REPORT;
-use super::{problem, shortened};
+use super::{shortened, wrong};
 use crate::clock::{Timestamp, read};
 use crate::gateway::caller::Caller;
 use crate::gateway::refusal::Refusal;
@@ -103,14 +103,14 @@ impl Gateway {
     ) -> Response<Body> {
         let report = match Report::read(bytes, self.0.clock.now()) {
             Ok(report) => report,
-            Err(wrong) => return problem(StatusCode::BAD_REQUEST, wrong),
+            Err(message) => return wrong(message),
         };
         let theirs = self.0.workspaces.of(name);
         let mut moved = Vec::new();
         for (server, when) in report.servers {
             let Some(id) = theirs.iter().find(|id| id.server.as_str() == server && speaks_of(id)) else {
                 let message = format!("No such server '{}' for user {name}", shortened(&server));
-                return problem(StatusCode::BAD_REQUEST, &message);
+                return wrong(&message);
             };
             moved.push((id, when));
         }

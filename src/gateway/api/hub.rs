@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::page::Page;
-use super::{body, problem};
+use super::{body, problem, wrong};
 use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
@@ -72,7 +72,7 @@ impl Gateway {
         self.allow_hub(caller, SERVICES, request)?;
         if *request.method() == Method::POST {
             let message = "No service is made by REST: what is beside the hub is in its configuration";
-            return Ok(problem(StatusCode::BAD_REQUEST, message));
+            return Ok(wrong(message));
         }
         Err(Refusal::NoSuch("service"))
     }
@@ -86,7 +86,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         self.allow_hub(caller, &[Scope::Proxy], request)?;
         if *request.method() == Method::PATCH {
-            return Ok(problem(StatusCode::BAD_REQUEST, "The hub is its own proxy, and takes no other"));
+            return Ok(wrong("The hub is its own proxy, and takes no other"));
         }
         if *request.method() == Method::POST {
             return match self.0.workspaces.reconcile().await {
@@ -129,10 +129,10 @@ impl Gateway {
         self.allow_hub(caller, &[Scope::Shutdown], &request)?;
         let options: ShutdownOptions = body(request).await?;
         if options.servers == Some(true) {
-            return Ok(problem(StatusCode::BAD_REQUEST, "Servers outlive the hub: stop them one by one"));
+            return Ok(wrong("Servers outlive the hub: stop them one by one"));
         }
         if options.proxy == Some(false) {
-            return Ok(problem(StatusCode::BAD_REQUEST, "The hub is its own proxy: it cannot stay"));
+            return Ok(wrong("The hub is its own proxy: it cannot stay"));
         }
         info!(event = "shutdown_ordered", by = %caller.name(), "an administrator stops the hub");
         self.0.tasks.stop();

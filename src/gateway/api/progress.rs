@@ -6,14 +6,14 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::access::WATCH;
-use super::problem;
+use super::wrong;
 use crate::forward::Hold;
 use crate::gateway::caller::Caller;
 use crate::gateway::page::never_stored;
@@ -63,7 +63,7 @@ impl Gateway {
         let starting = match self.0.workspaces.state(id) {
             Some(State::Starting(starting)) => starting,
             Some(State::Stopping) | None => {
-                return Ok(problem(StatusCode::BAD_REQUEST, &format!("{id} is not starting...")));
+                return Ok(wrong(&format!("{id} is not starting...")));
             }
             state @ Some(State::Ready(_) | State::Failing(_)) => {
                 let last = event(&self.outcome(id, state));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::info;
 
 use super::access::{START, STOP, WATCH};
-use super::{body, problem, shortened};
+use super::{body, problem, shortened, wrong};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
 use crate::gateway::page::json;
@@ -106,7 +106,7 @@ impl Gateway {
         }
         let shown = match shown_as(asked) {
             Ok(shown) => shown,
-            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+            Err(message) => return Ok(wrong(&message)),
         };
         if self.owner_now(caller, &id.user).await?.is_none() {
             return Ok(no_rule(&id.user));
@@ -134,14 +134,13 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let asked: Map<String, Value> = body(request).await?;
         self.check_there(caller, id).await?;
-        let refused = |message: &str| Ok(problem(StatusCode::BAD_REQUEST, message));
         let name = match shown_as(asked) {
             Ok(Some(name)) => name,
-            Ok(None) => return refused("Say the display_name to show it by"),
-            Err(message) => return refused(&message),
+            Ok(None) => return Ok(wrong("Say the display_name to show it by")),
+            Err(message) => return Ok(wrong(&message)),
         };
         if id.server.is_default() {
-            return refused("The default server is shown by its owner's name");
+            return Ok(wrong("The default server is shown by its owner's name"));
         }
         self.0.workspaces.show_as(id, &name).await?;
         let state = self.0.workspaces.state(id);
@@ -157,18 +156,18 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let options = match StartOptions::read(body(request).await?) {
             Ok(options) => options,
-            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+            Err(message) => return Ok(wrong(&message)),
         };
         let Some(user) = self.owner_now(caller, &id.user).await? else { return Ok(no_rule(&id.user)) };
         match self.0.workspaces.state(id) {
             Some(State::Ready(_)) => {
                 let message = format!("{} is already running", log_name(id));
-                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+                return Ok(wrong(&message));
             }
             Some(State::Starting(_)) => return Ok(empty(StatusCode::ACCEPTED)),
             Some(State::Stopping) => {
                 let message = format!("{} is pending stop", log_name(id));
-                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+                return Ok(wrong(&message));
             }
             Some(State::Failing(_)) | None => {}
         }
@@ -178,7 +177,7 @@ impl Gateway {
             Err(NoStart::Choose) => {
                 let message =
                     format!("Choose a profile: {{\"profile\": …}}, one of {}", user.profiles.join(", "));
-                return Ok(problem(StatusCode::BAD_REQUEST, &message));
+                return Ok(wrong(&message));
             }
         };
         let known = self.0.workspaces.settled(profile).options;
@@ -188,7 +187,7 @@ impl Gateway {
             let names: Vec<_> = ["profile", "image"].into_iter().chain(names).collect();
             let unknown = shortened(unknown);
             let message = format!("There is no option {unknown:?}, only {}", names.join(", "));
-            return Ok(problem(StatusCode::BAD_REQUEST, &message));
+            return Ok(wrong(&message));
         }
         let said = |name: &str| options.chosen.get(name).map(String::as_str);
         let chosen = self.0.workspaces.choose(profile, said)?;
@@ -219,7 +218,7 @@ impl Gateway {
         let StopOptions { remove } = body(request).await?;
         self.check_there(caller, id).await?;
         if remove && id.server.is_default() {
-            return Ok(problem(StatusCode::BAD_REQUEST, "Cannot delete the default server"));
+            return Ok(wrong("Cannot delete the default server"));
         }
         if caller.name() != &id.user {
             info!(event = "workspace_stop_ordered", workspace = %id, by = %caller.name(), "an administrator stops a workspace");
@@ -317,7 +316,7 @@ fn refused_server(error: ServerError) -> Result<Response<Body>, Refusal> {
     match error {
         ServerError::Store(error) => Err(error.into()),
         ServerError::Name(_) | ServerError::TooMany { .. } | ServerError::Runs => {
-            Ok(problem(StatusCode::BAD_REQUEST, &error.to_string()))
+            Ok(wrong(&error.to_string()))
         }
     }
 }

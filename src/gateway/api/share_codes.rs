@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::access::{READ_SHARES, SHARES};
 use super::page::Page;
 use super::shares::{NO_TIME, asked_access, may_give, scopes, tell_order};
-use super::{body, problem};
+use super::{body, wrong};
 use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::form::Form;
@@ -78,13 +78,12 @@ impl Gateway {
             return Ok(refused);
         }
         let asked: Asked = body(request).await?;
-        let wrong = |message: &str| Ok(problem(StatusCode::BAD_REQUEST, message));
         let access = match asked_access(asked.access.as_deref(), asked.scopes.as_deref(), &id) {
             Ok(access) => access,
-            Err(message) => return wrong(&message),
+            Err(message) => return Ok(wrong(&message)),
         };
         let times = (self.in_seconds(asked.expires_in), self.in_seconds(asked.share_expires_in));
-        let (Ok(expires), Ok(share_expires)) = times else { return wrong(NO_TIME) };
+        let (Ok(expires), Ok(share_expires)) = times else { return Ok(wrong(NO_TIME)) };
         let new = NewCode { of: id, access, expires, share_expires, by: caller.name().clone() };
         match self.0.shares.make_code(new).await {
             Ok((secret, code)) => {
@@ -99,7 +98,7 @@ impl Gateway {
                 Ok(json(StatusCode::OK, &model))
             }
             Err(ShareError::Store(error)) => Err(error.into()),
-            Err(refused) => wrong(&refused.to_string()),
+            Err(refused) => Ok(wrong(&refused.to_string())),
         }
     }
 

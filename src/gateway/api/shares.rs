@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::access::{GROUPS_SHARES, LEAVE_SHARES, READ_GROUPS_SHARES, READ_SHARED, READ_SHARES, SHARES};
 use super::page::Page;
-use super::{body, group_path, owner, problem, shortened};
+use super::{body, group_path, owner, problem, shortened, wrong};
 use crate::clock::{Timestamp, utc};
 use crate::gateway::caller::Caller;
 use crate::gateway::hosts::Origin;
@@ -86,16 +86,15 @@ impl Gateway {
             return Ok(refused);
         }
         let asked: Asked = body(request).await?;
-        let wrong = |message: &str| Ok(problem(StatusCode::BAD_REQUEST, message));
         let access = match asked_access(asked.access.as_deref(), asked.scopes.as_deref(), &id) {
             Ok(access) => access,
-            Err(message) => return wrong(&message),
+            Err(message) => return Ok(wrong(&message)),
         };
         let with = match self.with(&asked, caller).await? {
             Ok(with) => with,
-            Err(message) => return wrong(&message),
+            Err(message) => return Ok(wrong(&message)),
         };
-        let Ok(expires) = self.in_seconds(asked.expires_in) else { return wrong(NO_TIME) };
+        let Ok(expires) = self.in_seconds(asked.expires_in) else { return Ok(wrong(NO_TIME)) };
         let new = NewShare { of: id, with, access, expires, by: caller.name().clone() };
         match self.0.shares.make(new).await {
             Ok(share) => {
@@ -103,7 +102,7 @@ impl Gateway {
                 Ok(json(StatusCode::OK, &self.share_model(&share, at)))
             }
             Err(ShareError::Store(error)) => Err(error.into()),
-            Err(refused) => wrong(&refused.to_string()),
+            Err(refused) => Ok(wrong(&refused.to_string())),
         }
     }
 
@@ -157,7 +156,7 @@ impl Gateway {
             (Some(name), None) => ("user", name),
             (None, Some(path)) => ("group", path),
             (Some(_), Some(_)) | (None, None) => {
-                return Ok(problem(StatusCode::BAD_REQUEST, "Say one of user and group"));
+                return Ok(wrong("Say one of user and group"));
             }
         };
         let named_scopes = asked.scopes.as_deref().unwrap_or_default();
@@ -172,7 +171,7 @@ impl Gateway {
         };
         let taken = match taken {
             Ok(taken) => taken,
-            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+            Err(message) => return Ok(wrong(&message)),
         };
         let matches = |share: &&Arc<Share>| {
             share.of == *id && (share.with.kind(), share.with.name()) == (named.0, named.1)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::access::{READ_TOKENS, TOKENS};
-use super::{body, problem};
+use super::{body, problem, wrong};
 use crate::clock::utc;
 use crate::gateway::caller::Caller;
 use crate::gateway::page::json;
@@ -94,7 +94,7 @@ impl Gateway {
         let asked: Asked = body(request).await?;
         let new = match self.new_token(&asked, caller, parent) {
             Ok(new) => new,
-            Err(message) => return Ok(problem(StatusCode::BAD_REQUEST, &message)),
+            Err(message) => return Ok(wrong(&message)),
         };
         match self.0.api_tokens.create(caller.right(), new).await {
             Ok((secret, token)) => {
@@ -103,7 +103,7 @@ impl Gateway {
                 Ok(json(StatusCode::CREATED, &answer))
             }
             Err(TokenError::Store(error)) => Err(error.into()),
-            Err(refused) => Ok(problem(StatusCode::BAD_REQUEST, &refused.to_string())),
+            Err(refused) => Ok(wrong(&refused.to_string())),
         }
     }
 
@@ -114,11 +114,15 @@ impl Gateway {
         }
         let scopes = match &asked.scopes {
             None => Scopes::ordinary().and(&caller.scopes(), caller.name()),
-            // JupyterHub's word for all that the one has that makes it.
-            Some(list) if list.iter().any(|scope| scope == "inherit") => caller.scopes(),
             Some(list) => {
-                let asked = Scopes::parse(list.iter().map(String::as_str), Some(caller.name()))
-                    .map_err(|refused| refused.to_string())?;
+                // JupyterHub's word for all that the one has that makes it.
+                let (inherit, named): (Vec<_>, Vec<_>) =
+                    list.iter().map(String::as_str).partition(|scope| *scope == "inherit");
+                let named =
+                    Scopes::parse(named, Some(caller.name())).map_err(|refused| refused.to_string())?;
+                let inherited = (!inherit.is_empty()).then(|| caller.scopes());
+                let asked: Scopes =
+                    inherited.iter().chain([&named]).flat_map(Scopes::iter).cloned().collect();
                 let given = asked.given_by(&caller.scopes(), caller.name());
                 let given = given.and_then(|given| given.given_by(&self.held(&caller.user()), caller.name()));
                 given.ok_or("A token cannot give away scopes that it or its owner lacks")?
