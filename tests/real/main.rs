@@ -19,6 +19,7 @@ mod keycloak;
 mod menu;
 mod parts;
 mod person;
+mod ports;
 mod presets;
 mod registry;
 mod sessions;
